@@ -1,0 +1,1 @@
+"""The composed configuration: config.yaml and one folder a group. Installed as `gapo_cli.conf`."""

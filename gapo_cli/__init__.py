@@ -1,0 +1,1 @@
+"""gapo: reinforcement learning for models that edit code."""

@@ -1,0 +1,210 @@
+"""The fixed sections of the composed config, typed. Each checks itself, before anything heavy is loaded.
+
+conf/config.yaml holds the same keys with their defaults; launch.py turns one into the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gapo_cli.errors import UserError
+
+AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "constant")
+LAYOUTS = ("packed", "padded")
+DTYPES = ("float32", "bfloat16")
+
+
+def require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise UserError(sentence)
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    require(value in allowed, f"{name}={value}: need one of {', '.join(allowed)}")
+
+
+def positive(section: str, **values: float) -> None:
+    for name, value in values.items():
+        require(value > 0, f"{section}.{name}={value}: need a number above 0")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """`path`: a folder, a hub name, or `asset:NAME` for weights shipped with the package. `context_length`: tokens of
+    prompt and answer together. `chat`: prompts go through the tokenizer's chat template."""
+
+    name: str
+    path: str
+    context_length: int
+    chat: bool = False
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        positive("model", context_length=self.context_length)
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How rollouts are drawn. Every setting is explicit: a model's own generation_config never leaks in.
+    `temperature` 0 is greedy; `top_p` 1 and `top_k` 0 are off."""
+
+    group_size: int
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.group_size >= 1, f"sampling.group_size={self.group_size}: need at least 1")
+        positive("sampling", max_new_tokens=self.max_new_tokens)
+        require(self.temperature >= 0, f"sampling.temperature={self.temperature}: need 0 (greedy) or more")
+        require(0 < self.top_p <= 1, f"sampling.top_p={self.top_p}: need 0 < top_p <= 1")
+        require(self.top_k >= 0, f"sampling.top_k={self.top_k}: need 0 (off) or more")
+
+
+@dataclass(frozen=True)
+class OverlongConfig:
+    """DAPO's soft length penalty: r += min(-(length - (max_new_tokens - buffer)) / buffer * factor, 0)."""
+
+    buffer_tokens: int
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        positive("algorithm.overlong", buffer_tokens=self.buffer_tokens)
+
+
+@dataclass(frozen=True)
+class AlgorithmConfig:
+    """The policy objective around an estimator: clipping, aggregation, KL, dynamic sampling, length penalty.
+    `kl_coefficient` 0 means that no reference pass is made; `overlong` None means no length penalty;
+    `importance_cap` None means no truncated importance sampling; `constant_divisor` is for aggregation=constant."""
+
+    name: str
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    dual_clip: float = 10.0
+    aggregation: str = "token-mean"
+    constant_divisor: float | None = None
+    kl_coefficient: float = 0.0
+    entropy_coefficient: float = 0.0
+    dynamic_sampling: bool = False
+    max_generation_rounds: int = 10
+    overlong: OverlongConfig | None = None
+    importance_cap: float | None = None
+
+    def __post_init__(self) -> None:
+        one_of("algorithm.aggregation", self.aggregation, AGGREGATIONS)
+        require(0 <= self.clip_low < 1, f"algorithm.clip_low={self.clip_low}: need 0 <= clip_low < 1")
+        require(self.clip_high >= 0, f"algorithm.clip_high={self.clip_high}: need 0 or more")
+        require(self.dual_clip > 1, f"algorithm.dual_clip={self.dual_clip}: need more than 1")
+        require(self.kl_coefficient >= 0, f"algorithm.kl_coefficient={self.kl_coefficient}: need 0 or more")
+        positive("algorithm", max_generation_rounds=self.max_generation_rounds)
+        if self.aggregation == "constant":
+            require(self.constant_divisor is not None and self.constant_divisor > 0,
+                    "algorithm.aggregation=constant needs algorithm.constant_divisor above 0")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW. The learning rate rises linearly over `warmup_steps` optimizer steps; then it stays, or, with `decay_from`
+    below 1, falls linearly from that share of the run to `final_fraction` of itself."""
+
+    learning_rate: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.1
+    warmup_steps: int = 10
+    decay_from: float = 1.0
+    final_fraction: float = 0.1
+    max_grad_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        positive("trainer.optimizer", learning_rate=self.learning_rate, max_grad_norm=self.max_grad_norm)
+        require(0 <= self.decay_from <= 1, f"trainer.optimizer.decay_from={self.decay_from}: need 0 to 1")
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Scale. `steps`: rollout batches of `prompts_per_step` groups; each is learnt from `epochs_per_step` times in
+    mini-batches of `prompts_per_mini_batch` groups (one optimizer step each), cut into micro-batches of
+    `groups_per_micro_batch` groups (0: not cut), which never changes the loss."""
+
+    steps: int
+    prompts_per_step: int
+    prompts_per_mini_batch: int
+    optimizer: OptimizerConfig
+    epochs_per_step: int = 1
+    groups_per_micro_batch: int = 0
+    layout: str = "packed"
+    device: str = "cpu"
+    dtype: str = "float32"
+    recompute_logprobs: bool = False
+    checkpoint_every: int = 20
+    keep_checkpoints: int = 2
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("trainer.layout", self.layout, LAYOUTS)
+        one_of("trainer.dtype", self.dtype, DTYPES)
+        positive("trainer", steps=self.steps, prompts_per_step=self.prompts_per_step,
+                 prompts_per_mini_batch=self.prompts_per_mini_batch, epochs_per_step=self.epochs_per_step,
+                 checkpoint_every=self.checkpoint_every, keep_checkpoints=self.keep_checkpoints)
+        require(self.prompts_per_mini_batch <= self.prompts_per_step,
+                f"trainer.prompts_per_mini_batch={self.prompts_per_mini_batch}: need at most "
+                f"trainer.prompts_per_step={self.prompts_per_step}")
+        require(self.groups_per_micro_batch >= 0, f"trainer.groups_per_micro_batch={self.groups_per_micro_batch}: need 0 (no cut) or more")
+        require(self.threads >= 0, f"trainer.threads={self.threads}: need 0 (all cores) or more")
+
+
+@dataclass(frozen=True)
+class SupervisedConfig:
+    """stage=sft: answer-only cross-entropy over `tokens` training tokens (prompt and answer) in batches of about
+    `tokens_per_batch`. `scramble`: probability that a task's word tokens are permuted, prompt and answer alike, so
+    that only copying in context pays (for models trained from nothing). `initialise`: start from the induction
+    initialisation instead of from `model.path`. `save_as`: also write the final model into this folder."""
+
+    tokens: int
+    tokens_per_batch: int
+    optimizer: OptimizerConfig
+    scramble: float = 0.0
+    initialise: bool = False
+    save_as: str | None = None
+
+    def __post_init__(self) -> None:
+        positive("supervised", tokens=self.tokens, tokens_per_batch=self.tokens_per_batch)
+        require(0 <= self.scramble <= 1, f"supervised.scramble={self.scramble}: need 0 to 1")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Held-out evaluation. `tasks` None: all of the split. `samples` answers a task at `temperature` beside the greedy
+    one (0: greedy only). `every_steps` 0: only before and after training."""
+
+    split: str = "eval"
+    tasks: int | None = None
+    samples: int = 0
+    temperature: float = 1.0
+    every_steps: int = 0
+    greedy: bool = True
+
+    def __post_init__(self) -> None:
+        require(self.tasks is None or self.tasks > 0, f"evaluation.tasks={self.tasks}: need at least 1, or null for all")
+        require(self.samples >= 0, f"evaluation.samples={self.samples}: need 0 or more")
+        require(self.greedy or self.samples > 0, "evaluation.greedy=false needs evaluation.samples above 0")
+        require(self.temperature > 0, f"evaluation.temperature={self.temperature}: need above 0 (greedy is evaluation.greedy)")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where prepared task sets lie and which split is trained on. `limit`: at most so many tasks a split (None: all).
+    `on_long`: what happens to training tasks whose prompt and answer do not fit the context: stop, or skip and count."""
+
+    name: str
+    directory: Path
+    train_split: str = "train"
+    limit: int | None = None
+    on_long: str = "stop"
+
+    def __post_init__(self) -> None:
+        require(self.limit is None or self.limit > 0, f"data.limit={self.limit}: need at least 1, or null for all")
+        one_of("data.on_long", self.on_long, ("stop", "skip"))

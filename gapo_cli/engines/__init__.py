@@ -1,0 +1,1 @@
+"""Rollout engines: token prompts and sampling settings to completions."""

@@ -1,0 +1,1 @@
+"""Advantage estimators: one file each, rewards (B, G) to Advantages."""

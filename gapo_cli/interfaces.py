@@ -1,0 +1,120 @@
+"""What each pluggable part must offer. A user's own class with these methods goes in by a yaml with `_target_`,
+exactly as the built-in ones do; it need not inherit from anything here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from gapo_cli.config import (
+    AlgorithmConfig,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    SamplingConfig,
+    SupervisedConfig,
+    TrainerConfig,
+)
+from gapo_cli.records import Advantages, Completion, EditTask, ParsedAnswer, Prompt, TaskSet
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total) by anything that can take longer than two seconds."""
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """The Progress that shows nothing."""
+
+
+class Display(Protocol):
+    """Where a stage shows what it does. `progress` is a Progress; `metrics` adds a row to the live table; `say` is a
+    line that stays. The command line shows them with rich; tests and library users may pass `QuietDisplay()`."""
+
+    def progress(self, what: str, done: int, total: int) -> None: ...
+
+    def metrics(self, row: Mapping[str, float]) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+class QuietDisplay:
+    """A Display that shows nothing."""
+
+    def progress(self, what: str, done: int, total: int) -> None: ...
+
+    def metrics(self, row: Mapping[str, float]) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+class TaskSource(Protocol):
+    """`build` makes the task set, the same one each time for the same settings and input. `fingerprint` is a JSON-ready
+    dict of all that the result depends on: settings, seed, versions."""
+
+    def build(self, progress: Progress) -> TaskSet: ...
+
+    def fingerprint(self) -> Mapping[str, Any]: ...
+
+
+class Template(Protocol):
+    """`render` makes the prompt; `answer` is the text a model should say for an edited region (what supervised
+    training teaches); `parse` reads a region back: parse(task, answer(task, region)).region == region."""
+
+    def render(self, task: EditTask) -> Prompt: ...
+
+    def answer(self, task: EditTask, region: str) -> str: ...
+
+    def parse(self, task: EditTask, text: str) -> ParsedAnswer: ...
+
+
+class Reward(Protocol):
+    """Predicted and target regions → component name → scores (N,) in [0, 1], float64; "score" is the one to train on.
+    A prediction None (malformed answer) scores 0."""
+
+    def __call__(self, predictions: Sequence[str | None], targets: Sequence[str]) -> dict[str, np.ndarray]: ...
+
+
+class Estimator(Protocol):
+    """Rewards (B, G), NaN = missing, → Advantages. `lengths` (B, G): completion tokens, for those that weigh by them."""
+
+    def __call__(self, rewards: np.ndarray, lengths: np.ndarray | None = None) -> Advantages: ...
+
+
+class Engine(Protocol):
+    """`generate` returns, for each prompt (token ids), `sampling.group_size` Completions with regions not yet parsed.
+    `seeds`: one a prompt; equal seed, prompt and weights give equal completions, however prompts are batched.
+    `sync` makes the policy's present weights the ones sampled from."""
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, seeds: Sequence[int], progress: Progress = no_progress
+    ) -> list[tuple[Completion, ...]]: ...
+
+    def sync(self, policy: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run as the stages get it: built parts and typed sections, never a config tree."""
+
+    verb: str
+    seed: int
+    run_dir: Path
+    model: ModelConfig
+    data: DataConfig
+    source: TaskSource
+    template: Template
+    reward: Reward
+    estimator: Estimator
+    estimator_name: str
+    algorithm: AlgorithmConfig
+    sampling: SamplingConfig
+    trainer: TrainerConfig
+    supervised: SupervisedConfig
+    evaluation: EvaluationConfig
+    engine: Callable[..., Engine]
+    """Called as engine(policy=LoadedModel)."""
+    stage: str = "rl"
+    resume: str | None = None

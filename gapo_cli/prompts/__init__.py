@@ -1,0 +1,1 @@
+"""Prompt templates: EditTask to prompt, completion text back to the edited region."""

@@ -1,0 +1,197 @@
+"""The words that all rooms share: tasks, prompts, completions, groups, advantages.
+
+Offsets are code points into `EditTask.excerpt`. A region's text is whole lines, trailing newline included. Markers
+are put in by prompt templates and never stored; whether an edit changes nothing is derived, not stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from gapo_cli.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a task comes from."""
+
+    dataset: str
+    split: str
+    row: int | None = None
+    repo: str | None = None
+    revision: str | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    kind: Literal["diagnostic", "related_file", "outline", "note"]
+    path: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvent:
+    """One thing the developer did before; `diff` is a unified diff's body (hunk header and lines)."""
+
+    kind: Literal["edit", "open", "rename"]
+    path: str
+    diff: str = ""
+    old_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EditTask:
+    """One code edit to predict: `target` replaces `excerpt[editable[0]:editable[1]]`. History is oldest first."""
+
+    id: str
+    source: Source
+    language: str
+    path: str
+    excerpt: str
+    editable: tuple[int, int]
+    target: str
+    cursor: tuple[int, int] | None = None
+    at_file_start: bool = False
+    history: tuple[HistoryEvent, ...] = ()
+    hints: tuple[Hint, ...] = ()
+    system: str | None = None
+    instruction: str | None = None
+    alternatives: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
+    assertions: str | None = None
+    tests: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    raw: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        start, end = self.editable
+        if not 0 <= start <= end <= len(self.excerpt):
+            raise DataError(f"task {self.id}: editable [{start}, {end}) lies outside its excerpt of {len(self.excerpt)} characters")
+        if self.cursor is not None and not 0 <= self.cursor[0] <= self.cursor[1] <= len(self.excerpt):
+            raise DataError(f"task {self.id}: cursor {list(self.cursor)} lies outside its excerpt of {len(self.excerpt)} characters")
+
+    @property
+    def region(self) -> str:
+        return self.excerpt[self.editable[0] : self.editable[1]]
+
+    @property
+    def before(self) -> str:
+        return self.excerpt[: self.editable[0]]
+
+    @property
+    def after(self) -> str:
+        return self.excerpt[self.editable[1] :]
+
+    @property
+    def is_noop(self) -> bool:
+        """The right answer changes nothing (compared stripped, as exact match is)."""
+        return self.region.strip() == self.target.strip()
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dict; empty optional fields are left out. `EditTask.from_dict` is its inverse."""
+        row = asdict(self)
+        return {key: value for key, value in row.items() if value not in (None, (), [], {}, False)} | {
+            "excerpt": self.excerpt,
+            "target": self.target,
+        }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> EditTask:
+        """Raises DataError for missing, unknown or ill-typed fields."""
+        try:
+            values = dict(row)
+            values["source"] = Source(**values["source"])
+            values["editable"] = tuple(values["editable"])
+            if values.get("cursor") is not None:
+                values["cursor"] = tuple(values["cursor"])
+            values["history"] = tuple(HistoryEvent(**event) for event in values.get("history", ()))
+            values["hints"] = tuple(Hint(**hint) for hint in values.get("hints", ()))
+            for name in ("alternatives", "rejected"):
+                values[name] = tuple(values.get(name, ()))
+            for name in ("id", "language", "path", "excerpt", "target"):
+                if not isinstance(values[name], str):
+                    raise DataError(f"field '{name}' must be a string, got {type(values[name]).__name__}")
+            return cls(**values)
+        except KeyError as error:
+            raise DataError(f"field {error} is missing") from error
+        except TypeError as error:
+            raise DataError(f"not an edit task: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSet:
+    """Tasks by split name and what the source wants to say about how they were made (counts, rejects, hashes)."""
+
+    splits: Mapping[str, tuple[EditTask, ...]]
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a template makes of a task. A raw prompt has `text`; a chat prompt has `messages`, and `text` is how the
+    answer is made to begin ("" for none). `cut` names what a token budget removed."""
+
+    task_id: str
+    text: str
+    messages: tuple[Message, ...] = ()
+    cut: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedAnswer:
+    """The edited region that a completion stands for, or None and the reason why it stands for none."""
+
+    region: str | None
+    malformed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled answer. `token_ids` includes the end token when there is one; `logprobs` are the engine's own, after
+    temperature, one a token; `finish_reason` "length" means the token limit cut it."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish_reason: Literal["stop", "length"]
+    region: str | None = None
+    malformed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Advantages:
+    """What an estimator returns for rewards (B, G). `values` (B, G); `baseline` (B,): what was subtracted; `low` and
+    `high` (B,): the interval's ends where the estimator has one, else NaN. Float64."""
+
+    values: np.ndarray
+    baseline: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One prompt and its G completions. `components` name → (G,); `scores` (G,) is the reward before, `rewards` (G,)
+    after the length penalty; NaN is a missing reward. `advantages` (G,), `baseline`, `low`, `high` once estimated."""
+
+    task: EditTask
+    prompt_token_ids: tuple[int, ...]
+    completions: tuple[Completion, ...]
+    components: Mapping[str, np.ndarray]
+    scores: np.ndarray
+    rewards: np.ndarray
+    advantages: np.ndarray | None = None
+    baseline: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")

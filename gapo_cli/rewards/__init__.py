@@ -1,0 +1,1 @@
+"""Rewards: one file each, texts to scores in [0, 1]."""

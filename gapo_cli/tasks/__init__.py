@@ -1,0 +1,1 @@
+"""Task sources: one file a source, each turns raw material into EditTasks."""

@@ -1,0 +1,1 @@
+"""The training loops, the optimizer and checkpoints."""
