@@ -1,0 +1,114 @@
+"""One answer to one held-out task, in the form that is measured, kept in parquet and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from gapo_cli.errors import DataError
+from gapo_cli.records import Completion, EditTask
+
+Mode = Literal["greedy", "sampled"]
+MODES: tuple[Mode, ...] = ("greedy", "sampled")
+NOT_GENERATED = "none"
+"""The finish reason of a prediction that no model was asked for: a baseline's, or a prompt that did not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """`before` is the region as it stood, `target` as it should be, `region` as predicted, or None with the reason in
+    `malformed`. `sample` counts the sampled answers of a task from 0. `tokens` is the length of the completion."""
+
+    task_id: str
+    family: str
+    language: str
+    mode: Mode
+    sample: int
+    text: str
+    region: str | None
+    malformed: str | None
+    finish_reason: str
+    tokens: int
+    before: str
+    target: str
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise DataError(f"prediction of task {self.task_id}: mode '{self.mode}', need one of {', '.join(MODES)}")
+        if (self.region is None) == (self.malformed is None):
+            raise DataError(f"prediction of task {self.task_id}: needs either a region or the reason why there is none")
+
+    @property
+    def changes_something(self) -> bool:
+        """The right answer differs from the region as it stood (compared stripped, as exact match is)."""
+        return self.before.strip() != self.target.strip()
+
+    @property
+    def is_noop(self) -> bool:
+        """The prediction leaves the region as it stood (compared stripped)."""
+        return self.region is not None and self.region.strip() == self.before.strip()
+
+    @property
+    def is_truncated(self) -> bool:
+        return self.finish_reason == "length"
+
+
+def family_of(task: EditTask) -> str:
+    return task.labels.get("family", "")
+
+
+def prediction_of(task: EditTask, completion: Completion, mode: Mode, sample: int = 0) -> Prediction:
+    """The prediction that a parsed completion is. A completion with neither region nor reason counts as "unparsed"."""
+    malformed = completion.malformed
+    if completion.region is None and malformed is None:
+        malformed = "unparsed"
+    return Prediction(
+        task_id=task.id,
+        family=family_of(task),
+        language=task.language,
+        mode=mode,
+        sample=sample,
+        text=completion.text,
+        region=None if malformed is not None else completion.region,
+        malformed=malformed,
+        finish_reason=completion.finish_reason,
+        tokens=len(completion.token_ids),
+        before=task.region,
+        target=task.target,
+    )
+
+
+def unanswered(task: EditTask, malformed: str, mode: Mode, sample: int = 0) -> Prediction:
+    """A task that the model could not be asked, for the reason `malformed` ("prompt_too_long"): it counts as wrong."""
+    return Prediction(task.id, family_of(task), task.language, mode, sample, "", None, malformed, NOT_GENERATED, 0,
+                      task.region, task.target)
+
+
+def predicted_region(task: EditTask, region: str) -> Prediction:
+    """A region that came from a rule and not from a model: a baseline's prediction."""
+    return Prediction(task.id, family_of(task), task.language, "greedy", 0, region, region, None, NOT_GENERATED, 0,
+                      task.region, task.target)
+
+
+def to_rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
+    """Rows for a data frame or parquet file; `from_rows` is the inverse."""
+    return [asdict(prediction) for prediction in predictions]
+
+
+def from_rows(rows: Iterable[Mapping[str, Any]]) -> list[Prediction]:
+    """Predictions from rows as pandas gives them back. Columns that a Prediction lacks are passed over; a missing one
+    raises DataError."""
+    return [_from_row(row) for row in rows]
+
+
+def _from_row(row: Mapping[str, Any]) -> Prediction:
+    try:
+        values = {name: row[name] for name in Prediction.__dataclass_fields__}
+    except KeyError as error:
+        raise DataError(f"predictions: column {error} is missing") from error
+    for name in ("region", "malformed"):
+        # a column of strings and None may come back from pandas with NaN for None
+        if not isinstance(values[name], str):
+            values[name] = None
+    return Prediction(**{**values, "sample": int(values["sample"]), "tokens": int(values["tokens"])})

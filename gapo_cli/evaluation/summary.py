@@ -1,0 +1,208 @@
+"""What a list of predictions amounts to: shares and means with intervals, overall, per family and per language.
+
+A malformed answer counts as wrong: 0 for every match and similarity. Greedy answers are one a task, so shares get
+Wilson's interval. Sampled answers are averaged within their task first, and the task is what the bootstrap draws.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gapo_cli import matching
+from gapo_cli.errors import DataError
+from gapo_cli.evaluation.predictions import MODES, NOT_GENERATED, Mode, Prediction
+from gapo_cli.evaluation.uncertainty import Measure, measure_means, pass_at_k, wilson
+
+PASS_AT = (1, 2, 4, 8, 16, 32)
+"""The k of pass@k that are reported, as far as every task has that many samples."""
+SHARES = ("exact_match", "strict_match", "noop_rate", "malformed_rate", "truncated_rate")
+MEANS = ("edit_similarity", "bleu")
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """One set of predictions, measured. `exact_match` compares stripped texts and is the headline; `strict_match`
+    compares every character. `bleu` is the mean of the sentences' own scores. `noop_rate`: the prediction leaves the
+    region as it stood. `exact_match_on_changes`: over the `changing_tasks` whose right answer is not the region as it
+    stood. `malformed_reasons`: reason → share of the predictions. `response_tokens`: mean completion length, None where
+    no model was asked. `pass_at`: k → pass@k, for sampled answers."""
+
+    tasks: int
+    predictions: int
+    changing_tasks: int
+    exact_match: Measure
+    strict_match: Measure
+    edit_similarity: Measure
+    bleu: Measure
+    noop_rate: Measure
+    malformed_rate: Measure
+    truncated_rate: Measure
+    exact_match_on_changes: Measure
+    response_tokens: float | None = None
+    malformed_reasons: Mapping[str, float] = field(default_factory=dict)
+    pass_at: Mapping[int, Measure] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        row: dict[str, Any] = {"tasks": self.tasks, "predictions": self.predictions, "changing_tasks": self.changing_tasks}
+        row |= {name: getattr(self, name).to_dict() for name in MEASURES}
+        row |= {"response_tokens": self.response_tokens, "malformed_reasons": dict(self.malformed_reasons)}
+        return row | {"pass_at": {str(k): measure.to_dict() for k, measure in self.pass_at.items()}}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Metrics:
+        return cls(
+            tasks=row["tasks"],
+            predictions=row["predictions"],
+            changing_tasks=row["changing_tasks"],
+            **{name: Measure.from_dict(row[name]) for name in MEASURES},
+            response_tokens=row["response_tokens"],
+            malformed_reasons=row["malformed_reasons"],
+            pass_at={int(k): Measure.from_dict(measure) for k, measure in row["pass_at"].items()},
+        )
+
+
+MEASURES = (*SHARES, *MEANS, "exact_match_on_changes")
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """The answers of one mode: all together, and by the tasks' family and language (names in alphabetical order)."""
+
+    overall: Metrics
+    families: Mapping[str, Metrics]
+    languages: Mapping[str, Metrics]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "overall": self.overall.to_dict(),
+            "families": {name: metrics.to_dict() for name, metrics in self.families.items()},
+            "languages": {name: metrics.to_dict() for name, metrics in self.languages.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Breakdown:
+        return cls(
+            Metrics.from_dict(row["overall"]),
+            {name: Metrics.from_dict(metrics) for name, metrics in row["families"].items()},
+            {name: Metrics.from_dict(metrics) for name, metrics in row["languages"].items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """An evaluation: one greedy answer a task, several sampled ones, or both."""
+
+    greedy: Breakdown | None
+    sampled: Breakdown | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: what could not be measured is null, never NaN. `from_dict` is the inverse."""
+        return {mode: breakdown.to_dict() if breakdown else None for mode, breakdown in self.by_mode().items()}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Summary:
+        return cls(*(Breakdown.from_dict(row[mode]) if row.get(mode) else None for mode in MODES))
+
+    def by_mode(self) -> dict[Mode, Breakdown | None]:
+        return {"greedy": self.greedy, "sampled": self.sampled}
+
+    def metrics(self) -> dict[str, float]:
+        """The overall numbers under the names of metrics.jsonl: greedy as val/exact_match, sampled as
+        val/sampled/exact_match; exact match with the ends of its interval (_low, _high)."""
+        row: dict[str, float] = {}
+        for mode, breakdown in self.by_mode().items():
+            if breakdown is None:
+                continue
+            prefix = "val/" if mode == "greedy" else "val/sampled/"
+            overall = breakdown.overall
+            found: dict[str, float | None] = {name: getattr(overall, name).value for name in MEASURES}
+            found |= {"exact_match_low": overall.exact_match.low, "exact_match_high": overall.exact_match.high}
+            found |= {"response_tokens": overall.response_tokens}
+            found |= {f"pass@{k}": measure.value for k, measure in overall.pass_at.items()}
+            row |= {prefix + name: value for name, value in found.items() if value is not None}
+        return row
+
+
+def summarise(predictions: Sequence[Prediction], seed: int = 0) -> Summary:
+    """Measures greedy and sampled answers apart. `seed` is the bootstrap's. Raises DataError where a mode has the same
+    sample of a task twice: shares would count it twice."""
+    return Summary(*(_breakdown([one for one in predictions if one.mode == mode], mode, seed) for mode in MODES))
+
+
+def _breakdown(predictions: list[Prediction], mode: Mode, seed: int) -> Breakdown | None:
+    if not predictions:
+        return None
+    repeated = [key for key, count in Counter((one.task_id, one.sample) for one in predictions).items() if count > 1]
+    if repeated:
+        raise DataError(f"task {repeated[0][0]}: {mode} sample {repeated[0][1]} is there twice; task ids must be unique")
+    scores = _scores(predictions)
+
+    def measured(names: list[str]) -> dict[str, Metrics]:
+        rows: dict[str, list[int]] = {}
+        for row, name in enumerate(names):
+            rows.setdefault(name, []).append(row)
+        return {name: _metrics([predictions[row] for row in rows[name]], scores[rows[name]], mode, seed) for name in sorted(rows)}
+
+    return Breakdown(
+        overall=_metrics(predictions, scores, mode, seed),
+        families=measured([one.family for one in predictions]),
+        languages=measured([one.language for one in predictions]),
+    )
+
+
+def _scores(predictions: Sequence[Prediction]) -> np.ndarray:
+    """(N, SHARES and MEANS), float64: each prediction's own numbers."""
+    return np.array([
+        (
+            one.region is not None and matching.exact_match(one.region, one.target),
+            one.region is not None and matching.strict_match(one.region, one.target),
+            one.is_noop,
+            one.malformed is not None,
+            one.is_truncated,
+            0.0 if one.region is None else matching.edit_similarity(one.region, one.target),
+            0.0 if one.region is None else matching.bleu(one.region, one.target),
+        )
+        for one in predictions
+    ], dtype=np.float64)
+
+
+def _metrics(predictions: Sequence[Prediction], scores: np.ndarray, mode: Mode, seed: int) -> Metrics:
+    index: dict[str, int] = {}
+    task_of = np.array([index.setdefault(one.task_id, len(index)) for one in predictions])
+    samples = np.bincount(task_of)
+    # (T, columns): the task's own means
+    means = np.stack([np.bincount(task_of, weights=column) for column in scores.T], axis=1) / samples[:, None]
+    changes = np.zeros(len(index), dtype=bool)
+    changes[task_of] = [one.changes_something for one in predictions]
+    if mode == "greedy":
+        shares = [wilson(int(column.sum()), len(index)) for column in means[:, : len(SHARES)].T]
+        measures = [*shares, *measure_means(means[:, len(SHARES) :], seed)]
+        on_changes = wilson(int(means[changes, 0].sum()), int(changes.sum()))
+        pass_at = {}
+    else:
+        measures = measure_means(means, seed)
+        on_changes = measure_means(means[changes, :1], seed)[0]
+        correct = np.rint(means[:, 0] * samples).astype(int)
+        reported = [k for k in PASS_AT if k <= samples.min()]
+        pass_at = dict(zip(reported, _pass_at(samples, correct, reported, seed), strict=True))
+    reasons = Counter(one.malformed for one in predictions if one.malformed is not None)
+    lengths = [one.tokens for one in predictions if one.finish_reason != NOT_GENERATED]
+    return Metrics(
+        tasks=len(index),
+        predictions=len(predictions),
+        changing_tasks=int(changes.sum()),
+        **dict(zip((*SHARES, *MEANS), measures, strict=True)),
+        exact_match_on_changes=on_changes,
+        response_tokens=float(np.mean(lengths)) if lengths else None,
+        malformed_reasons={reason: count / len(predictions) for reason, count in sorted(reasons.items())},
+        pass_at=pass_at,
+    )
+
+
+def _pass_at(samples: np.ndarray, correct: np.ndarray, reported: Sequence[int], seed: int) -> list[Measure]:
+    return measure_means(np.stack([pass_at_k(samples, correct, k) for k in reported], axis=1), seed)

@@ -1,0 +1,97 @@
+"""How sure a measured share or mean is: Wilson intervals, a bootstrap over tasks, and pass@k.
+
+Tasks are what is drawn from the population; several samples of one task are not independent, so everything sampled is
+first averaged within its task, and the task is what the bootstrap draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+"""Enough for the 2.5 % and 97.5 % quantiles to be steady to about a tenth of the interval's width."""
+BLOCK = 4_000_000
+"""Resampling counts held in memory at a time (float64, 32 MB)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A value with its 95 % interval and the method that made it ("wilson" or "bootstrap over tasks"). All None where
+    there was nothing to measure."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    method: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"value": self.value, "low": self.low, "high": self.high, "method": self.method}
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any] | None) -> Measure:
+        return cls(**row) if row else cls()
+
+
+def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Measure:
+    """Wilson's score interval of a proportion (Wilson 1927; scipy's binomtest without continuity correction), which
+    stays inside [0, 1] and keeps a width at 0 and 1. No trials give an empty Measure."""
+    if trials == 0:
+        return Measure()
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, trials).proportion_ci(confidence_level=confidence, method="wilson")
+    return Measure(successes / trials, float(interval.low), float(interval.high), "wilson")
+
+
+def bootstrap_means(values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> np.ndarray:
+    """Percentile-bootstrap interval of the mean over tasks of each column (Efron 1979; with samples averaged within
+    their task it is the cluster bootstrap). values: (T, M), one row a task. Returns (2, M): low and high. All columns
+    are resampled together, so that the same seed gives the same interval whatever stands beside a column."""
+    tasks, columns = values.shape
+    if tasks == 0:
+        raise ValueError("bootstrap_means: need at least one task")
+    generator = np.random.default_rng(seed)
+    means = np.empty((resamples, columns))
+    block = max(1, BLOCK // tasks)
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        # how often each task is drawn in a resample of T tasks; (size, T)
+        counts = generator.multinomial(tasks, np.full(tasks, 1 / tasks), size=size)
+        means[start : start + size] = counts @ values / tasks
+    tail = (1 - confidence) / 2
+    return np.quantile(means, [tail, 1 - tail], axis=0)
+
+
+def measure_means(values: np.ndarray, seed: int = 0) -> list[Measure]:
+    """The mean over tasks of each column of (T, M) with its bootstrap interval. A column that is 0 everywhere or 1
+    everywhere has no spread to resample: it is a proportion of T tasks then and gets Wilson's interval, which does not
+    claim certainty. No tasks give empty Measures."""
+    tasks, columns = values.shape
+    if tasks == 0:
+        return [Measure()] * columns
+    low, high = bootstrap_means(values, seed)
+    measures = []
+    for column in range(columns):
+        data = values[:, column]
+        if np.all(data == 0) or np.all(data == 1):
+            measures.append(wilson(int(data.sum()), tasks))
+        else:
+            measures.append(Measure(float(data.mean()), float(low[column]), float(high[column]), "bootstrap over tasks"))
+    return measures
+
+
+def pass_at_k(samples: Sequence[int] | np.ndarray, correct: Sequence[int] | np.ndarray, k: int) -> np.ndarray:
+    """Unbiased chance, per task, that at least one of k samples is right: 1 - C(n-c, k) / C(n, k), for c right ones
+    among n samples (Chen et al. 2021, arXiv:2107.03374, Eq. 1), as a product, which cannot overflow. (T,) in [0, 1].
+    Raises ValueError if a task has fewer than k samples."""
+    drawn, right = np.asarray(samples, dtype=np.int64), np.asarray(correct, dtype=np.int64)
+    if k < 1 or np.any(drawn < k):
+        raise ValueError(f"pass@{k}: need 1 <= k <= samples a task, the smallest has {drawn.min(initial=0)}")
+    # C(n-c, k) / C(n, k) = product over i < k of (n-c-i) / (n-i); a factor of 0 or less means it is 0
+    steps = np.arange(k)[:, None]
+    return 1 - np.prod(np.maximum(drawn - right - steps, 0) / (drawn - steps), axis=0)
