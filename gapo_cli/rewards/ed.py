@@ -1,0 +1,20 @@
+"""Edit similarity as the reward: how much of the region is right. arXiv:2510.21830, the reward `ed`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gapo_cli import matching
+from gapo_cli.rewards.answers import score_answers
+
+
+@dataclass(frozen=True)
+class EditSimilarity:
+    """Components: ed."""
+
+    def __call__(self, predictions: Sequence[str | None], targets: Sequence[str]) -> dict[str, np.ndarray]:
+        ed = score_answers(matching.edit_similarities, predictions, targets)
+        return {"ed": ed, "score": ed.copy()}
