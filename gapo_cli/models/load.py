@@ -1,0 +1,300 @@
+"""Models in Hugging Face format: found, checked, loaded and saved. Safetensors only; no model's sampling defaults get in."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gapo_cli.config import DTYPES, ModelConfig, one_of
+from gapo_cli.errors import CheckpointError, UserError
+from gapo_cli.records import Prompt
+
+ALLOWED_PATHS = "need a folder in Hugging Face format, a hub name such as Qwen/Qwen2.5-Coder-0.5B, or asset:NAME"
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal language model with its tokenizer. The weights are always float32 (they are what an optimizer works on);
+    `dtype` "bfloat16" means that forward passes inside `autocast()` compute in bfloat16. `device`: "cpu", "cuda", ..."""
+
+    model: Any
+    tokenizer: Any
+    config: ModelConfig
+    device: str
+    dtype: str
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+    @property
+    def eos_token_id(self) -> int:
+        """The token that ends an answer, as supervised training writes it."""
+        return self.eos_token_ids[0]
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """All tokens that end an answer: the tokenizer's first, then what the model's config adds."""
+        return _end_tokens(self.tokenizer, self.model.config)
+
+    @property
+    def pad_token_id(self) -> int:
+        """What fills up rows; masked everywhere, so the end token does where a tokenizer has no padding token."""
+        pad = self.tokenizer.pad_token_id
+        return self.eos_token_id if pad is None else pad
+
+
+def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32") -> LoadedModel:
+    """The model at `config.path` in eval mode on `device`. Raises CheckpointError for a path that is no model or a folder
+    that is damaged, UserError for a device, dtype or context length that cannot be had."""
+    one_of("trainer.dtype", dtype, DTYPES)
+    _check_device(device)
+    folder = _find(config)
+    _check_files(config, folder)
+    tokenizer = _load_tokenizer(config, folder)
+    model = _load_weights(config, folder).to(device)
+    _check_fit(config, model, tokenizer)
+    model.generation_config = _neutral_generation_config(tokenizer, model.config)
+    return LoadedModel(model, tokenizer, config, device, dtype)
+
+
+def save_model(loaded: LoadedModel, folder: Path) -> None:
+    """Writes config, safetensors and tokenizer so that transformers and vLLM load `folder`. All or nothing: the files are
+    written beside it and take its place at the end; a folder that stood there before stays whole until then.
+    Raises CheckpointError if it cannot be written (a full disk)."""
+    from safetensors import SafetensorError
+
+    folder = Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+        try:
+            written = temporary / "model"
+            with _quiet():
+                loaded.model.save_pretrained(written)
+                loaded.tokenizer.save_pretrained(written)
+            readable = (written / "config.json").stat().st_mode  # safetensors makes its files private
+            for path in filter(Path.is_file, written.rglob("*")):
+                path.chmod(readable)
+                with path.open("rb") as stream:
+                    os.fsync(stream.fileno())
+            _put_in_place(written, folder, temporary / "previous")
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: the model could not be written ({error}); make room or choose another folder") from error
+
+
+def encode_prompt(loaded: LoadedModel, prompt: Prompt) -> tuple[int, ...]:
+    """Token ids of a prompt. A raw prompt is its text and nothing more: no token is added that the template did not
+    write. A chat prompt goes through the tokenizer's chat template, and `prompt.text` begins the answer.
+    Raises UserError where model.chat and the kind of prompt do not go together."""
+    text = prompt.text
+    if loaded.config.chat != bool(prompt.messages):
+        kind = "chat" if prompt.messages else "raw"
+        raise UserError(
+            f"model.chat={str(loaded.config.chat).lower()}: this prompt template makes {kind} prompts; "
+            f"set model.chat={str(bool(prompt.messages)).lower()} or choose another prompt="
+        )
+    if prompt.messages:
+        if not loaded.tokenizer.chat_template:
+            raise UserError(f"model.chat=true: the tokenizer of {loaded.config.path} has no chat template; choose a chat model")
+        messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
+        text = loaded.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + text
+    return tuple(loaded.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _put_in_place(written: Path, folder: Path, previous: Path) -> None:
+    """Renames `written` to `folder`; a folder that stands there goes to `previous`, and comes back if the renaming fails."""
+    if not folder.exists():
+        written.rename(folder)
+        return
+    folder.rename(previous)
+    try:
+        written.rename(folder)
+    except OSError:
+        previous.rename(folder)
+        raise
+
+
+def _find(config: ModelConfig) -> Path:
+    """The local folder that `config.path` stands for; a hub model is downloaded, or taken from the cache."""
+    path = config.path
+    if path.startswith("asset:"):
+        folder = ASSETS / path.removeprefix("asset:")
+        if not folder.is_dir():
+            names = ", ".join(sorted(f"asset:{entry.parent.name}" for entry in ASSETS.glob("*/config.json"))) or "none"
+            raise CheckpointError(f"model.path={path}: no such weights are shipped with the package (there are: {names})")
+        return folder
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise CheckpointError(f"model.path={path}: this is a file; {ALLOWED_PATHS}")
+    if not HUB_NAME.fullmatch(path) or path.startswith("."):
+        raise CheckpointError(f"model.path={path}: no such folder; {ALLOWED_PATHS}")
+    return _download(config)
+
+
+def _download(config: ModelConfig) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    path = config.path
+    patterns = [*HUB_FILES, *(("*.py",) if config.trust_remote_code else ())]
+    try:
+        return Path(snapshot_download(path, allow_patterns=patterns))
+    except GatedRepoError as error:
+        raise CheckpointError(f"model.path={path}: the hub asks for a login; accept its terms and run: hf auth login") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise CheckpointError(f"model.path={path}: neither a folder nor a model on the hub; {ALLOWED_PATHS}") from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"model.path={path}: no such folder, and the Hugging Face hub cannot be reached for a model of that name; {ALLOWED_PATHS}"
+        ) from error
+
+
+def _check_files(config: ModelConfig, folder: Path) -> None:
+    """Raises CheckpointError for a missing config, missing weights or a file of weights that is cut short."""
+    from safetensors import SafetensorError, safe_open
+
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"model.path={config.path}: {folder} has no config.json; {ALLOWED_PATHS}")
+    index = folder / "model.safetensors.index.json"
+    names = ["model.safetensors"]
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(f"{index}: damaged ({error}); copy or save the model again") from error
+    for name in names:
+        file = folder / name
+        if not file.is_file():
+            raise CheckpointError(f"{file}: missing; gapo loads safetensors weights only, so copy the file or save the model again")
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise CheckpointError(f"{file}: damaged or cut short ({error}); copy or save the model again") from error
+
+
+def _load_tokenizer(config: ModelConfig, folder: Path) -> Any:
+    """The tokenizer as its tokenizer.json says. AutoTokenizer would rebuild it for some model types (transformers 5.19
+    gives every Qwen2 folder Qwen's own pre-tokenizer), which a tokenizer of one's own does not survive."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    damaged = f"model.path={config.path}: {folder} has no tokenizer that loads; copy tokenizer.json and tokenizer_config.json into it"
+    try:
+        with _quiet():
+            if (folder / "tokenizer.json").is_file() and not config.trust_remote_code:
+                tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
+    except Exception as error:  # the tokenizers library raises bare Exception for a damaged tokenizer.json
+        raise CheckpointError(f"{damaged} ({_first_line(error)})") from error
+    if not tokenizer.get_vocab():
+        raise CheckpointError(damaged)
+    return tokenizer
+
+
+def _load_weights(config: ModelConfig, folder: Path) -> Any:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with _quiet():
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                trust_remote_code=config.trust_remote_code,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        raise CheckpointError(f"model.path={config.path}: {folder} does not load ({_first_line(error)})") from error
+    if loading["missing_keys"]:
+        missing = ", ".join(sorted(loading["missing_keys"])[:3])
+        raise CheckpointError(f"model.path={config.path}: the weights in {folder} lack {missing}; copy or save the model again")
+    return model.eval()
+
+
+def _check_device(device: str) -> None:
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise UserError(f"trainer.device={device}: need cpu or cuda") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"trainer.device={device}: torch finds no CUDA device here; use trainer.device=cpu")
+
+
+def _check_fit(config: ModelConfig, model: Any, tokenizer: Any) -> None:
+    """Raises for what would go wrong silently later: too few positions, a window or a state instead of full attention,
+    a tokenizer larger than the embeddings, no end token, logits that are not the head of the hidden states."""
+    settings = model.config.get_text_config()
+    positions = getattr(settings, "max_position_embeddings", None)
+    if positions is not None and config.context_length > positions:
+        raise UserError(f"model.context_length={config.context_length}: {config.path} has {positions} positions; need at most that")
+    kinds = set(getattr(settings, "layer_types", None) or ["full_attention"])
+    if kinds - {"full_attention", "sliding_attention"}:
+        raise UserError(f"model.path={config.path}: its layers are {', '.join(sorted(kinds))}; gapo needs attention over all tokens")
+    window = getattr(settings, "sliding_window", None)
+    if window is not None and config.context_length > window:
+        raise UserError(f"model.context_length={config.context_length}: {config.path} looks back {window} tokens; need at most that")
+    if len(tokenizer) > settings.vocab_size:
+        raise CheckpointError(
+            f"model.path={config.path}: the tokenizer has {len(tokenizer)} tokens, the model {settings.vocab_size}; they do not belong together"
+        )
+    if not _end_tokens(tokenizer, model.config):
+        raise CheckpointError(f"model.path={config.path}: neither its tokenizer nor its config names an end token (eos_token)")
+    token = torch.zeros(1, 1, dtype=torch.int64, device=model.device)
+    with torch.inference_mode():
+        plain = model.get_output_embeddings()(model.get_decoder()(input_ids=token, use_cache=False).last_hidden_state)
+        if not torch.allclose(plain, model(input_ids=token, use_cache=False).logits, rtol=1e-3, atol=1e-3):
+            raise UserError(f"model.path={config.path}: it scales or caps its logits after the head, which gapo does not do")
+
+
+def _end_tokens(tokenizer: Any, model_config: Any) -> tuple[int, ...]:
+    configured = model_config.get_text_config().eos_token_id
+    listed = configured if isinstance(configured, (list, tuple)) else [configured]
+    return tuple(dict.fromkeys(token for token in (tokenizer.eos_token_id, *listed) if token is not None))
+
+
+def _neutral_generation_config(tokenizer: Any, model_config: Any) -> Any:
+    """Where answers end and nothing else: temperature, top-p, penalties of the model's makers never act here."""
+    from transformers import GenerationConfig
+
+    ends = _end_tokens(tokenizer, model_config)
+    return GenerationConfig(eos_token_id=list(ends), pad_token_id=ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own progress bars and reports: what matters is raised, and the terminal has its own display."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,60 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gapo_cli.config import ModelConfig
+
+TINY_CONTEXT = 256
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Qwen2 (hidden 32, 2 layers) and a byte-level tokenizer (<pad> 0, <eos> 1, then the bytes), as a folder."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny-model")
+    tokens = ["<pad>", "<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    core = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Qwen2ForCausalLM(
+            Qwen2Config(
+                vocab_size=len(tokens),
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                intermediate_size=64,
+                max_position_embeddings=TINY_CONTEXT,
+                tie_word_embeddings=False,
+                pad_token_id=0,
+                eos_token_id=1,
+                bos_token_id=None,
+                initializer_range=0.3,  # wide: a distribution that is not flat, so that greedy answers differ by prompt
+            )
+        )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_config(tiny_model_folder: Path) -> ModelConfig:
+    return ModelConfig(name="tiny", path=str(tiny_model_folder), context_length=TINY_CONTEXT)
+
+
+@pytest.fixture
+def tiny_policy(tiny_config: ModelConfig):
+    """The tiny model as a LoadedModel, loaded anew for each test, so that a test may change its weights."""
+    from gapo_cli.models.load import load_model
+
+    return load_model(tiny_config)
