@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gapo_cli.errors import UserError
+from gapo_cli.errors import UserError, did_you_mean
 
 AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "constant")
 LAYOUTS = ("packed", "padded")
@@ -21,7 +21,8 @@ def require(condition: bool, sentence: str) -> None:
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    require(value in allowed, f"{name}={value}: need one of {', '.join(allowed)}")
+    near = did_you_mean(str(value), allowed)
+    require(value in allowed, f"{name}={value}: need one of {', '.join(allowed)}{near and '; ' + near}")
 
 
 def positive(section: str, **values: float) -> None:
@@ -157,17 +158,54 @@ class TrainerConfig:
 
 
 @dataclass(frozen=True)
+class ArchitectureConfig:
+    """The shape of a model that is made from nothing (gapo_cli/models/nano.py) and the size of its vocabulary."""
+
+    hidden_size: int
+    layers: int
+    heads: int
+    feed_forward_size: int
+    vocabulary: int
+
+    def __post_init__(self) -> None:
+        positive("supervised.architecture", hidden_size=self.hidden_size, heads=self.heads,
+                 feed_forward_size=self.feed_forward_size, vocabulary=self.vocabulary)
+        require(self.layers >= 2, f"supervised.architecture.layers={self.layers}: need at least 2 (copying takes two)")
+        require(self.hidden_size % (2 * self.heads) == 0,
+                f"supervised.architecture.hidden_size={self.hidden_size}: need a multiple of twice heads={self.heads}")
+
+
+@dataclass(frozen=True)
+class EditLogConfig:
+    """What share of the logged outcomes that supervised training learns from are finished edits, and how the others
+    divide into edits left undone, running on past their end, and cut short."""
+
+    finished: float = 1.0
+    undone: float = 0.6
+    runs_on: float = 0.2
+    cut_short: float = 0.2
+
+    def __post_init__(self) -> None:
+        require(0 <= self.finished <= 1, f"supervised.log.finished={self.finished}: need 0 to 1")
+        others = (self.undone, self.runs_on, self.cut_short)
+        require(min(others) >= 0 and abs(sum(others) - 1) < 1e-9,
+                f"supervised.log: undone, runs_on and cut_short are {others}: need three shares that add up to 1")
+
+
+@dataclass(frozen=True)
 class SupervisedConfig:
     """stage=sft: answer-only cross-entropy over `tokens` training tokens (prompt and answer) in batches of about
-    `tokens_per_batch`. `scramble`: probability that a task's word tokens are permuted, prompt and answer alike, so
-    that only copying in context pays (for models trained from nothing). `initialise`: start from the induction
-    initialisation instead of from `model.path`. `save_as`: also write the final model into this folder."""
+    `tokens_per_batch`. `log`: what the logged outcomes are. `scramble`: probability that a task's word tokens are
+    permuted, prompt and answer alike, so that only copying in context pays (for models made from nothing).
+    `architecture`: make the model and its tokenizer from nothing instead of loading `model.path`. `save_as`: also write
+    the final model, in bfloat16, into this folder."""
 
     tokens: int
     tokens_per_batch: int
     optimizer: OptimizerConfig
+    log: EditLogConfig = EditLogConfig()
     scramble: float = 0.0
-    initialise: bool = False
+    architecture: ArchitectureConfig | None = None
     save_as: str | None = None
 
     def __post_init__(self) -> None:
