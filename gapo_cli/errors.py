@@ -1,5 +1,10 @@
 """The mistakes a user can make: one sentence each, exit code 2, no traceback."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """A wrong value, file or combination. The message names the value, what is allowed and what to do."""
@@ -11,3 +16,9 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint or model folder that is missing, damaged or does not fit."""
+
+
+def did_you_mean(value: str, choices: Iterable[str]) -> str:
+    """`did you mean gapo?` for the nearest choice, or "" where none is near."""
+    near = difflib.get_close_matches(value, list(choices), n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else ""

@@ -1,0 +1,258 @@
+"""The command line: names, help and exit codes. Imports nothing heavy.
+
+Exit codes: 0 done, 1 something failed, 2 a mistake in what was asked for, 130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from gapo_cli.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from gapo_cli.interfaces import Display
+
+FAILED, MISTAKE, STOPPED = 1, 2, 130
+# click's, or the copy of it inside typer, by the version of typer
+UsageError: Any = typer.BadParameter.__base__
+
+
+class Verbs(TyperGroup):
+    """The commands; an unknown one is answered with the nearest."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        verbs = self.list_commands(ctx)
+        if args[0] not in verbs and not args[0].startswith("-"):
+            near = did_you_mean(args[0], verbs)
+            raise UserError(f"gapo {args[0]}: unknown command; {near + ' ' if near else 'need one of '}({', '.join(verbs)})")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    name="gapo",
+    cls=Verbs,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, as trainer.steps=40 or estimator=grpo.", show_default=False),
+]
+ConfigDir = Annotated[
+    Path | None, typer.Option("--config-dir", metavar="DIR", help="A folder of your own yaml files, looked in first.")
+]
+PrintConfig = Annotated[bool, typer.Option("--print-config", help="Show the composed config and stop.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.callback(invoke_without_command=True)
+def gapo(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False,
+) -> None:
+    """Reinforcement learning for models that edit code: GAPO, GRPO and DAPO from the data set to the report.
+
+    \b
+    Start with:
+      gapo train experiment=debug     the whole path in under 30 seconds
+      gapo train                      the embedded default, minutes on two cores
+    """
+    if version:
+        from importlib.metadata import version as installed_version
+
+        typer.echo(installed_version("gapo-cli"))
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def prepare(
+    words: Words = None, config_dir: ConfigDir = None, print_config: PrintConfig = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
+    """Build a task set and keep it under data/.
+
+    \b
+    Examples:
+      gapo prepare
+      gapo prepare data.source.families=[rename_call,add_argument]
+      gapo prepare data=jsonl data.path=my_tasks/
+    """
+    prepared = run_verb("prepare", words, config_dir, print_config, quiet)
+    if prepared is not None and not quiet:
+        from gapo_cli.console import show_prepared
+
+        show_prepared(prepared)
+
+
+@app.command()
+def rollout(
+    words: Words = None, config_dir: ConfigDir = None, print_config: PrintConfig = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
+    """Sample and score groups of completions; keep them as parquet.
+
+    \b
+    Examples:
+      gapo rollout
+      gapo rollout sampling.group_size=16 sampling.temperature=0.8
+      gapo rollout model=hf model.path=outputs/train/RUN/checkpoints/best
+    """
+    run_verb("rollout", words, config_dir, print_config, quiet)
+
+
+@app.command()
+def train(
+    words: Words = None, config_dir: ConfigDir = None, print_config: PrintConfig = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
+    """Train with GAPO, GRPO or DAPO; prepares its data when missing. Ctrl-C stops cleanly with a checkpoint.
+
+    \b
+    Examples:
+      gapo train
+      gapo train estimator=grpo trainer.steps=40
+      gapo train estimator=dapo seed=1
+      gapo train tau=0.3 algorithm=dapo
+      gapo train resume=outputs/train/RUN
+      gapo train stage=sft
+    """
+    run_verb("train", words, config_dir, print_config, quiet)
+
+
+@app.command("eval")
+def evaluate(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[on DATA] [KEY=VALUE]...", help="A data set and settings.", show_default=False),
+    ] = None,
+    config_dir: ConfigDir = None,
+    print_config: PrintConfig = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure exact match and the rest on held-out tasks, beside two baselines.
+
+    \b
+    Examples:
+      gapo eval
+      gapo eval samples=8
+      gapo eval on jsonl data.path=my_tasks/ evaluation.split=eval
+      gapo eval model=hf model.path=outputs/train/RUN/checkpoints/best prompt=nano
+    """
+    run_verb("eval", words, config_dir, print_config, quiet)
+
+
+@app.command()
+def sweep(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=A,B,C [KEY=VALUE]...", help="Settings, some with several values.", show_default=False),
+    ] = None,
+    config_dir: ConfigDir = None,
+    print_config: PrintConfig = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train once for every combination of values; one table and plot compare them, paired by seed.
+
+    \b
+    Examples:
+      gapo sweep tau=0.3,0.5,0.7 seed=0,1,2
+      gapo sweep estimator=grpo,gapo seed=0,1,2 trainer.steps=40
+      gapo sweep algorithm=grpo,dapo hydra/launcher=joblib hydra.sweep.dir=outputs/my_sweep
+    """
+    from gapo_cli import launch
+
+    if print_config:
+        typer.echo(launch.composed_yaml("sweep", words or [], config_dir), nl=False)
+        return
+    with open_display(quiet) as display:
+        swept = launch.sweep(words or [], display, config_dir, quiet=quiet)
+    if not quiet:
+        from gapo_cli.console import show_sweep
+
+        show_sweep(swept)
+    if swept.failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, as outputs/train/TIME.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write one self-contained HTML page from one run or several.
+
+    \b
+    Examples:
+      gapo report outputs/train/RUN
+      gapo report outputs/sweep/TIME/0 outputs/sweep/TIME/1 --output compare.html
+    """
+    from gapo_cli.stages.report import report as write_report
+
+    with open_display(quiet) as display:
+        write_report(runs, output, display)
+
+
+def run_verb(verb: str, words: Sequence[str] | None, config_dir: Path | None, print_config: bool, quiet: bool) -> Any:
+    """Runs a verb's stage and returns its result; with `print_config`, prints the composed config and returns None."""
+    from gapo_cli import launch
+
+    if print_config:
+        typer.echo(launch.composed_yaml(verb, words or [], config_dir), nl=False)
+        return None
+    with open_display(quiet) as display:
+        return launch.run(verb, words or [], display, config_dir)
+
+
+@contextlib.contextmanager
+def open_display(quiet: bool) -> Iterator[Display]:
+    if quiet:
+        from gapo_cli.interfaces import QuietDisplay
+
+        yield QuietDisplay()
+    else:
+        from gapo_cli.console import ConsoleDisplay
+
+        with ConsoleDisplay() as display:
+            yield display
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Runs one command line and returns its exit code; errors go to stderr as one sentence each."""
+    debug = "--debug" in arguments
+    try:
+        return app(args=list(arguments), prog_name="gapo", standalone_mode=False) or 0
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        say_error("stopped")
+        return STOPPED
+    except (UserError, UsageError) as error:
+        if debug:
+            raise
+        say_error(error.format_message() if isinstance(error, UsageError) else str(error))
+        return MISTAKE
+    except Exception as error:  # noqa: BLE001 - the last line of defence: one line instead of a traceback
+        if debug:
+            raise
+        say_error(f"internal error: {type(error).__name__}: {error}; rerun with --debug for the traceback")
+        return FAILED
+
+
+def say_error(sentence: str) -> None:
+    typer.echo(f"gapo: {sentence}", err=True)
+
+
+def main() -> None:
+    sys.exit(run_command(sys.argv[1:]))

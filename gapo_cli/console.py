@@ -1,0 +1,171 @@
+"""What a running command shows: progress with time left, a live table of metrics, and plain lines where there is no
+terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from gapo_cli.stages.prepare import Prepared
+
+SHOW_AFTER_SECONDS = 2.0
+PLAIN_EVERY_SECONDS = 10.0
+ROWS_SHOWN = 15
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the live table: the first of `keys` that a row has."""
+
+    title: str
+    keys: tuple[str, ...]
+    digits: int
+
+
+COLUMNS = (
+    Column("step", ("step",), 0),
+    Column("reward", ("critic/score/mean",), 3),
+    Column("exact", ("reward/em",), 3),
+    Column("loss", ("train/loss",), 3),
+    Column("clip", ("actor/pg_clipfrac",), 4),
+    Column("entropy", ("actor/entropy",), 3),
+    Column("zero spread", ("group/zero_std_frac",), 2),
+    Column("grad norm", ("actor/grad_norm",), 3),
+    Column("s/step", ("timing_s/step",), 2),
+    Column("val exact", ("val/exact_match",), 3),
+    Column("val sampled", ("val/sampled/exact_match",), 3),
+)
+
+
+def cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """Column title → the row's value as text, for the columns that the row has a number for."""
+    found = {}
+    for column in COLUMNS:
+        value = next((row[key] for key in column.keys if row.get(key) is not None), None)
+        if value is not None:
+            found[column.title] = f"{value:.{column.digits}f}"
+    return found
+
+
+def metrics_table(rows: Iterable[Mapping[str, str]]) -> Table:
+    """Rows of `cells` as a table; columns that no row has are left out."""
+    rows = list(rows)
+    titles = [column.title for column in COLUMNS if any(column.title in row for row in rows)]
+    table = Table(box=None, header_style="bold")
+    for title in titles:
+        table.add_column(title, justify="right")
+    for row in rows:
+        table.add_row(*(row.get(title, "") for title in titles))
+    return table
+
+
+def show_prepared(prepared: Prepared, console: Console | None = None) -> None:
+    """The table of `gapo prepare`: tasks of each split by family, then by language, and where the set lies."""
+    console = console or Console(highlight=False)
+    splits = prepared.manifest["splits"]
+    table = Table(box=None, header_style="bold", show_footer=True)
+    table.add_column("", footer="all")
+    for split, counts in splits.items():
+        table.add_column(split, justify="right", footer=str(counts["tasks"]))
+    for kind in ("families", "languages"):
+        names = sorted({name for counts in splits.values() for name in counts[kind]})
+        if kind == "families" and names == [""]:
+            continue
+        for name in names:
+            table.add_row(escape(name or "no family"), *(str(counts[kind].get(name, 0)) for counts in splits.values()))
+        table.add_section()
+    console.print(table)
+    seconds = prepared.manifest["seconds"]
+    console.print(f"{'built in' if prepared.built else 'was there already; building it took'} {seconds:.1f} s: ", end="", markup=False)
+    console.print(str(prepared.folder), markup=False, soft_wrap=True)
+
+
+class ConsoleDisplay:
+    """A Display on a console; use it as a context manager. Nothing that is over within two seconds gets a bar."""
+
+    def __init__(self, console: Console | None = None, prefix: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.prefix = prefix
+        self.clock = clock
+        self.started: dict[str, float] = {}
+        self.said: dict[str, float] = {}
+        self.rows: list[dict[str, str]] = []
+        self.bars: dict[str, Any] = {}
+        self.progress_bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=self.console
+        )
+        self.live: Live | None = None
+
+    def __enter__(self) -> ConsoleDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live is not None:
+            for bar in self.bars.values():
+                self.progress_bars.update(bar, visible=False)
+            self.refresh()
+            self.live.stop()
+            self.live = None
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        now = self.clock()
+        if what not in self.started or done == 0:
+            self.started[what] = self.said[what] = now
+        elapsed = now - self.started[what]
+        finished = done >= total
+        if self.console.is_terminal:
+            self.move_bar(what, done, total, visible=elapsed >= SHOW_AFTER_SECONDS and not finished)
+        elif elapsed >= SHOW_AFTER_SECONDS and not finished and now - self.said[what] >= PLAIN_EVERY_SECONDS:
+            self.said[what] = now
+            left = elapsed / done * (total - done) if done else float("nan")
+            self.line(f"{what}: {done}/{total}" + (f", {left:.0f} s left" if done else ""))
+        if finished:
+            self.started.pop(what, None)
+
+    def move_bar(self, what: str, done: int, total: int, *, visible: bool) -> None:
+        if what not in self.bars:
+            self.bars[what] = self.progress_bars.add_task(escape(what), total=total, visible=False)
+        elif done == 0:
+            self.progress_bars.reset(self.bars[what], total=total, visible=False)
+        self.progress_bars.update(self.bars[what], completed=done, total=total, visible=visible)
+        if visible and self.live is None:
+            self.start_live()
+
+    def metrics(self, row: Mapping[str, float]) -> None:
+        shown = cells(row)
+        if not shown:
+            return
+        self.rows.append(shown)
+        if not self.console.is_terminal:
+            self.line("  ".join(f"{title} {value}" for title, value in shown.items()))
+        elif self.live is None:
+            self.start_live()
+        else:
+            self.refresh()
+
+    def say(self, text: str) -> None:
+        self.line(text)
+
+    def line(self, text: str) -> None:
+        self.console.print(f"{self.prefix}{text}", markup=False)
+
+    def start_live(self) -> None:
+        self.live = Live(self.renderable(), console=self.console, refresh_per_second=4)
+        self.live.start()
+
+    def refresh(self) -> None:
+        if self.live is not None:
+            self.live.update(self.renderable())
+
+    def renderable(self) -> Group:
+        parts: list[Any] = [metrics_table(self.rows[-ROWS_SHOWN:])] if self.rows else []
+        return Group(*parts, self.progress_bars)

@@ -1,0 +1,65 @@
+"""What a person types after a verb, turned into Hydra overrides. Pure: knows neither Hydra nor the yaml tree.
+
+`tau=0.5` is short for `estimator.tau=0.5`, `samples=8` for `evaluation.samples=8`; `estimator=dapo` means
+`algorithm=dapo estimator=grpo`; after `eval`, `on zeta` means `data=zeta`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gapo_cli.errors import UserError
+
+SHORT_KEYS = {"tau": "estimator.tau", "samples": "evaluation.samples"}
+ESTIMATOR_ALIASES = {"dapo": ("algorithm=dapo", "estimator=grpo")}
+
+
+def expand(verb: str, words: Sequence[str]) -> list[str]:
+    """Words of a command line → overrides, in order. Raises UserError for a word that is none."""
+    overrides: list[str] = []
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
+        if word == "on" and verb == "eval":
+            if not remaining or "=" in remaining[0]:
+                raise UserError("eval on: name a data set, as in `gapo eval on zeta`")
+            overrides.append(f"data={remaining.pop(0)}")
+        elif word.startswith("~"):
+            overrides.append(word)
+        elif "=" not in word or word.startswith("="):
+            raise UserError(f"{word}: need KEY=VALUE, as in trainer.steps=40")
+        else:
+            overrides.extend(expand_one(word))
+    check_algorithm(overrides)
+    return overrides
+
+
+def expand_one(word: str) -> Iterable[str]:
+    key, value = word.split("=", 1)
+    if key == "estimator":
+        if value in ESTIMATOR_ALIASES:
+            return ESTIMATOR_ALIASES[value]
+        swept = [part for part in value.split(",") if part.strip() in ESTIMATOR_ALIASES]
+        if swept:
+            raise UserError(
+                f"estimator={value}: {swept[0]} is an algorithm, not an estimator, and cannot be swept beside them; "
+                f"sweep algorithm=grpo,{swept[0]}"
+            )
+    return [f"{SHORT_KEYS.get(key, key)}={value}"]
+
+
+def check_algorithm(overrides: Sequence[str]) -> None:
+    algorithms = {override for override in overrides if override.startswith("algorithm=")}
+    if len(algorithms) > 1:
+        raise UserError(f"{' and '.join(sorted(algorithms))}: they exclude each other (estimator=dapo means algorithm=dapo estimator=grpo)")
+
+
+def key_of(override: str) -> str:
+    """The key that an override is about: `+trainer.foo=3` → `trainer.foo`."""
+    return override.split("=", 1)[0].lstrip("+~")
+
+
+def continue_from(saved: Iterable[str], given: Sequence[str]) -> list[str]:
+    """The overrides of a run that is resumed, then those given now; a key that is given again is not taken over."""
+    again = {key_of(override) for override in given}
+    return [override for override in saved if key_of(override) not in again] + list(given)

@@ -1,0 +1,109 @@
+"""Plain values to typed dataclasses, with one sentence for whatever does not fit.
+
+OmegaConf's structured configs are not used for this: frozen dataclasses inside one another become read-only nodes that
+cannot be merged into, and their errors name neither the whole key nor what is allowed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gapo_cli.errors import UserError, did_you_mean
+
+Section = TypeVar("Section")
+
+
+def build_section(kind: type[Section], values: Any, name: str, helpers: frozenset[str] = frozenset()) -> Section:
+    """`kind(**values)` with every value checked against its type. `name` is the section's key in messages; `helpers` are
+    keys that the yaml may have beside the fields, for its interpolations. Raises UserError."""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{name}={show(values)}: need a section with {', '.join(field_types(kind))}")
+    allowed = field_types(kind)
+    for key in values:
+        if key not in allowed and key not in helpers:
+            raise UserError(unknown_key(f"{name}.{key}", [f"{name}.{field}" for field in allowed]))
+    for field in dataclasses.fields(kind):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and field.name not in values:
+            raise UserError(f"{name}.{field.name}: needs a value; add {name}.{field.name}=VALUE")
+    return kind(**{key: convert(values[key], allowed[key], f"{name}.{key}") for key in values if key in allowed})
+
+
+def check_arguments(kind: Any, values: Mapping[str, Any], name: str) -> None:
+    """Checks what a pluggable part is about to be called with, where the part is a dataclass; others check themselves.
+    Raises UserError."""
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        return
+    allowed = field_types(kind)
+    for key, value in values.items():
+        if key.startswith("_") and key.endswith("_"):
+            continue  # Hydra's own: _target_, _partial_
+        if key not in allowed:
+            raise UserError(unknown_key(f"{name}.{key}", [f"{name}.{field}" for field in allowed]))
+        if allowed[key] in SCALARS:
+            convert(value, allowed[key], f"{name}.{key}")
+
+
+def field_types(kind: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
+
+
+def unknown_key(key: str, keys: list[str]) -> str:
+    """The sentence for a key that does not exist. A bare leaf name (`steps`) finds the keys that end in it."""
+    near = [known for known in keys if known.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    hint = f"did you mean {near[0]}?" if len(near) == 1 else did_you_mean(key, keys)
+    return f"{key}: unknown key; {hint or 'see the keys with --print-config'}"
+
+
+def convert(value: Any, kind: Any, name: str) -> Any:
+    """`value` as `kind`: int, float, bool, str, Path, tuple[...], a dataclass, or any of these or None."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
+    if dataclasses.is_dataclass(kind):
+        return build_section(kind, value, name)
+    if typing.get_origin(kind) is tuple:
+        parts = typing.get_args(kind)
+        if not isinstance(value, list | tuple) or len(value) != len(parts):
+            raise UserError(f"{name}={show(value)}: need {len(parts)} values, {name}=[{','.join('...' for _ in parts)}]")
+        return tuple(convert(item, part, name) for item, part in zip(value, parts, strict=True))
+    need, accepts, make = SCALARS[kind]
+    if not accepts(value):
+        raise UserError(f"{name}={show(value)}: need {need}")
+    return make(value)
+
+
+def show(value: Any) -> str:
+    """A value as one would type it."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(show(item) for item in value)}]"
+    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def is_whole(value: Any) -> bool:
+    return is_number(value) and math.isfinite(value) and value == int(value)
+
+
+def is_text(value: Any) -> bool:
+    return isinstance(value, str | Path) or (is_number(value) and not isinstance(value, bool))
+
+
+SCALARS: dict[Any, tuple[str, Callable[[Any], bool], Callable[[Any], Any]]] = {
+    int: ("a whole number", is_whole, int),
+    float: ("a number", is_number, float),
+    bool: ("true or false", lambda value: isinstance(value, bool), bool),
+    str: ("a text", is_text, str),
+    Path: ("a path", is_text, lambda value: Path(str(value))),
+}
