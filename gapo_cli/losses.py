@@ -120,28 +120,5 @@ def truncated_importance_weights(logprobs: Tensor, engine_logprobs: Tensor, cap:
     return log_ratio.exp().clamp(max=cap)
 
 
-@dataclass(frozen=True, slots=True)
-class EngineMismatch:
-    """How far the engine's token probabilities lie from the trainer's: `mean`, `max` and `std` of |p - p_engine|, verl's
-    training/rollout_probs_diff_*, and `k3`, the mean low-variance estimate of KL(engine ‖ trainer)."""
-
-    mean: float
-    max: float
-    std: float
-    k3: float
-
-
-def engine_mismatch(logprobs: Tensor, engine_logprobs: Tensor) -> EngineMismatch:
-    """Over N > 0 tokens sampled by the engine: (N,), (N,)."""
-    with torch.no_grad():
-        difference = (logprobs.exp() - engine_logprobs.exp()).abs()
-        return EngineMismatch(
-            mean=difference.mean().item(),
-            max=difference.max().item(),
-            std=difference.std(correction=0).item(),
-            k3=low_var_kl(engine_logprobs, logprobs).mean().item(),
-        )
-
-
 def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum()

@@ -27,7 +27,7 @@ EQUAL_WITHIN = 1e-9
 # Added to every standard deviation, as verl does for GRPO and the paper's code for GAPO.
 DIVISOR_EPSILON = 1e-6
 
-# tau * n is rounded to so many decimals before the ceiling: 0.55 * 20 is 11.000000000000002 in floats, and means 11.
+# tau * n is rounded to so many decimals before the ceiling: 0.56 * 25 is 14.000000000000002 in floats, and means 14.
 SHARE_DECIMALS = 9
 
 
@@ -73,7 +73,7 @@ def _advantages_of_whole_groups(rewards: np.ndarray, estimate: EstimateGroups, l
         lengths = np.ascontiguousarray(np.take_along_axis(lengths, order, axis=1).T)
     ordered = np.ascontiguousarray(ordered.T)  # (G, B)
     found = estimate(ordered, lengths)
-    values = np.ascontiguousarray(rewards.T)
+    values = rewards.T.copy()  # a copy even for one group, whose transpose is contiguous as it is
     values -= found.baseline
     values /= found.divisor
     values[:, ordered[-1] - ordered[0] <= EQUAL_WITHIN] = 0.0
@@ -137,7 +137,7 @@ def shortest_run(ordered: np.ndarray, tau: float) -> np.ndarray:
 
 
 def share_of(share: float, count: int) -> int:
-    """ceil(share * count), at least 1, not fooled by floats: share_of(0.55, 20) is 11."""
+    """ceil(share * count), at least 1, not fooled by floats: share_of(0.56, 25) is 14."""
     return max(math.ceil(round(share * count, SHARE_DECIMALS)), 1)
 
 

@@ -17,7 +17,9 @@ class OPO:
 
     def __call__(self, rewards: np.ndarray, lengths: np.ndarray | None = None) -> Advantages:
         if lengths is None:
-            raise UserError("estimator=opo weighs rewards by completion length and got no lengths: give tokens a completion, (B, G)")
+            raise UserError(
+                "estimator=opo weighs rewards by completion length and got no lengths: give tokens a completion, (B, G)"
+            )
         if not np.all(np.asarray(lengths) > 0):
             raise UserError(f"estimator=opo got a completion length of {np.min(lengths)}: need at least 1 token each")
         return advantages_of(rewards, self.estimate, lengths)
