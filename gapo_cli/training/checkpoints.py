@@ -75,13 +75,15 @@ class Checkpoints:
             _write_json(folder / BEST_RECORD, record)
         return self.best
 
-    def forget_best_after(self, step: int) -> bool:
-        """Removes a best model that comes from beyond `step`, as a run resumed from there has not got so far."""
+    def forget_after(self, step: int) -> list[Path]:
+        """Removes, and returns, what comes from beyond `step`: a run that goes on from there has not got so far."""
+        later = [self.path(found) for found in steps_of(self.folder) if found > step]
         record = self.best / BEST_RECORD
-        if not record.is_file() or json.loads(record.read_text(encoding="utf-8"))["step"] <= step:
-            return False
-        shutil.rmtree(self.best)
-        return True
+        if record.is_file() and json.loads(record.read_text(encoding="utf-8"))["step"] > step:
+            later.append(self.best)
+        for folder in later:
+            shutil.rmtree(folder)
+        return later
 
     def _previous_sentence(self) -> str:
         steps = steps_of(self.folder)

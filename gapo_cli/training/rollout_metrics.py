@@ -56,7 +56,7 @@ def generated_metrics(groups: Sequence[Group]) -> dict[str, float]:
         return {}
     row: dict[str, float] = {}
     for name in groups[0].components:
-        row |= _mean(f"reward/{name}", np.concatenate([group.components[name] for group in groups]))
+        row |= _mean(f"reward/{name}/mean", np.concatenate([group.components[name] for group in groups]))
     rewards = np.stack([group.rewards for group in groups])
     row["reward/missing"] = float(np.isnan(rewards).sum())
     row["reward/malformed_frac"] = float(

@@ -162,9 +162,12 @@ def test_the_best_model_is_a_plain_folder_with_its_record(tmp_path, tiny_policy)
     assert names(tmp_path / "checkpoints") == ["best"]
 
 
-def test_a_best_model_from_beyond_the_resumed_step_is_forgotten(tmp_path, tiny_policy):
-    kept = Checkpoints(tmp_path, keep=2)
+def test_what_lies_beyond_the_resumed_step_is_forgotten(tmp_path, tiny_policy):
+    kept = Checkpoints(tmp_path, keep=3)
+    for step in (2, 4, 6):
+        kept.save(step, tiny_policy, STATE)
     kept.save_best(tiny_policy, {"step": 4, "value": 0.5})
-    assert not kept.forget_best_after(4)
-    assert kept.forget_best_after(3)
-    assert not kept.best.exists()
+    assert kept.forget_after(6) == []
+    assert kept.forget_after(4) == [kept.path(6)]
+    assert kept.forget_after(3) == [kept.path(4), kept.best]
+    assert names(tmp_path / "checkpoints") == ["step-00002"]

@@ -72,7 +72,7 @@ def test_shapes_and_rewards_are_those_of_all_generated_groups():
     assert (row["group/right_frac"], row["group/zero_std_frac"]) == (0.5, 0.5)
     assert row["group/left_frac"] == row["group/normal_frac"] == row["group/symmetric_frac"] == 0.0
     # (1 + 3) / 7 of the scores that are there
-    assert row["reward/em"] == pytest.approx(4 / 7)
+    assert row["reward/em/mean"] == pytest.approx(4 / 7)
     assert row["reward/missing"] == 1.0
     assert (row["group/dropped"], row["group/generated"], row["group/rounds"], row["group/waiting"]) == (1.0, 2.0, 2.0, 3.0)
     assert row["timing_s/gen"] == 0.5

@@ -1,0 +1,85 @@
+"""gapo rollout: sample and score groups of a split, with advantages, and keep them; nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gapo_cli.interfaces import Display, Experiment
+from gapo_cli.stages.prepare import load_tasks
+from gapo_cli.stages.run_setup import set_up_run
+
+ROLLOUTS = "rollouts.parquet"
+STEP = 0
+"""Rollouts of a model that nothing has been learnt from: step 0."""
+
+
+@dataclass(frozen=True)
+class RolloutResult:
+    """`metrics`: the rollout's share of a training step's row (critic/*, group/*, reward/*, response_length/*)."""
+
+    run_dir: Path
+    rollouts: Path
+    groups: int
+    completions: int
+    too_long: int
+    metrics: Mapping[str, float]
+
+
+def rollout(experiment: Experiment, display: Display) -> RolloutResult:
+    """`sampling.group_size` completions for each task of `data.train_split`, scored, with the estimator's advantages.
+    Tasks that do not fit the context are left out and counted, or, with data.on_long=stop, refused."""
+    from gapo_cli.models.load import load_model
+    from gapo_cli.training.collect import with_advantages
+    from gapo_cli.training.encoding import encode_tasks, fit_training_tasks
+    from gapo_cli.training.group_files import write_groups
+    from gapo_cli.training.rollout_metrics import batch_metrics, generated_metrics
+    from gapo_cli.training.rollouts import prompt_seed, sample_encoded, score
+
+    tasks = load_tasks(experiment, experiment.data.train_split, display)
+    set_up_run(experiment, experiment.run_dir)
+    policy = load_model(experiment.model, experiment.trainer.device, experiment.trainer.dtype)
+    fitted = fit_training_tasks(
+        encode_tasks(policy, experiment.template, tasks, display.progress),
+        experiment.model.context_length,
+        experiment.sampling.max_new_tokens,
+        experiment.data.on_long,
+    )
+    engine = experiment.engine(policy=policy)
+    seeds = [prompt_seed(experiment.seed, STEP, index) for index in range(len(fitted.kept))]
+    sampled = sample_encoded(engine, experiment.template, fitted.kept, experiment.sampling, seeds, display.progress)
+    groups = with_advantages(score(sampled, experiment.reward), experiment.estimator)
+    path = experiment.run_dir / ROLLOUTS
+    write_groups(path, STEP, groups, policy.tokenizer.decode)
+    result = RolloutResult(
+        run_dir=experiment.run_dir,
+        rollouts=path,
+        groups=len(groups),
+        completions=sum(len(group.completions) for group in groups),
+        too_long=len(fitted.too_long),
+        metrics=batch_metrics(groups) | generated_metrics(groups),
+    )
+    for line in summary_lines(result):
+        display.say(line)
+    return result
+
+
+def summary_lines(result: RolloutResult) -> list[str]:
+    """What a person wants to know of rollouts at a glance."""
+    metrics = result.metrics
+    lines = [f"{result.groups} groups, {result.completions} completions: {result.rollouts}"]
+    if result.too_long:
+        lines.append(f"left out {result.too_long} tasks that do not fit the context")
+    components = {
+        name.split("/")[1]: value for name, value in metrics.items() if name.startswith("reward/") and name.endswith("/mean")
+    }
+    lines.append("reward: " + ", ".join(f"{name} {value:.3f}" for name, value in components.items()))
+    shapes = {name: metrics[f"group/{name}_frac"] for name in ("normal", "left", "right", "symmetric")}
+    shapes["without spread"] = metrics["group/zero_std_frac"]
+    lines.append("shapes of the groups' rewards: " + ", ".join(f"{name} {share:.1%}" for name, share in shapes.items()))
+    lines.append(
+        f"answers: {metrics['response_length/mean']:.1f} tokens on average, {metrics['response_length/clip_ratio']:.1%} cut by the limit, "
+        f"{metrics['reward/malformed_frac']:.1%} malformed, {metrics['reward/missing']:.0f} rewards missing"
+    )
+    return lines

@@ -1,0 +1,25 @@
+"""What every stage with a model in it does first: threads, seeds and environment.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gapo_cli.files import write_json
+from gapo_cli.interfaces import Experiment
+
+ENVIRONMENT = "environment.json"
+
+
+def set_up_run(experiment: Experiment, run_dir: Path) -> None:
+    """Sets torch's threads (`trainer.threads`, 0: all cores that this process may use) and the global seeds, and writes
+    environment.json."""
+    import torch
+
+    from gapo_cli.training.environment import describe_environment, usable_cores
+    from gapo_cli.training.random_state import seed_all
+
+    threads = experiment.trainer.threads or usable_cores()
+    torch.set_num_threads(threads)
+    seed_all(experiment.seed)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_json(run_dir / ENVIRONMENT, describe_environment(experiment.seed, experiment.trainer.device, threads))

@@ -1,0 +1,171 @@
+"""gapo train: reinforcement learning from rollouts (stage=rl), or the supervised stage before it (stage=sft)."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gapo_cli.config import require
+from gapo_cli.interfaces import Display, Experiment
+from gapo_cli.records import EditTask
+from gapo_cli.stages.prepare import load_tasks
+from gapo_cli.stages.run_setup import set_up_run
+
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where things are. `best_checkpoint`: None where nothing was evaluated (and in the supervised stage). `first` and
+    `last`: the val/* metrics before and after training, with their `step`."""
+
+    run_dir: Path
+    checkpoint: Path
+    best_checkpoint: Path | None
+    report: Path | None
+    first: Mapping[str, float]
+    last: Mapping[str, float]
+
+
+def train(experiment: Experiment, display: Display) -> TrainResult:
+    """Trains, and writes everything into the run's folder; with `resume`, into the folder of the run that is resumed.
+    Raises UserError for settings that cannot be trained with, before a model is loaded; KeyboardInterrupt after Ctrl-C,
+    when the last whole step is saved and reported."""
+    if experiment.stage == "sft":
+        from gapo_cli.stages.supervised import train_supervised
+
+        run = train_supervised(experiment, display)
+        result = TrainResult(run.run_dir, run.checkpoint, None, write_run_report(run.run_dir), run.first, run.last)
+    else:
+        result = reinforce(experiment, display)
+    for line in closing_lines(result):
+        display.say(line)
+    return result
+
+
+def reinforce(experiment: Experiment, display: Display) -> TrainResult:
+    """The stage=rl of `train`."""
+    check_settings(experiment)
+    # torch only from here on: a wrong setting is answered at once
+    from gapo_cli.training.checkpoints import FOLDER, find_checkpoint
+    from gapo_cli.training.loop import TrainingLoop
+
+    checkpoint = find_checkpoint(experiment.resume) if experiment.resume else None
+    run_dir = experiment.run_dir
+    if checkpoint is not None and checkpoint.parent.name == FOLDER:
+        run_dir = checkpoint.parent.parent
+    tasks = load_tasks(experiment, experiment.data.train_split, display)
+    held_out = load_tasks(experiment, experiment.evaluation.split, display)
+    set_up_run(experiment, run_dir)
+    loop = TrainingLoop(build_parts(experiment, run_dir, checkpoint, tasks, held_out, display))
+    if checkpoint is not None:
+        loop.resume_from(checkpoint)
+    outcome = loop.run()
+    if outcome.checkpoint is None:
+        raise KeyboardInterrupt
+    result = TrainResult(run_dir, outcome.checkpoint, outcome.best, write_run_report(run_dir), *first_and_last_evaluation(run_dir))
+    if outcome.interrupted:
+        display.say(f"report: {result.report}")
+        raise KeyboardInterrupt
+    return result
+
+
+def check_settings(experiment: Experiment) -> None:
+    sampling = experiment.sampling
+    require(sampling.group_size >= 2, f"sampling.group_size={sampling.group_size}: need at least 2 to train")
+    require(sampling.temperature > 0, f"sampling.temperature={sampling.temperature}: need above 0 to train, all completions are equal at 0")
+
+
+def build_parts(
+    experiment: Experiment,
+    run_dir: Path,
+    checkpoint: Path | None,
+    tasks: Sequence[EditTask],
+    held_out: Sequence[EditTask],
+    display: Display,
+) -> Any:
+    """Loads the models and tokenises the tasks, as the `Parts` of a training loop. The policy is the checkpoint's where
+    there is one; the reference is the starting model in any case."""
+    from gapo_cli.models.load import load_model
+    from gapo_cli.training.encoding import encode_tasks, fit_training_tasks
+    from gapo_cli.training.loop import Parts
+    from gapo_cli.training.validation import select_tasks
+
+    trainer, sampling, model = experiment.trainer, experiment.sampling, experiment.model
+    start = model if checkpoint is None else replace(model, path=str(checkpoint))
+    policy = load_model(start, trainer.device, trainer.dtype)
+    reference = None
+    if experiment.algorithm.kl_coefficient:
+        reference = copy.deepcopy(policy.model) if checkpoint is None else load_model(model, trainer.device, trainer.dtype).model
+        reference.eval().requires_grad_(False)
+    fitted = fit_training_tasks(
+        encode_tasks(policy, experiment.template, tasks, display.progress),
+        model.context_length,
+        sampling.max_new_tokens,
+        experiment.data.on_long,
+    )
+    if fitted.too_long:
+        display.say(f"left out {len(fitted.too_long)} of {len(tasks)} training tasks that do not fit model.context_length={model.context_length}")
+    return Parts(
+        run_dir=run_dir,
+        seed=experiment.seed,
+        policy=policy,
+        reference=reference,
+        engine=experiment.engine(policy=policy),
+        template=experiment.template,
+        reward=experiment.reward,
+        estimator=experiment.estimator,
+        algorithm=experiment.algorithm,
+        sampling=sampling,
+        trainer=trainer,
+        evaluation=experiment.evaluation,
+        tasks=fitted.kept,
+        held_out=encode_tasks(policy, experiment.template, select_tasks(held_out, experiment.evaluation.tasks), display.progress),
+        display=display,
+    )
+
+
+def first_and_last_evaluation(run_dir: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """The val/* numbers of the first and the last row of metrics.jsonl that have any; empty where none has."""
+    from gapo_cli.files import read_jsonl
+    from gapo_cli.training.run_files import METRICS
+
+    metrics = run_dir / METRICS
+    rows = [row for _, row in read_jsonl(metrics)] if metrics.is_file() else []
+    found = [{"step": row["step"]} | measured for row in rows if (measured := _measured(row))]
+    return (found[0], found[-1]) if found else ({}, {})
+
+
+def write_run_report(run_dir: Path) -> Path | None:
+    if importlib.util.find_spec("gapo_cli.reports.page") is None:
+        return None
+    from gapo_cli.reports.page import write_report
+
+    path = run_dir / REPORT
+    write_report([run_dir], path)
+    return path
+
+
+def closing_lines(result: TrainResult) -> list[str]:
+    """What was reached and where it lies."""
+    lines = []
+    for name, words in (("val/exact_match", "greedy"), ("val/sampled/exact_match", "sampled")):
+        if name in result.first and name in result.last:
+            lines.append(
+                f"{words} exact match on held-out tasks: {result.first[name]:.3f} before, {result.last[name]:.3f} after "
+                f"{result.last['step']} steps"
+            )
+    if result.report is not None:
+        lines.append(f"report: {result.report}")
+    lines.append(f"checkpoint: {result.checkpoint}")
+    if result.best_checkpoint is not None:
+        lines.append(f"best checkpoint: {result.best_checkpoint}")
+    return lines
+
+
+def _measured(row: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name.startswith("val/")}

@@ -1,0 +1,277 @@
+"""The RL loop: collect a rollout batch, learn from it, look at held-out tasks every so often, keep all of it on disk.
+
+What is random is drawn from seeds made of (experiment seed, step, place), and a checkpoint holds all else that the next
+step depends on, so a run that was stopped and resumed equals one that was not (bit for bit on a CPU).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gapo_cli.config import AlgorithmConfig, EvaluationConfig, SamplingConfig, TrainerConfig
+from gapo_cli.errors import CheckpointError, UserError
+from gapo_cli.evaluation.baselines import measure_baselines
+from gapo_cli.evaluation.summary import Breakdown, Summary, summarise
+from gapo_cli.interfaces import Display, Engine, Estimator, Reward, Template
+from gapo_cli.models.load import LoadedModel
+from gapo_cli.records import Group
+from gapo_cli.training.checkpoints import Checkpoints, TrainerState, load_state, steps_of
+from gapo_cli.training.collect import Collector, Position
+from gapo_cli.training.data_order import DataOrder
+from gapo_cli.training.encoding import EncodedTask
+from gapo_cli.training.interrupts import interrupts_wait
+from gapo_cli.training.optimizer import Optimizer
+from gapo_cli.training.random_state import random_tensors, random_values, restore_random
+from gapo_cli.training.rollout_metrics import rollout_metrics
+from gapo_cli.training.run_files import RunFiles
+from gapo_cli.training.update import PolicyUpdate
+from gapo_cli.training.validation import validate_encoded
+
+BEST_BY = ("val/exact_match", "val/sampled/exact_match")
+"""What the best model is chosen by: the first of these that an evaluation has."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that a run is made of. `reference`: the frozen starting model where KL is asked for, else None; `tasks`: what
+    is trained on, all of it fitting the context; `held_out`: what is evaluated on."""
+
+    run_dir: Path
+    seed: int
+    policy: LoadedModel
+    reference: Any
+    engine: Engine
+    template: Template
+    reward: Reward
+    estimator: Estimator
+    algorithm: AlgorithmConfig
+    sampling: SamplingConfig
+    trainer: TrainerConfig
+    evaluation: EvaluationConfig
+    tasks: Sequence[EncodedTask]
+    held_out: Sequence[EncodedTask]
+    display: Display
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """How a run ended. `checkpoint`, `best`: None where none was written; `interrupted`: stopped by Ctrl-C after `step`
+    whole steps."""
+
+    step: int
+    checkpoint: Path | None
+    best: Path | None
+    interrupted: bool
+
+
+@dataclass
+class TrainingLoop:
+    """One run. `resume_from` a checkpoint, or not, then `run`."""
+
+    parts: Parts
+    step: int = 0
+    best: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        parts, trainer = self.parts, self.parts.trainer
+        mini_batches = -(-trainer.prompts_per_step // trainer.prompts_per_mini_batch)
+        total_updates = trainer.steps * trainer.epochs_per_step * mini_batches
+        self.optimizer = Optimizer(parts.policy.model.parameters(), trainer.optimizer, total_updates)
+        self.updater = PolicyUpdate(
+            parts.policy, parts.reference, self.optimizer, parts.algorithm, trainer, parts.sampling.temperature
+        )
+        self.collector = Collector(
+            engine=parts.engine,
+            template=parts.template,
+            reward=parts.reward,
+            estimator=parts.estimator,
+            algorithm=parts.algorithm,
+            sampling=parts.sampling,
+            tasks=parts.tasks,
+            order=DataOrder(len(parts.tasks), parts.seed),
+            prompts_per_step=trainer.prompts_per_step,
+            seed=parts.seed,
+        )
+        self.files = RunFiles(parts.run_dir)
+        self.checkpoints = Checkpoints(parts.run_dir, trainer.keep_checkpoints)
+        self.started = time.monotonic()
+        self.pending: dict[str, float] | None = None
+        self.half_updated = False
+        self.saved: int | None = None
+        self._baselines: dict[str, Breakdown] | None = None
+        self._remember()
+
+    def run(self) -> TrainingOutcome:
+        """Goes on to `trainer.steps`. Ctrl-C ends it early with a checkpoint of the last whole step; so does a UserError
+        of generating or scoring, which is then raised."""
+        interrupted = False
+        try:
+            if self.pending is not None:
+                self._finish_step()
+            elif self.step == 0:
+                self._finish_step_zero()
+            while self.step < self.parts.trainer.steps:
+                self._train_step(self.step + 1)
+                self._finish_step()
+        except KeyboardInterrupt:
+            interrupted = True
+            self._stop()
+        except UserError as error:
+            if not isinstance(error, CheckpointError):
+                self._stop()
+            raise
+        steps = steps_of(self.checkpoints.folder)
+        return TrainingOutcome(
+            step=self.step,
+            checkpoint=self.checkpoints.path(steps[-1]) if steps else None,
+            best=self.checkpoints.best if self.checkpoints.best.is_dir() else None,
+            interrupted=interrupted,
+        )
+
+    def resume_from(self, checkpoint: Path) -> None:
+        """Takes up the state of a verified checkpoint, whose model the policy was loaded from. What the run wrote after
+        it is taken back. Raises CheckpointError where the checkpoint is of other tasks or another seed."""
+        state = load_state(checkpoint)
+        values = state.values
+        if values["task_ids"] != self._task_ids():
+            raise CheckpointError(f"resume={checkpoint}: was trained on other tasks; give the data settings that the run was started with")
+        if values["step"] >= self.parts.trainer.steps and values["pending"] is None:
+            raise CheckpointError(
+                f"resume={checkpoint}: all trainer.steps={self.parts.trainer.steps} steps are done; give more of them to go on"
+            )
+        self.collector.restore(Position.from_dict(values["position"]))
+        self.optimizer.restore(_under("optimizer", state.tensors), values["updates"])
+        restore_random(values["random"], _under("random", state.tensors))
+        self.step, self.best, self.pending = values["step"], values["best"], values["pending"]
+        self.started = time.monotonic() - values["seconds"]
+        # a pending row was written without its evaluation: it comes again
+        self.files.forget_after(self.step, last_row=self.step if self.pending is None else self.step - 1)
+        for folder in self.checkpoints.forget_after(self.step):
+            self.parts.display.say(f"resuming from step {self.step}: removed the later {folder}")
+        if not self.checkpoints.best.is_dir():
+            self.best = None
+        self.parts.engine.sync(self.parts.policy)
+        self._remember()
+
+    def _train_step(self, step: int) -> None:
+        parts, started = self.parts, time.perf_counter()
+        parts.display.progress("training", step - 1, parts.trainer.steps)
+        batch = self.collector.collect(step, parts.display.progress)
+        with interrupts_wait():
+            updating = time.perf_counter()
+            self.half_updated = True
+            learnt = self.updater.update(
+                [one.group for one in batch.groups], [one.sampled_at == step for one in batch.groups]
+            )
+            parts.engine.sync(parts.policy)
+            row = {"step": step, "time_s": 0.0, **rollout_metrics(batch), **learnt}
+            row["timing_s/update_actor"] = time.perf_counter() - updating
+            self.step, self.pending, self.half_updated = step, row, False
+            self._remember()
+            self.files.write_rollouts(batch, parts.policy.tokenizer.decode)
+            row["timing_s/step"] = time.perf_counter() - started
+            row["perf/throughput"] = _tokens([one.group for one in batch.groups]) / row["timing_s/step"]
+            row["time_s"] = time.monotonic() - self.started
+        parts.display.progress("training", step, parts.trainer.steps)
+
+    def _finish_step_zero(self) -> None:
+        self.pending = {"step": 0, "time_s": 0.0}
+        self._finish_step()
+
+    def _finish_step(self) -> None:
+        """The evaluation where one is due, the step's row, the checkpoint where one is due."""
+        row = dict(self.pending or {})
+        if self._evaluation_due():
+            started = time.perf_counter()
+            row |= self._evaluate()
+            row["timing_s/testing"] = time.perf_counter() - started
+            row["time_s"] = time.monotonic() - self.started
+        with interrupts_wait():
+            self.pending = None
+            self._keep_best(row)
+            self.files.append_metrics(row)
+            self.parts.display.metrics(row)
+            if self.step and (self.step % self.parts.trainer.checkpoint_every == 0 or self.step == self.parts.trainer.steps):
+                self._save()
+
+    def _evaluation_due(self) -> bool:
+        every = self.parts.evaluation.every_steps
+        return self.step in (0, self.parts.trainer.steps) or (every > 0 and self.step % every == 0)
+
+    def _evaluate(self) -> dict[str, float]:
+        parts = self.parts
+        predictions = validate_encoded(
+            parts.policy, parts.engine, parts.template, parts.held_out, parts.evaluation, parts.sampling, parts.seed,
+            parts.display.progress,
+        )
+        summary: Summary = summarise(predictions)
+        if self._baselines is None:
+            self._baselines = measure_baselines([one.task for one in parts.held_out])
+        self.files.write_evaluation(self.step, predictions, summary, self._baselines)
+        return summary.metrics()
+
+    def _keep_best(self, row: dict[str, float]) -> None:
+        metric = next((name for name in BEST_BY if name in row), None)
+        if metric is None or (self.best is not None and row[metric] <= self.best["value"]):
+            return
+        self.best = {"step": self.step, "metric": metric, "value": row[metric]}
+        self.checkpoints.save_best(self.parts.policy, self.best)
+
+    def _remember(self) -> None:
+        """Where the run stands between two steps: what a checkpoint of the last whole step is made of."""
+        self.position = self.collector.position
+        self.random_values, self.random_tensors = random_values(), random_tensors()
+
+    def _save(self) -> Path:
+        tensors = {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
+        tensors |= {f"random.{name}": value for name, value in self.random_tensors.items()}
+        values = {
+            "step": self.step,
+            "seed": self.parts.seed,
+            "task_ids": self._task_ids(),
+            "position": self.position.to_dict(),
+            "updates": self.optimizer.updates,
+            "random": self.random_values,
+            "best": self.best,
+            "pending": self.pending,
+            "seconds": time.monotonic() - self.started,
+        }
+        folder = self.checkpoints.save(self.step, self.parts.policy, TrainerState(tensors, values))
+        self.saved = self.step
+        return folder
+
+    def _stop(self) -> None:
+        """A checkpoint of the last whole step, and a word about it."""
+        say, total = self.parts.display.say, self.parts.trainer.steps
+        if self.half_updated:
+            steps = steps_of(self.checkpoints.folder)
+            kept = f"the last checkpoint is {self.checkpoints.path(steps[-1])}" if steps else "there is no checkpoint yet"
+            say(f"stopped in the middle of step {self.step + 1} of {total}: {kept}")
+            return
+        if self.step == 0:
+            say("stopped before the first step was done: there is nothing to resume")
+            return
+        with interrupts_wait():
+            if self.pending is not None:
+                self.files.append_metrics(self.pending)
+            if self.saved != self.step:
+                self._save()
+        say(f"stopped after step {self.step} of {total}: saved {self.checkpoints.path(self.step)}; go on with resume={self.parts.run_dir}")
+
+    def _task_ids(self) -> str:
+        import hashlib
+
+        return hashlib.sha256("\n".join(one.task.id for one in self.parts.tasks).encode()).hexdigest()
+
+
+def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def _tokens(groups: Sequence[Group]) -> int:
+    """Prompt and completion tokens, a prompt counted once for each of its completions, as in verl's perf/throughput."""
+    return sum(len(group.prompt_token_ids) + len(one.token_ids) for group in groups for one in group.completions)

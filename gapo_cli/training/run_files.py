@@ -1,0 +1,64 @@
+"""The files that a training run writes step by step: metrics, rollouts and evaluations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gapo_cli.evaluation.predictions import Prediction, to_rows
+from gapo_cli.evaluation.summary import Breakdown, Summary
+from gapo_cli.files import append_jsonl, atomic_path, write_json, write_jsonl
+from gapo_cli.training.collect import RolloutBatch
+from gapo_cli.training.group_files import write_groups
+
+METRICS = "metrics.jsonl"
+ROLLOUTS = "rollouts"
+EVALUATIONS = "eval"
+
+
+class RunFiles:
+    """One run's folder."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.metrics = run_dir / METRICS
+
+    def append_metrics(self, row: Mapping[str, float]) -> None:
+        append_jsonl(self.metrics, dict(row))
+
+    def write_rollouts(self, batch: RolloutBatch, decode: Callable[[Sequence[int]], str]) -> None:
+        """The groups that the step learns from, then those that dynamic sampling dropped in it."""
+        groups = [one.group for one in (*batch.groups, *batch.dropped)]
+        dropped = [False] * len(batch.groups) + [True] * len(batch.dropped)
+        write_groups(self._numbered(ROLLOUTS, batch.step, "parquet"), batch.step, groups, decode, dropped)
+
+    def write_evaluation(
+        self, step: int, predictions: Sequence[Prediction], summary: Summary, baselines: Mapping[str, Breakdown]
+    ) -> None:
+        import pandas as pd
+
+        with atomic_path(self._numbered(EVALUATIONS, step, "parquet")) as temporary:
+            pd.DataFrame(to_rows(predictions)).to_parquet(temporary, index=False)
+        measured = {name: breakdown.to_dict() for name, breakdown in baselines.items()}
+        write_json(self._numbered(EVALUATIONS, step, "json"), {"step": step, **summary.to_dict(), "baselines": measured})
+
+    def forget_after(self, step: int, last_row: int) -> None:
+        """Takes back what was written beyond `step`, where a resumed run goes on, and the metrics beyond `last_row`."""
+        if self.metrics.is_file():
+            write_jsonl(self.metrics, [row for row in _whole_rows(self.metrics) if row["step"] <= last_row])
+        for folder in (ROLLOUTS, EVALUATIONS):
+            for path in (self.run_dir / folder).glob("step-*"):
+                number = path.stem.removeprefix("step-")
+                if number.isdigit() and int(number) > step:
+                    path.unlink()
+
+    def _numbered(self, folder: str, step: int, suffix: str) -> Path:
+        return self.run_dir / folder / f"step-{step:05d}.{suffix}"
+
+
+def _whole_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics file; a torn last line, which a killed process can leave, is passed over."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line.strip()]
