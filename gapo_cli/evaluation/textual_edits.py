@@ -72,6 +72,28 @@ def line_head(tokens: Sequence[str], position: int) -> str:
     return next((token for token in tokens[start:] if token == "\n" or not is_blank(token)), "")
 
 
+def is_argument(tokens: Sequence[str], start: int, end: int) -> bool:
+    """Whether tokens [start, end) stand alone between brackets and commas."""
+    left, right = left_context(tokens, start), right_context(tokens, end)
+    return bool(left) and left[0] in (*OPENING, ",") and bool(right) and right[-1] in (*CLOSING, ",")
+
+
+def left_context(tokens: Sequence[str], position: int) -> tuple[str, ...]:
+    """The nearest token before `position` that is not blank, and the blanks between; () at the text's start."""
+    for start in range(position - 1, -1, -1):
+        if not is_blank(tokens[start]):
+            return tuple(tokens[start:position])
+    return ()
+
+
+def right_context(tokens: Sequence[str], position: int) -> tuple[str, ...]:
+    """The blanks from `position` on and the nearest token that is none; () at the text's end."""
+    for end in range(position, len(tokens)):
+        if not is_blank(tokens[end]):
+            return tuple(tokens[position : end + 1])
+    return ()
+
+
 def matching_bracket(tokens: Sequence[str], opening: int) -> int | None:
     depth = 0
     for position in range(opening, len(tokens)):
@@ -84,7 +106,8 @@ def matching_bracket(tokens: Sequence[str], opening: int) -> int | None:
 @dataclass(frozen=True, slots=True)
 class Substitution:
     """`old` becomes `new` between `left` and `right`; an empty `old` is an insertion. `head`: only in lines that begin
-    with it. `attribute`, `called`: whether a dot stands before, a bracket behind (None: no matter)."""
+    with it. `attribute`, `called`: whether a dot stands before, a bracket behind; `argument`: whether it stands alone
+    between brackets and commas (None: no matter)."""
 
     old: tuple[str, ...]
     new: tuple[str, ...]
@@ -93,6 +116,7 @@ class Substitution:
     head: str | None = None
     attribute: bool | None = None
     called: bool | None = None
+    argument: bool | None = None
 
     def edits(self, tokens: Sequence[str]) -> list[Edit]:
         pattern = [*self.left, *self.old, *self.right]
@@ -108,6 +132,8 @@ class Substitution:
                 continue
             if self.called is not None and (end < len(tokens) and tokens[end] == "(") != self.called:
                 continue
+            if self.argument is not None and is_argument(tokens, start, end) != self.argument:
+                continue
             if not self._done_already(tokens, start):
                 found.append(self._with_comma(tokens, start, end))
                 free = max(end, start + 1)
@@ -115,12 +141,9 @@ class Substitution:
 
     def _done_already(self, tokens: Sequence[str], start: int) -> bool:
         """The text here is the new one: the old one is a part of it."""
-        for offset in range(len(self.new) - len(self.old) + 1):
-            begin = start - offset
-            if begin >= 0 and self.new[offset : offset + len(self.old)] == self.old:
-                if tuple(tokens[begin : begin + len(self.new)]) == self.new:
-                    return True
-        return False
+        size = len(self.old)
+        offsets = [offset for offset in range(len(self.new) - size + 1) if self.new[offset : offset + size] == self.old]
+        return any(offset <= start and tuple(tokens[start - offset : start - offset + len(self.new)]) == self.new for offset in offsets)
 
     def _with_comma(self, tokens: Sequence[str], start: int, end: int) -> Edit:
         """An argument that is removed takes one of its commas along."""
@@ -203,14 +226,14 @@ class Template:
         if hole in holes:
             end = position + len(holes[hole])
             return self._fill(tokens, end, rest, holes) if tuple(tokens[position:end]) == holes[hole] else None
-        for end in (self._name_ends if hole in self.names else self._run_ends)(tokens, position):
+        for end in (self.name_ends if hole in self.names else self._run_ends)(tokens, position):
             filled = self._fill(tokens, end, rest, {**holes, hole: tuple(tokens[position:end])})
             if filled is not None:
                 return filled
         return None
 
     @staticmethod
-    def _name_ends(tokens: Sequence[str], position: int) -> Iterator[int]:
+    def name_ends(tokens: Sequence[str], position: int) -> Iterator[int]:
         """The end of the whole dotted name that stands here."""
         end = position
         while end < len(tokens) and is_word(tokens[end]):
@@ -234,6 +257,26 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
+class Requoted:
+    """Strings between one pair of quotes get another, unless their content has the new quote in it."""
+
+    old_open: str
+    old_close: str
+    new_open: str
+    new_close: str
+
+    def edits(self, tokens: Sequence[str]) -> list[Edit]:
+        found = []
+        for position, token in enumerate(tokens):
+            if not is_string(token):
+                continue
+            opening, content, closing = _string_parts(token)
+            if (opening, closing) == (self.old_open, self.old_close) and self.new_close not in content:
+                found.append(Edit(position, position + 1, f"{self.new_open}{content}{self.new_close}"))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Together:
     """Several rules at once; where two would change the same tokens, the first does."""
 
@@ -251,20 +294,23 @@ def overlaps(edit: Edit, others: Sequence[Edit]) -> bool:
     return any(edit.start < max(other.end, other.start + 1) and other.start < max(edit.end, edit.start + 1) for other in others)
 
 
-def rules_of(old_line: str, new_line: str, pattern: re.Pattern[str]) -> list[tuple[int, Rule]]:
-    """The rules that turn `old_line` into `new_line`, the plainest first, each with the rung it stands on."""
+def rules_of(old_line: str, new_line: str, pattern: re.Pattern[str]) -> list[Rule]:
+    """The rules that turn `old_line` into `new_line`, the plainest first."""
     old, new = tokenise(old_line, pattern), tokenise(new_line, pattern)
-    rungs = list(_ladder(old, new))
-    return [(rung, rule) for rung, rule in enumerate(rungs) if rule is not None and apply_edits(old, rule.edits(old)) == new_line]
+    return [rule for rule in _ladder(old, new) if rule is not None and apply_edits(old, rule.edits(old)) == new_line]
 
 
 def _ladder(old: list[str], new: list[str]) -> Iterator[Rule | None]:
     hunks = _hunks(old, new)
-    texts = {(tuple(old[hunk[0] : hunk[1]]), tuple(new[hunk[2] : hunk[3]])) for hunk in hunks}
+    texts = {(tuple(old[i1:i2]), tuple(new[j1:j2])) for i1, i2, j1, j2 in hunks}
     middle = (hunks[0][0], hunks[-1][1], hunks[0][2], hunks[-1][3])
     yield from _contexts(old, new, hunks[0] if len(texts) == 1 else middle)
-    yield _template(old, new, middle)
-    yield Together(tuple(Substitution(*text) for text in sorted(texts))) if all(any(map(is_word, text[0])) for text in texts) else None
+    yield _requoted(texts)
+    yield _emptied_call(old, new, middle)
+    yield _template(old, new, middle, moved_words=False)
+    yield _template(old, new, middle, moved_words=True)
+    if all(any(map(is_word, text[0])) for text in texts):
+        yield Together(tuple(Substitution(*text) for text in sorted(texts)))
 
 
 def _hunks(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
@@ -289,41 +335,32 @@ def _hunks(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
 
 
 def _contexts(old: list[str], new: list[str], hunk: tuple[int, int, int, int]) -> Iterator[Rule | None]:
-    """Seven rungs: what was replaced, with less or more around it."""
+    """What was replaced, with less or more around it."""
     i1, i2, j1, j2 = hunk
     before, after = tuple(old[i1:i2]), tuple(new[j1:j2])
-    left, right = _left_context(old, i1), _right_context(old, i2)
-    left_word, right_word = bool(left) and is_word(left[0]), bool(right) and is_word(right[-1])
-    head = line_head(old, i1)
+    left, right = left_context(old, i1), right_context(old, i2)
     if any(map(is_word, before)):
-        yield Substitution(before, after, attribute=i1 > 0 and old[i1 - 1] == ".", called=i2 < len(old) and old[i2] == "(")
+        attribute, called = i1 > 0 and old[i1 - 1] == ".", i2 < len(old) and old[i2] == "("
+        # a name that something is put around is often an argument, and rarely wrapped wherever it stands
+        if is_argument(old, i1, i2) and len(after) > len(before):
+            yield Substitution(before, after, attribute=attribute, called=called, argument=True)
+        yield Substitution(before, after, attribute=attribute, called=called)
         yield Substitution(before, after)
-    else:
-        yield _added_argument(old, after, i1) if not before else None
-        yield None
-    needs_place = not before
-    yield Substitution(before, after, left, right, head) if needs_place and left and right else None
-    yield Substitution(before, after, left, (), head) if needs_place and left_word else None
-    yield Substitution(before, after, left, right) if left and right else None
-    yield Substitution(before, after, (), right) if right_word else None
-    yield Substitution(before, after, left, ()) if left_word else None
-
-
-def _left_context(tokens: list[str], position: int) -> tuple[str, ...]:
-    """The nearest token that is not blank, and the blanks up to `position`; () at the line's start."""
-    start = position
-    while start > 0:
-        start -= 1
-        if not is_blank(tokens[start]):
-            return tuple(tokens[start:position])
-    return ()
-
-
-def _right_context(tokens: list[str], position: int) -> tuple[str, ...]:
-    for end in range(position, len(tokens)):
-        if not is_blank(tokens[end]):
-            return tuple(tokens[position : end + 1])
-    return ()
+    if not before:
+        yield _added_argument(old, after, i1)
+        head = line_head(old, i1)
+        if left and right:
+            yield Substitution(before, after, left, right, head)
+        if left and is_word(left[0]):
+            yield Substitution(before, after, left, (), head)
+        if right:
+            yield Substitution(before, after, (), right, head)
+    if left and right:
+        yield Substitution(before, after, left, right)
+    if right and is_word(right[-1]):
+        yield Substitution(before, after, (), right)
+    if left and is_word(left[0]):
+        yield Substitution(before, after, left, ())
 
 
 def _added_argument(old: list[str], inserted: tuple[str, ...], position: int) -> Rule | None:
@@ -348,8 +385,37 @@ def _added_argument(old: list[str], inserted: tuple[str, ...], position: int) ->
     return None
 
 
-def _template(old: list[str], new: list[str], middle: tuple[int, int, int, int]) -> Rule | None:
-    """What was kept between two changes becomes a hole, and so does a word that was moved."""
+def _requoted(texts: set[tuple[tuple[str, ...], tuple[str, ...]]]) -> Rule | None:
+    """Strings that kept their content and changed their quotes, all in the same way."""
+    ways = set()
+    for before, after in texts:
+        if len(before) != 1 or len(after) != 1 or not (is_string(before[0]) and is_string(after[0])):
+            return None
+        (old_open, content, old_close), (new_open, new_content, new_close) = _string_parts(before[0]), _string_parts(after[0])
+        if content != new_content:
+            return None
+        ways.add((old_open, old_close, new_open, new_close))
+    return Requoted(*ways.pop()) if len(ways) == 1 else None
+
+
+def _string_parts(token: str) -> tuple[str, str, str]:
+    """Prefix and opening quote, content, closing quote of a string of one line."""
+    opening = token.index(token[-1]) + 1
+    return token[:opening], token[opening:-1], token[-1]
+
+
+def _emptied_call(old: list[str], new: list[str], middle: tuple[int, int, int, int]) -> Rule | None:
+    """All arguments of a call removed: whatever they are elsewhere."""
+    i1, i2, j1, j2 = middle
+    if j1 != j2 or i1 < 2 or not is_word(old[i1 - 2]) or old[i1 - 1] != "(" or i2 == len(old) or old[i2] != ")":
+        return None
+    callee = old[i1 - 2]
+    after_word = i1 > 2 and (is_word(old[i1 - 3]) or old[i1 - 3] in CLOSING)
+    return Template((callee, "(", 0, ")"), (callee, "(", ")"), frozenset(), after_word)
+
+
+def _template(old: list[str], new: list[str], middle: tuple[int, int, int, int], moved_words: bool) -> Rule | None:
+    """What was kept between two changes becomes a hole, and so does, with `moved_words`, a word that was moved."""
     i1, i2, j1, j2 = middle
     before, after = old[i1:i2], new[j1:j2]
     old_parts: list[str | int] = []
@@ -364,11 +430,20 @@ def _template(old: list[str], new: list[str], middle: tuple[int, int, int, int])
             old_parts += before[a1:a2]
             new_parts += after[b1:b2]
     moved = [part for part in dict.fromkeys(old_parts) if isinstance(part, str) and is_word(part) and part in new_parts]
-    names = {word: holes + number for number, word in enumerate(moved)}
+    names = {word: holes + number for number, word in enumerate(moved)} if moved_words else {}
     old_parts = [names.get(part, part) if isinstance(part, str) else part for part in old_parts]
     new_parts = [names.get(part, part) if isinstance(part, str) else part for part in new_parts]
     # without a hole it is a plain substitution; without a literal it would match anything
     if all(isinstance(part, str) for part in old_parts) or all(isinstance(part, int) or is_blank(part) for part in old_parts):
+        return None
+    # a hole at an end has nothing to end at: the neighbouring token holds it
+    if isinstance(old_parts[0], int):
+        held = left_context(old, i1)
+        old_parts, new_parts, i1 = [*held, *old_parts], [*held, *new_parts], i1 - len(held)
+    if isinstance(old_parts[-1], int):
+        held = right_context(old, i2)
+        old_parts, new_parts = [*old_parts, *held], [*new_parts, *held]
+    if isinstance(old_parts[0], int) or isinstance(old_parts[-1], int):
         return None
     after_word = i1 > 0 and (is_word(old[i1 - 1]) or old[i1 - 1] in CLOSING)
     return Template(tuple(old_parts), tuple(new_parts), frozenset(names.values()), after_word)
