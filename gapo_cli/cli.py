@@ -124,7 +124,9 @@ def train(
       gapo train resume=outputs/train/RUN
       gapo train stage=sft
     """
-    run_verb("train", words, config_dir, print_config, quiet)
+    result = run_verb("train", words, config_dir, print_config, quiet)
+    if getattr(result, "interrupted", False):
+        raise KeyboardInterrupt
 
 
 @app.command("eval")
@@ -169,11 +171,13 @@ def sweep(
       gapo sweep estimator=grpo,gapo seed=0,1,2 trainer.steps=40
       gapo sweep algorithm=grpo,dapo hydra/launcher=joblib hydra.sweep.dir=outputs/my_sweep
     """
+    if print_config:
+        from gapo_cli.composition import composed_yaml
+
+        typer.echo(composed_yaml("train", words or [], config_dir, sweep=True), nl=False)
+        return
     from gapo_cli import launch
 
-    if print_config:
-        typer.echo(launch.composed_yaml("sweep", words or [], config_dir), nl=False)
-        return
     with open_display(quiet) as display:
         swept = launch.sweep(words or [], display, config_dir, quiet=quiet)
     if not quiet:
@@ -206,11 +210,13 @@ def report(
 
 def run_verb(verb: str, words: Sequence[str] | None, config_dir: Path | None, print_config: bool, quiet: bool) -> Any:
     """Runs a verb's stage and returns its result; with `print_config`, prints the composed config and returns None."""
+    if print_config:
+        from gapo_cli.composition import composed_yaml
+
+        typer.echo(composed_yaml(verb, words or [], config_dir), nl=False)
+        return None
     from gapo_cli import launch
 
-    if print_config:
-        typer.echo(launch.composed_yaml(verb, words or [], config_dir), nl=False)
-        return None
     with open_display(quiet) as display:
         return launch.run(verb, words or [], display, config_dir)
 
@@ -243,7 +249,7 @@ def run_command(arguments: Sequence[str]) -> int:
             raise
         say_error(error.format_message() if isinstance(error, UsageError) else str(error))
         return MISTAKE
-    except Exception as error:  # noqa: BLE001 - the last line of defence: one line instead of a traceback
+    except Exception as error:
         if debug:
             raise
         say_error(f"internal error: {type(error).__name__}: {error}; rerun with --debug for the traceback")

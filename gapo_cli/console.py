@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,6 +16,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from gapo_cli.stages.prepare import Prepared
+    from gapo_cli.stages.sweep import SweepResult
 
 SHOW_AFTER_SECONDS = 2.0
 PLAIN_EVERY_SECONDS = 10.0
@@ -35,7 +36,7 @@ COLUMNS = (
     Column("step", ("step",), 0),
     Column("reward", ("critic/score/mean",), 3),
     Column("exact", ("reward/em",), 3),
-    Column("loss", ("train/loss",), 3),
+    Column("loss", ("sft/loss",), 3),
     Column("clip", ("actor/pg_clipfrac",), 4),
     Column("entropy", ("actor/entropy",), 3),
     Column("zero spread", ("group/zero_std_frac",), 2),
@@ -89,12 +90,44 @@ def show_prepared(prepared: Prepared, console: Console | None = None) -> None:
     console.print(str(prepared.folder), markup=False, soft_wrap=True)
 
 
-class ConsoleDisplay:
-    """A Display on a console; use it as a context manager. Nothing that is over within two seconds gets a bar."""
+def show_sweep(result: SweepResult, console: Console | None = None) -> None:
+    """The table of `gapo sweep` and where its files lie."""
+    from gapo_cli.reports.sweep_table import EXPLANATION, HEADINGS, text_rows
 
-    def __init__(self, console: Console | None = None, prefix: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+    console = console or Console(highlight=False)
+    rows = text_rows(result.table)
+    # wide terminals are rare: one block a setting reads better than twelve squeezed columns
+    table = Table(box=None, header_style="bold")
+    table.add_column(HEADINGS[0])
+    for row in rows:
+        table.add_column(escape(row[0]), justify="right")
+    for number, heading in enumerate(HEADINGS[1:], start=1):
+        table.add_row(heading, *(escape(row[number]) for row in rows))
+    console.print(EXPLANATION, markup=False)
+    console.print(table)
+    for path in (result.markdown, result.csv, result.plot):
+        console.print(str(path), markup=False, soft_wrap=True)
+
+
+def lines_only() -> Console:
+    """A console that never draws live tables or bars, for several processes on one terminal."""
+    return Console(highlight=False, soft_wrap=True, force_terminal=False)
+
+
+class ConsoleDisplay:
+    """A Display on a console; use it as a context manager. Nothing that is over within two seconds gets a bar. `prefix`
+    begins every line; `only_evaluations`: rows of metrics without an evaluation are not shown."""
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        prefix: str = "",
+        only_evaluations: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.prefix = prefix
+        self.only_evaluations = only_evaluations
         self.clock = clock
         self.started: dict[str, float] = {}
         self.said: dict[str, float] = {}
@@ -105,7 +138,7 @@ class ConsoleDisplay:
         )
         self.live: Live | None = None
 
-    def __enter__(self) -> ConsoleDisplay:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -142,7 +175,7 @@ class ConsoleDisplay:
 
     def metrics(self, row: Mapping[str, float]) -> None:
         shown = cells(row)
-        if not shown:
+        if not shown or (self.only_evaluations and not any(key.startswith("val/") for key in row)):
             return
         self.rows.append(shown)
         if not self.console.is_terminal:

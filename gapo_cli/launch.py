@@ -1,36 +1,35 @@
-"""The only file that knows Hydra: overrides and the yaml tree → `Experiment`, run directory, multirun, resolved config."""
+"""Runs stages inside Hydra: the run directory, the resolved config, sweeps over several jobs."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import importlib
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+import time
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import initialize_config_module
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, InstantiationException, OverrideParseException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
-from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from gapo_cli import config as sections
-from gapo_cli.errors import UserError, did_you_mean
+from gapo_cli.composition import (
+    build_experiment,
+    combinations,
+    command_overrides,
+    compose_overrides,
+    open_tree,
+    without_hydra,
+)
+from gapo_cli.errors import UserError
 from gapo_cli.files import write_text
-from gapo_cli.interfaces import Display, Experiment
-from gapo_cli.overrides import ESTIMATOR_ALIASES, continue_from, expand, key_of
-from gapo_cli.sections import build_section, check_arguments, convert, unknown_key
+from gapo_cli.interfaces import Display, Experiment, QuietDisplay
+from gapo_cli.overrides import key_of, quoted
+from gapo_cli.stages.sweep import METRICS, PLAN, SweepResult, plan_jobs, save_job, save_plan
+from gapo_cli.stages.sweep import sweep as compare_jobs
 
 STAGES = {
     "prepare": "gapo_cli.stages.prepare:prepare",
@@ -38,255 +37,25 @@ STAGES = {
     "train": "gapo_cli.stages.train:train",
     "eval": "gapo_cli.stages.evaluate:evaluate",
 }
-SECTIONS = {
-    "model": sections.ModelConfig,
-    "data": sections.DataConfig,
-    "algorithm": sections.AlgorithmConfig,
-    "sampling": sections.SamplingConfig,
-    "trainer": sections.TrainerConfig,
-    "supervised": sections.SupervisedConfig,
-    "evaluation": sections.EvaluationConfig,
-}
-# keys that a section's yaml may hold for its interpolations, beside the dataclass's fields
-HELPERS = {"model": frozenset({"base"}), "data": frozenset({"path", "source"})}
-PARTS = {"source": "data.source", "template": "prompt", "reward": "reward", "estimator": "estimator", "engine": "engine"}
-
-
-class UserConfigDirectory(SearchPathPlugin):
-    """Puts the folder of `--config-dir` before the shipped yaml tree."""
-
-    directory: Path | None = None
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if self.directory is not None:
-            search_path.prepend("--config-dir", str(self.directory.absolute()))
-
-
-def round_quarter(count: int) -> int:
-    """A quarter of `count`, rounded, at least 1."""
-    return max(1, round(count / 4))
-
-
-@contextlib.contextmanager
-def open_tree(config_dir: Path | None) -> Iterator[Any]:
-    """Yields Hydra over the yaml tree, with Hydra's own errors turned into UserErrors where it can."""
-    if config_dir is not None and not config_dir.is_dir():
-        raise UserError(f"--config-dir {config_dir}: is not a folder; name one with yaml files in it")
-    OmegaConf.register_new_resolver("round_quarter", round_quarter, replace=True)
-    plugins = Plugins.instance()
-    if UserConfigDirectory not in plugins.discover(SearchPathPlugin):
-        plugins.register(UserConfigDirectory)
-    UserConfigDirectory.directory = config_dir
-    try:
-        with initialize_config_module("gapo_cli.conf", job_name="gapo", version_base="1.3"):
-            yield GlobalHydra.instance().hydra
-    except HydraException as error:
-        raise UserError(one_line(error.__cause__ or error)) from error
-    except OmegaConfBaseException as error:
-        raise UserError(one_line(error)) from error
-    finally:
-        UserConfigDirectory.directory = None
-
-
-def one_line(error: BaseException) -> str:
-    """The first lines of an error of Hydra's or OmegaConf's, without their tables of keys and search paths."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = [line for line in lines if not re.match(r"(full_key|object_type|reference_type|provider=|Config search path|See https)", line)]
-    return " ".join(kept[:3]) or type(error).__name__
-
-
-def composed_yaml(verb: str, words: Sequence[str], config_dir: Path | None = None) -> str:
-    """The composed config as `--print-config` shows it: resolved where every value is there, else as written."""
-    with open_tree(config_dir) as hydra:
-        config = without_hydra(compose_overrides(hydra, command_overrides(verb, words), sweep=verb == "sweep"))
-        complete = not any(missing_keys(OmegaConf.to_container(config, resolve=False)))
-        return OmegaConf.to_yaml(config, resolve=complete)
-
-
-def command_overrides(verb: str, words: Sequence[str]) -> list[str]:
-    """The overrides of a command; with `resume=`, those of the run that it goes on with come first."""
-    given = expand(verb, words)
-    resume = next((word.split("=", 1)[1] for word in given if key_of(word) == "resume"), "null")
-    saved: list[str] = []
-    if resume not in ("null", ""):
-        for folder in (Path(resume), *Path(resume).parents[:2]):
-            path = folder / ".hydra" / "overrides.yaml"
-            if path.is_file():
-                saved = [str(word) for word in OmegaConf.load(path) if key_of(str(word)) != "verb"]
-                break
-    return [*continue_from(saved, given), f"verb={verb}"]
-
-
-def compose_overrides(hydra: Any, overrides: Sequence[str], sweep: bool = False) -> DictConfig:
-    parsed = parse(overrides)
-    check_choices(hydra, parsed, sweep)
-    try:
-        return hydra.compose_config(
-            config_name="config",
-            overrides=list(overrides),
-            run_mode=RunMode.MULTIRUN if sweep else RunMode.RUN,
-        )
-    except HydraException as error:
-        if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
-            raise UserError(explain_unknown_key(hydra, parsed, str(error))) from error
-        raise
-
-
-def parse(overrides: Sequence[str]) -> list[Override]:
-    parsed = []
-    for override in overrides:
-        try:
-            parsed.append(OverridesParser.create().parse_override(override))
-        except OverrideParseException as error:
-            key, _, value = override.partition("=")
-            raise UserError(f"{override}: cannot be read; quote the value, as in \"{key}='{value}'\"") from error
-    return parsed
-
-
-def check_choices(hydra: Any, parsed: Sequence[Override], sweep: bool) -> None:
-    """Raises UserError for a group's unknown option, and for several values outside a sweep."""
-    loader = hydra.config_loader
-    for override in parsed:
-        several = override.is_sweep_override()
-        if several and not sweep:
-            raise UserError(f"{override.input_line}: several values are for `gapo sweep`; a list is written {override.key_or_group}=[1,2]")
-        group = override.key_or_group
-        options = loader.get_group_options(group)
-        if not options or override.is_delete():
-            continue
-        values = list(override.sweep_iterator()) if several else [override.value()]
-        for value in values:
-            if isinstance(value, dict) or value is None:
-                continue
-            if not isinstance(value, list) and str(value) not in options:
-                raise UserError(unknown_option(group, str(value), options))
-
-
-def unknown_option(group: str, value: str, options: Sequence[str]) -> str:
-    choices = sorted({*options, *(ESTIMATOR_ALIASES if group == "estimator" else ())})
-    near = did_you_mean(value, choices)
-    own = "; a folder or a hub name goes in by model=hf model.path=..." if group == "model" and not near else ""
-    return f"{group}={value}: unknown {group}; {near + ' ' if near else 'need one of '}({', '.join(choices)}){own}"
-
-
-def explain_unknown_key(hydra: Any, parsed: Sequence[Override], message: str) -> str:
-    """The sentence for Hydra's "Could not override 'KEY'"."""
-    found = re.search(r"Could not override '([^']+)'", message)
-    override = next((entry for entry in parsed if found and entry.key_or_group == found.group(1)), None)
-    if override is None:
-        return one_line(Exception(message))
-    groups = [entry.input_line for entry in parsed if hydra.config_loader.get_group_options(entry.key_or_group)
-              and not entry.is_sweep_override()]
-    tree = hydra.compose_config(config_name="config", overrides=groups, run_mode=RunMode.RUN)
-    key, value = override.key_or_group, override.input_line.split("=", 1)[1]
-    if key.startswith("estimator."):
-        choice, setting = tree.hydra.runtime.choices["estimator"], key.split(".", 1)[1]
-        has = [str(name) for name in tree.estimator if not str(name).startswith("_")]
-        return (f"{setting}={value}: estimator={choice} has no {setting} "
-                f"({'it has ' + ', '.join(has) if has else 'it has no settings'}); leave it out or choose another estimator")
-    keys = [*flatten(tree), *(name for name in hydra.config_loader.list_groups("") if not name.startswith("hydra"))]
-    near = unknown_key(key, keys)
-    return near.replace(f"{key}:", f"{key}={value}:", 1)
-
-
-def flatten(tree: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a tree, sections included."""
-    for key in tree:
-        yield f"{prefix}{key}"
-        node = tree._get_node(key)
-        if isinstance(node, DictConfig) and not node._is_missing() and not node._is_none():
-            yield from flatten(node, f"{prefix}{key}.")
-
-
-def missing_keys(values: Any, prefix: str = "") -> Iterator[str]:
-    """The dotted keys whose value is still `???`."""
-    for key, value in values.items():
-        if value == "???":
-            yield f"{prefix}{key}"
-        elif isinstance(value, dict):
-            yield from missing_keys(value, f"{prefix}{key}.")
-
-
-def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Path) -> Experiment:
-    """The built parts and typed sections of a composed config. Raises UserError."""
-    missing = next(missing_keys(OmegaConf.to_container(config, resolve=False)), None)
-    if missing is not None:
-        raise UserError(f"{missing}: needs a value; add {missing}=VALUE")
-    verb = str(config.verb)
-    values = OmegaConf.to_container(config, resolve=True)
-    typed = {name: build_section(kind, values[name], name, HELPERS.get(name, frozenset())) for name, kind in SECTIONS.items()}
-    sections.one_of("stage", values["stage"], ("rl", "sft"))
-    parts = {name: build_part(config, key, choices.get(key.split(".")[0], "")) for name, key in PARTS.items()}
-    return Experiment(
-        verb=verb,
-        seed=convert(values["seed"], int, "seed"),
-        run_dir=run_dir,
-        estimator_name=choices.get("estimator", ""),
-        stage=values["stage"],
-        resume=convert(values["resume"], str | None, "resume"),
-        **typed,
-        **parts,
-    )
-
-
-def build_part(config: DictConfig, key: str, choice: str) -> Any:
-    """Instantiates one pluggable part. Raises UserError for a target that cannot be imported or does not take what the
-    yaml gives it; other errors of the part pass as they are."""
-    node = OmegaConf.select(config, key)
-    group = key.split(".")[0]
-    if not isinstance(node, DictConfig) or "_target_" not in node:
-        raise UserError(f"{key}: needs a _target_, the class to build; choose one by {group}=NAME")
-    if key == "engine" and config.verb == "prepare":
-        return functools.partial(instantiate, node)  # engines import torch, and this verb has no use for one
-    check_arguments(locate(node._target_, key), OmegaConf.to_container(node, resolve=True), key)
-    try:
-        return instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, UserError):
-            raise cause from error
-        if isinstance(cause, TypeError | ValueError | HydraException):
-            raise UserError(f"{group}={choice}: {node._target_}: {one_line(cause)}") from error
-        raise cause from error
-
-
-def locate(target: str, key: str) -> Any:
-    """The class or function that a `_target_` names. Raises UserError where there is none."""
-    module, _, attribute = str(target).rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{key}._target_={target}: cannot be imported ({one_line(error)})") from error
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage returned, or the error that it ended with."""
+    """What a stage returned, or the error that it ended with (handed on as a value: Hydra prints raised ones itself)."""
 
     result: Any = None
     error: Exception | None = None
-
-
-def perform(config: DictConfig, display: Display) -> Outcome:
-    """Runs the stage of a composed config in Hydra's run directory, which is removed again where nothing came of it."""
-    settings = HydraConfig.get()
-    run_dir = Path(settings.runtime.output_dir)
-    try:
-        experiment = build_experiment(config, settings.runtime.choices, run_dir)
-        write_text(run_dir / "config.resolved.yaml", OmegaConf.to_yaml(config, resolve=True))
-        module, function = STAGES[experiment.verb].split(":")
-        return Outcome(result=getattr(importlib.import_module(module), function)(experiment, display))
-    except Exception as error:  # noqa: BLE001 - handed on to the caller, so that Hydra prints nothing of its own
-        return Outcome(error=error)
 
 
 def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | None = None) -> Any:
     """Runs one verb and returns what its stage returns. Raises UserError for the user's mistakes."""
     with open_tree(config_dir) as hydra:
         overrides = command_overrides(verb, words)
-        check = compose_overrides(hydra, overrides)
-        choices = check.hydra.runtime.choices
-        build_experiment(without_hydra(check), choices, Path())  # before a run directory is made
+        config = compose_overrides(hydra, overrides)
+        experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
+        run_dir = next((word.split("=", 1)[1] for word in overrides if key_of(word) == "hydra.run.dir"), None)
+        if verb == "train" and run_dir and not experiment.resume and (Path(config.hydra.run.dir) / METRICS).exists():
+            raise UserError(f"hydra.run.dir={run_dir}: holds a run already; name another folder, or go on with it by resume={run_dir}")
         job = hydra.run(config_name="config", task_function=functools.partial(perform, display=display), overrides=overrides)
     outcome: Outcome = job.return_value
     if outcome.error is not None:
@@ -294,8 +63,111 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
     return outcome.result
 
 
-def without_hydra(config: DictConfig) -> DictConfig:
-    bare = config.copy()
-    OmegaConf.set_struct(bare, False)
-    del bare["hydra"]
-    return bare
+def perform(config: DictConfig, display: Display) -> Outcome:
+    """Runs the stage of a composed config in Hydra's run directory."""
+    try:
+        return Outcome(result=run_stage(config, display))
+    except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it again
+        return Outcome(error=error)
+
+
+def run_stage(config: DictConfig, display: Display) -> Any:
+    settings = HydraConfig.get()
+    run_dir = Path(settings.runtime.output_dir)
+    experiment = build_experiment(config, settings.runtime.choices, run_dir)
+    write_text(run_dir / "config.resolved.yaml", OmegaConf.to_yaml(config, resolve=True))
+    module, function = STAGES[experiment.verb].split(":")
+    return getattr(importlib.import_module(module), function)(experiment, display)
+
+
+def sweep(words: Sequence[str], display: Display, config_dir: Path | None = None, *, quiet: bool = False) -> SweepResult:
+    """Trains once for every combination of values and compares the runs. Every combination is checked, and the data
+    prepared, before the first one starts. A job that fails does not keep the others from running. Raises UserError for
+    the user's mistakes, KeyboardInterrupt, with the comparison written, when stopped."""
+    with open_tree(config_dir) as hydra:
+        overrides = command_overrides("train", words)
+        config = compose_overrides(hydra, overrides, sweep=True)
+        folder = Path(config.hydra.sweep.dir)
+        if (folder / PLAN).exists():
+            raise UserError(f"hydra.sweep.dir={folder}: holds a sweep already; name another folder")
+        each = combinations(overrides)
+        if not each:
+            raise UserError("gapo sweep: give a key several values, as tau=0.3,0.5,0.7 seed=0,1,2")
+        jobs = plan_jobs([swept for swept, _ in each])
+        experiments = []
+        for _, whole in each:
+            job_config = compose_overrides(hydra, whole)
+            experiments.append(build_experiment(without_hydra(job_config), job_config.hydra.runtime.choices, Path()))
+        if experiments[0].resume:
+            raise UserError(f"resume={experiments[0].resume}: a sweep starts its runs anew; leave it out")
+        prepare_data(experiments, display)
+        save_plan(folder, shlex.join(["gapo", "sweep", *words]), jobs)
+        parallel = config.hydra.runtime.choices["hydra/launcher"] != "basic"
+        given = {key_of(word) for word in overrides}
+        settled = [f"hydra.sweep.dir={quoted(str(folder))}", "hydra.sweep.subdir=${hydra.job.num}"]
+        if parallel and "trainer.threads" not in given:
+            settled.append(f"trainer.threads={threads_per_job(config, len(jobs))}")
+        task = functools.partial(perform_job, labels=tuple(job.label for job in jobs), quiet=quiet, parallel=parallel)
+        try:
+            hydra.multirun(config_name="config", task_function=task, overrides=[*overrides, *settled])
+        except KeyboardInterrupt:
+            compare_jobs(folder, display)
+            raise
+        except Exception as error:  # noqa: BLE001 - a launcher that lost a worker; what the others did is shown all the same
+            display.say(f"the launcher stopped: {type(error).__name__}: {error}")
+    return compare_jobs(folder, display)
+
+
+def prepare_data(experiments: Sequence[Experiment], display: Display) -> None:
+    """Builds the task sets of a sweep once, so that jobs side by side do not each build their own."""
+    from gapo_cli.stages.prepare import prepare
+
+    done = []
+    for experiment in experiments:
+        if (experiment.data, experiment.source) not in done:
+            done.append((experiment.data, experiment.source))
+            prepare(experiment, display)
+
+
+def threads_per_job(config: DictConfig, jobs: int) -> int:
+    """The cores shared out among the jobs that run side by side: more threads than cores is far slower than fewer."""
+    from gapo_cli.training.environment import usable_cores
+
+    cores = usable_cores()
+    side_by_side = int(OmegaConf.select(config, "hydra.launcher.n_jobs") or jobs)
+    return max(1, cores // min(jobs, side_by_side if side_by_side > 0 else cores))
+
+
+def perform_job(config: DictConfig, labels: Sequence[str], *, quiet: bool, parallel: bool) -> None:
+    """One job of a sweep. How it ends is written into its job.json, never raised, Ctrl-C excepted."""
+    settings = HydraConfig.get()
+    folder, number = Path(settings.runtime.output_dir), int(settings.job.num)
+    started = time.monotonic()
+    save_job(folder, "running", 0.0)
+    try:
+        with job_display(labels, number, quiet=quiet, parallel=parallel) as display:
+            result = run_stage(config, display)
+    except KeyboardInterrupt:
+        save_job(folder, "stopped", time.monotonic() - started)
+        raise
+    except Exception as error:  # noqa: BLE001 - shown in the sweep's table
+        sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        save_job(folder, "failed", time.monotonic() - started, sentence, traceback.format_exc())
+        return
+    if getattr(result, "interrupted", False):  # the supervised stage has no such thing
+        save_job(folder, "stopped", time.monotonic() - started)
+        raise KeyboardInterrupt
+    save_job(folder, "done", time.monotonic() - started)
+
+
+def job_display(labels: Sequence[str], number: int, *, quiet: bool, parallel: bool) -> Any:
+    """A context manager that gives the Display of one job: side by side, only marked lines; one by one, the usual."""
+    from gapo_cli.console import ConsoleDisplay, lines_only
+
+    if quiet:
+        return contextlib.nullcontext(QuietDisplay())
+    if parallel:
+        return ConsoleDisplay(lines_only(), prefix=f"[{labels[number]}] ", only_evaluations=True)
+    display = ConsoleDisplay()
+    display.say(f"job {number + 1} of {len(labels)}: {labels[number]}")
+    return display

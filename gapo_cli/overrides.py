@@ -63,3 +63,9 @@ def continue_from(saved: Iterable[str], given: Sequence[str]) -> list[str]:
     """The overrides of a run that is resumed, then those given now; a key that is given again is not taken over."""
     again = {key_of(override) for override in given}
     return [override for override in saved if key_of(override) not in again] + list(given)
+
+
+def quoted(value: str) -> str:
+    """A value in quotes, so that Hydra's grammar reads nothing into it (paths with commas, brackets, equals signs)."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -1,0 +1,173 @@
+"""The table and the plot of a sweep: mean and spread over seeds for each setting, differences paired by seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gapo_cli.files import atomic_path
+
+GREEDY, SAMPLED = "val/exact_match", "val/sampled/exact_match"
+CLIP_FRACTION = "actor/pg_clipfrac"
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job of a sweep as its files tell it. `setting`: the swept values other than the seed, as "tau=0.3"; `metrics`:
+    the rows of its metrics.jsonl, none where it never got that far; `error`: why it failed, or None."""
+
+    number: int
+    setting: str
+    seed: str
+    metrics: tuple[Mapping[str, Any], ...]
+    seconds: float
+    error: str | None = None
+
+    def curve(self, key: str) -> list[tuple[float, float]]:
+        """(step, value) of every row that has the metric."""
+        return [(row["step"], row[key]) for row in self.metrics if row.get(key) is not None]
+
+    def values(self) -> dict[str, float]:
+        """The job's numbers in the table; NaN where its metrics lack one. Exact match: before training, after it, and the
+        best evaluation of the run; clip fraction: mean over steps; wall time in seconds."""
+        found = {}
+        for name, key in (("greedy", GREEDY), ("sampled", SAMPLED)):
+            points = [value for _, value in self.curve(key)]
+            found[f"{name}_first"] = points[0] if points else math.nan
+            found[f"{name}_final"] = points[-1] if points else math.nan
+            found[f"{name}_best"] = max(points) if points else math.nan
+        clipped = [value for _, value in self.curve(CLIP_FRACTION)]
+        found["clip_fraction"] = sum(clipped) / len(clipped) if clipped else math.nan
+        found["seconds"] = self.seconds
+        return found
+
+
+MEASURES = ("greedy_first", "greedy_final", "greedy_best", "sampled_first", "sampled_final", "sampled_best", "clip_fraction", "seconds")
+PAIRED = ("greedy_final", "sampled_final")
+
+
+def settings_table(jobs: Sequence[JobRecord]) -> Any:
+    """A DataFrame with one row a setting, in the order of the jobs: `runs` and `failed`; of every measure `_mean` and
+    `_std` over the jobs that finished (ddof 1, NaN for one job); of the final exact matches `_difference_mean`, `_std` and
+    `_pairs` against the first setting, paired by seed."""
+    import pandas as pd
+
+    finished = pd.DataFrame(
+        [{"setting": job.setting, "seed": job.seed, **job.values()} for job in jobs if job.error is None],
+        columns=["setting", "seed", *MEASURES],
+    )
+    settings = list(dict.fromkeys(job.setting for job in jobs))
+    rows = []
+    for setting in settings:
+        own = finished[finished["setting"] == setting]
+        row: dict[str, Any] = {
+            "setting": setting,
+            "runs": len(own),
+            "failed": sum(job.setting == setting and job.error is not None for job in jobs),
+        }
+        for measure in MEASURES:
+            row[f"{measure}_mean"] = own[measure].mean()
+            row[f"{measure}_std"] = own[measure].std(ddof=1)
+        first = finished[finished["setting"] == settings[0]]
+        for measure in PAIRED:
+            pairs = own.merge(first, on="seed", suffixes=("", "_of_first"))
+            differences = (pairs[measure] - pairs[f"{measure}_of_first"]).dropna()
+            row[f"{measure}_difference_mean"] = differences.mean() if setting != settings[0] else math.nan
+            row[f"{measure}_difference_std"] = differences.std(ddof=1) if setting != settings[0] else math.nan
+            row[f"{measure}_pairs"] = len(differences) if setting != settings[0] else 0
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+HEADINGS = (
+    "setting", "runs", "greedy before", "greedy after", "greedy best", "sampled before", "sampled after", "sampled best",
+    "greedy - first", "sampled - first", "clip fraction", "wall time",
+)  # fmt: skip
+
+
+def text_rows(table: Any) -> list[tuple[str, ...]]:
+    """`settings_table` as text under HEADINGS: "mean ± spread"; a setting without a finished run says failed."""
+    rows = []
+    for row in table.to_dict("records"):
+        total = row["runs"] + row["failed"]
+        rows.append(
+            (
+                row["setting"],
+                f"{row['runs']}/{total}" + (f" ({row['failed']} failed)" if row["failed"] else ""),
+                *(mean_and_spread(row, measure) for measure in MEASURES[:6]),
+                *(mean_and_spread(row, f"{measure}_difference", sign="+") for measure in PAIRED),
+                mean_and_spread(row, "clip_fraction", digits=4),
+                mean_and_spread(row, "seconds", digits=1, unit=" s"),
+            )
+        )
+    return rows
+
+
+def mean_and_spread(row: Mapping[str, Any], measure: str, sign: str = "", digits: int = 3, unit: str = "") -> str:
+    mean, spread = row[f"{measure}_mean"], row[f"{measure}_std"]
+    if math.isnan(mean):
+        return "–"
+    return f"{mean:{sign}.{digits}f}" + ("" if math.isnan(spread) else f" ± {spread:.{digits}f}") + unit
+
+
+def job_rows(jobs: Sequence[JobRecord]) -> list[tuple[str, ...]]:
+    """Every job as text: number, setting, seed, exact match after, wall time, and how it ended."""
+    rows = []
+    for job in jobs:
+        values = job.values()
+        numbers = ("–" if math.isnan(values[name]) else f"{values[name]:.3f}" for name in ("greedy_final", "sampled_final"))
+        rows.append((str(job.number), job.setting, job.seed, *numbers, f"{job.seconds:.1f} s", f"FAILED: {job.error}" if job.error else "done"))
+    return rows
+
+
+JOB_HEADINGS = ("job", "setting", "seed", "greedy after", "sampled after", "wall time", "ended")
+
+
+EXPLANATION = (
+    "Exact match on held-out tasks, greedy and sampled: mean ± standard deviation over seeds. Differences are against the "
+    "first setting, paired by seed, with the standard deviation of the differences."
+)
+
+
+def markdown(jobs: Sequence[JobRecord], command: str) -> str:
+    """The sweep as markdown: settings, then jobs."""
+    settings = markdown_table(HEADINGS, text_rows(settings_table(jobs)))
+    each = markdown_table(JOB_HEADINGS, job_rows(jobs))
+    return "\n\n".join(["# Sweep", f"`{command}`", EXPLANATION, settings, "## Jobs", each]) + "\n"
+
+
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines)
+
+
+def plot(jobs: Sequence[JobRecord], path: Path) -> None:
+    """Learning curves, greedy and sampled beside each other: thin a job, thick the mean of a setting over the steps that
+    all its finished jobs evaluated."""
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    settings = list(dict.fromkeys(job.setting for job in jobs))
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    colours = colormaps["tab10"]
+    for axes, (title, key) in zip(figure.subplots(1, 2, sharey=True), (("greedy", GREEDY), ("sampled", SAMPLED)), strict=True):
+        for number, setting in enumerate(settings):
+            colour = colours(number % 10)
+            curves = [dict(job.curve(key)) for job in jobs if job.setting == setting and job.error is None]
+            for curve in curves:
+                axes.plot(list(curve), list(curve.values()), color=colour, linewidth=0.8, alpha=0.5)
+            shared = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
+            means = [sum(curve[step] for curve in curves) / len(curves) for step in shared]
+            label = setting if curves else f"{setting} (failed)"
+            axes.plot(shared, means, color=colour, linewidth=2.2, marker="o", markersize=3, label=label)
+        axes.set_title(f"held-out exact match, {title}")
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize="small")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)

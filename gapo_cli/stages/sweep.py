@@ -1,0 +1,116 @@
+"""gapo sweep: what the jobs of a sweep left in their folders, as one table, one CSV and one plot.
+
+Which jobs there are stands in sweep.json before the first one starts, and how each ended in its job.json; so a job that
+crashed, or never started, is shown as failed and hides none of the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gapo_cli.errors import DataError
+from gapo_cli.files import atomic_path, read_jsonl, write_json, write_text
+from gapo_cli.interfaces import Display
+from gapo_cli.reports.sweep_table import JobRecord, markdown, plot, settings_table
+
+PLAN, JOB, METRICS = "sweep.json", "job.json", "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One combination of a sweep's values. `setting`: the swept values other than the seed, `seed`: "" where it is not
+    swept; `overrides`: of this job alone."""
+
+    number: int
+    setting: str
+    seed: str
+    overrides: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        return " ".join(part for part in (self.setting, f"seed={self.seed}" if self.seed else "") if part)
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """Where the comparison lies and what it says. `failed`: how many jobs did not finish."""
+
+    folder: Path
+    jobs: tuple[JobRecord, ...]
+    table: Any
+    markdown: Path
+    csv: Path
+    plot: Path
+
+    @property
+    def failed(self) -> int:
+        return sum(job.error is not None for job in self.jobs)
+
+
+def plan_jobs(combinations: Sequence[Sequence[str]]) -> tuple[PlannedJob, ...]:
+    """Overrides of each job → jobs; `estimator.tau=0.3` is called `tau=0.3` where no other swept key ends alike."""
+    jobs = []
+    for number, overrides in enumerate(combinations):
+        values = dict(override.lstrip("+").split("=", 1) for override in overrides)
+        seed = values.pop("seed", "")
+        leaves = [key.rsplit(".", 1)[-1] for key in values]
+        named = (f"{leaf if leaves.count(leaf) == 1 else key}={value}" for leaf, (key, value) in zip(leaves, values.items(), strict=True))
+        jobs.append(PlannedJob(number, " ".join(named) or "as configured", seed, tuple(overrides)))
+    return tuple(jobs)
+
+
+def save_plan(folder: Path, command: str, jobs: Sequence[PlannedJob]) -> None:
+    write_json(folder / PLAN, {"command": command, "jobs": [asdict(job) for job in jobs]})
+
+
+def save_job(folder: Path, status: str, seconds: float, error: str | None = None, details: str | None = None) -> None:
+    """job.json of one job: `status` is running, done, failed or stopped; `details` is a traceback."""
+    write_json(folder / JOB, {"status": status, "seconds": round(seconds, 3), "error": error, "details": details})
+
+
+def read_job(folder: Path, job: PlannedJob) -> JobRecord:
+    """What a job's folder says, whatever is missing there."""
+    metrics: list[Mapping[str, Any]] = []
+    damage = None
+    if (folder / METRICS).is_file():
+        try:
+            metrics.extend(row for _, row in read_jsonl(folder / METRICS))
+        except DataError as error:
+            damage = str(error)
+    try:
+        ended = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        ended = {"status": "failed", "seconds": 0.0, "error": "never started"}
+    reasons = {
+        "done": damage,
+        "failed": ended["error"] or damage,
+        "stopped": "stopped before its end",
+        "running": "its process died",
+    }
+    seconds = ended["seconds"] or (metrics[-1].get("time_s", 0.0) if metrics else 0.0)
+    return JobRecord(job.number, job.setting, job.seed, tuple(metrics), seconds, reasons[ended["status"]])
+
+
+def sweep(folder: Path, display: Display) -> SweepResult:
+    """Compares the jobs of the sweep in `folder` and writes sweep.md, sweep.csv and sweep.png there. Raises DataError
+    where no sweep lies."""
+    try:
+        plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{folder / PLAN}: missing; name the folder of a sweep") from error
+    planned = [PlannedJob(**{**job, "overrides": tuple(job["overrides"])}) for job in plan["jobs"]]
+    jobs = tuple(read_job(folder / str(job.number), job) for job in planned)
+    table = settings_table(jobs)
+    result = SweepResult(folder, jobs, table, folder / "sweep.md", folder / "sweep.csv", folder / "sweep.png")
+    write_text(result.markdown, markdown(jobs, plan["command"]))
+    with atomic_path(result.csv) as temporary:
+        table.to_csv(temporary, index=False)
+    plot(jobs, result.plot)
+    for job, record in zip(planned, jobs, strict=True):
+        if record.error is not None:
+            display.say(f"job {job.number} ({job.label}) failed: {record.error}")
+    return result
