@@ -38,7 +38,8 @@ _MAX_DISTANCE = 400  # lines between a change and the next: farther apart they a
 class StandardLibrary:
     """`families`: names of edit families (None: all). `tasks_per_file`: at most, for each file and family.
     `max_region`: characters of region and of target. `context_before`, `context_after`: lines around the region.
-    `shares`: of the top-level packages, for train, dev and eval. `workers` 0: one a core."""
+    `shares`: of the top-level packages, for train, dev and eval. `workers` 0: one a core. `root`: another folder of
+    Python packages to read instead of this Python's library."""
 
     seed: int = 0
     families: tuple[str, ...] | None = None
@@ -48,6 +49,7 @@ class StandardLibrary:
     context_after: int = 1
     shares: tuple[float, float, float] = (0.75, 0.05, 0.2)
     workers: int = 0
+    root: str | None = None
 
     def __post_init__(self) -> None:
         known = all_families()
@@ -68,10 +70,10 @@ class StandardLibrary:
 
     def build(self, progress: Progress = no_progress) -> TaskSet:
         """Raises DataError where this Python has no library source."""
-        root = Path(sysconfig.get_paths()["stdlib"])
+        root = Path(self.root or sysconfig.get_paths()["stdlib"])
         paths = list(_library_files(root))
         if not paths:
-            raise DataError(f"{root}: holds no Python source; install the standard library's .py files or use data=jsonl")
+            raise DataError(f"{root}: holds no Python source; name a folder of packages with data.source.root or use data=jsonl")
         tasks: list[EditTask] = []
         unreadable = 0
         with ProcessPoolExecutor(self.workers or os.cpu_count()) as pool:

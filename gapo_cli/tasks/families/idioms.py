@@ -68,8 +68,9 @@ def percent_to_fstring(file: SourceFile, generator: random.Random) -> list[Chang
         arguments = [part.strip() for part in match[3].split(",") if part.strip()] if match[3] is not None else [match[2]]
         if not specifiers or literal.count("%") != len(specifiers) or len(arguments) != len(specifiers):
             continue
-        values = iter(arguments)
-        body = re.sub(r"%[srd]", lambda found_: "{" + next(values) + ("!r" if found_[0] == "%r" else "") + "}", literal)
+        body = literal
+        for specifier, argument in zip(specifiers, arguments, strict=True):
+            body = body.replace(specifier, "{" + argument + ("!r" if specifier == "%r" else "") + "}", 1)
         found[line] = (text, text[: match.start()] + "f" + body + text[match.end() :])
     return [found]
 

@@ -65,9 +65,9 @@ def rename_attribute(file: SourceFile, generator: random.Random) -> list[ChangeS
         places: dict[str, list[tuple[int, int]]] = {}
         for line, index in file.names.get("self", ()):
             tokens = file.tokens[line]
-            if first <= line <= last and index + 2 < len(tokens) and tokens[index + 1].text == ".":
-                if file.after(line, index + 2) != "(":
-                    places.setdefault(tokens[index + 2].text, []).append((line, index + 2))
+            is_attribute = first <= line <= last and index + 2 < len(tokens) and tokens[index + 1].text == "."
+            if is_attribute and file.after(line, index + 2) != "(":
+                places.setdefault(tokens[index + 2].text, []).append((line, index + 2))
         candidates = sorted(name for name, where in places.items() if len(where) > 1)
         for name in generator.sample(candidates, min(len(candidates), 2)):
             new = "_" + name if generator.random() < 0.3 and not name.startswith("_") else fresh_name(name, generator)

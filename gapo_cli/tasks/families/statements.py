@@ -33,9 +33,9 @@ def remove_debug_print(file: SourceFile, generator: random.Random) -> list[Chang
     found: ChangeSet = {}
     for line, tokens in enumerate(file.tokens):
         text = file.lines[line]
-        if len(tokens) > 3 and tokens[0].depth == 0 and tokens[1].text == "=" and tokens[0].text.isidentifier():
-            if file.is_usable(line) and not text.endswith(("\\", "(", "[", "{", ",")):
-                found[line] = (f"{text}\n{_indent(text)}print({label}{tokens[0].text})", text)
+        assigns = len(tokens) > 3 and tokens[0].depth == 0 and tokens[1].text == "=" and tokens[0].text.isidentifier()
+        if assigns and file.is_usable(line) and not text.endswith(("\\", "(", "[", "{", ",")):
+            found[line] = (f"{text}\n{_indent(text)}print({label}{tokens[0].text})", text)
     return [found]
 
 
