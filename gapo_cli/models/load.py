@@ -1,11 +1,9 @@
-"""Models in Hugging Face format: found, checked, loaded and saved. Safetensors only; no model's sampling defaults get in."""
+"""Models in Hugging Face format: loaded, checked and saved. Safetensors only; no model's sampling defaults get in."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,12 +15,8 @@ import torch
 
 from gapo_cli.config import DTYPES, ModelConfig, one_of
 from gapo_cli.errors import CheckpointError, UserError
+from gapo_cli.models.folders import check_files, find_folder
 from gapo_cli.records import Prompt
-
-ALLOWED_PATHS = "need a folder in Hugging Face format, a hub name such as Qwen/Qwen2.5-Coder-0.5B, or asset:NAME"
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
-HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
-HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 @dataclass(frozen=True)
@@ -61,8 +55,8 @@ def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32")
     that is damaged, UserError for a device, dtype or context length that cannot be had."""
     one_of("trainer.dtype", dtype, DTYPES)
     _check_device(device)
-    folder = _find(config)
-    _check_files(config, folder)
+    folder = find_folder(config)
+    check_files(config, folder)
     tokenizer = _load_tokenizer(config, folder)
     model = _load_weights(config, folder).to(device)
     _check_fit(config, model, tokenizer)
@@ -129,67 +123,6 @@ def _put_in_place(written: Path, folder: Path, previous: Path) -> None:
         raise
 
 
-def _find(config: ModelConfig) -> Path:
-    """The local folder that `config.path` stands for; a hub model is downloaded, or taken from the cache."""
-    path = config.path
-    if path.startswith("asset:"):
-        folder = ASSETS / path.removeprefix("asset:")
-        if not folder.is_dir():
-            names = ", ".join(sorted(f"asset:{entry.parent.name}" for entry in ASSETS.glob("*/config.json"))) or "none"
-            raise CheckpointError(f"model.path={path}: no such weights are shipped with the package (there are: {names})")
-        return folder
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise CheckpointError(f"model.path={path}: this is a file; {ALLOWED_PATHS}")
-    if not HUB_NAME.fullmatch(path) or path.startswith("."):
-        raise CheckpointError(f"model.path={path}: no such folder; {ALLOWED_PATHS}")
-    return _download(config)
-
-
-def _download(config: ModelConfig) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    path = config.path
-    patterns = [*HUB_FILES, *(("*.py",) if config.trust_remote_code else ())]
-    try:
-        return Path(snapshot_download(path, allow_patterns=patterns))
-    except GatedRepoError as error:
-        raise CheckpointError(f"model.path={path}: the hub asks for a login; accept its terms and run: hf auth login") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise CheckpointError(f"model.path={path}: neither a folder nor a model on the hub; {ALLOWED_PATHS}") from error
-    except (LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(
-            f"model.path={path}: no such folder, and the Hugging Face hub cannot be reached for a model of that name; {ALLOWED_PATHS}"
-        ) from error
-
-
-def _check_files(config: ModelConfig, folder: Path) -> None:
-    """Raises CheckpointError for a missing config, missing weights or a file of weights that is cut short."""
-    from safetensors import SafetensorError, safe_open
-
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(f"model.path={config.path}: {folder} has no config.json; {ALLOWED_PATHS}")
-    index = folder / "model.safetensors.index.json"
-    names = ["model.safetensors"]
-    if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError) as error:
-            raise CheckpointError(f"{index}: damaged ({error}); copy or save the model again") from error
-    for name in names:
-        file = folder / name
-        if not file.is_file():
-            raise CheckpointError(f"{file}: missing; gapo loads safetensors weights only, so copy the file or save the model again")
-        try:
-            with safe_open(file, framework="pt"):
-                pass
-        except SafetensorError as error:
-            raise CheckpointError(f"{file}: damaged or cut short ({error}); copy or save the model again") from error
-
-
 def _load_tokenizer(config: ModelConfig, folder: Path) -> Any:
     """The tokenizer as its tokenizer.json says. AutoTokenizer would rebuild it for some model types (transformers 5.19
     gives every Qwen2 folder Qwen's own pre-tokenizer), which a tokenizer of one's own does not survive."""
@@ -204,7 +137,7 @@ def _load_tokenizer(config: ModelConfig, folder: Path) -> Any:
                 tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
     except Exception as error:  # the tokenizers library raises bare Exception for a damaged tokenizer.json
         raise CheckpointError(f"{damaged} ({_first_line(error)})") from error
-    if not tokenizer.get_vocab():
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what AutoTokenizer makes of no files at all
         raise CheckpointError(damaged)
     return tokenizer
 

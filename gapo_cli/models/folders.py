@@ -1,0 +1,78 @@
+"""Where a model's files are, and whether they are all there: folders, assets of the package, the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from gapo_cli.config import ModelConfig
+from gapo_cli.errors import CheckpointError
+
+ALLOWED_PATHS = "need a folder in Hugging Face format, a hub name such as Qwen/Qwen2.5-Coder-0.5B, or asset:NAME"
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+
+
+def find_folder(config: ModelConfig) -> Path:
+    """The local folder that `config.path` stands for; a hub model is downloaded, or taken from the cache."""
+    path = config.path
+    if path.startswith("asset:"):
+        folder = ASSETS / path.removeprefix("asset:")
+        if not folder.is_dir():
+            names = ", ".join(sorted(f"asset:{entry.parent.name}" for entry in ASSETS.glob("*/config.json"))) or "none"
+            raise CheckpointError(f"model.path={path}: no such weights are shipped with the package (there are: {names})")
+        return folder
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise CheckpointError(f"model.path={path}: this is a file; {ALLOWED_PATHS}")
+    if not HUB_NAME.fullmatch(path) or path.startswith("."):
+        raise CheckpointError(f"model.path={path}: no such folder; {ALLOWED_PATHS}")
+    return _download(config)
+
+
+def _download(config: ModelConfig) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    path = config.path
+    patterns = [*HUB_FILES, *(("*.py",) if config.trust_remote_code else ())]
+    try:
+        return Path(snapshot_download(path, allow_patterns=patterns))
+    except GatedRepoError as error:
+        raise CheckpointError(f"model.path={path}: the hub asks for a login; accept its terms and run: hf auth login") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise CheckpointError(f"model.path={path}: neither a folder nor a model on the hub; {ALLOWED_PATHS}") from error
+    except LocalEntryNotFoundError as error:
+        raise CheckpointError(
+            f"model.path={path}: no such folder, and the Hugging Face hub cannot be reached for a model of that name; {ALLOWED_PATHS}"
+        ) from error
+    except OSError as error:  # a full disk, a server's error
+        raise CheckpointError(f"model.path={path}: could not be downloaded from the hub ({error}); try again or name a folder") from error
+
+
+def check_files(config: ModelConfig, folder: Path) -> None:
+    """Raises CheckpointError for a missing config, missing weights or a file of weights that is cut short."""
+    from safetensors import SafetensorError, safe_open
+
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"model.path={config.path}: {folder} has no config.json; {ALLOWED_PATHS}")
+    index = folder / "model.safetensors.index.json"
+    names = ["model.safetensors"]
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{index}: damaged ({error}); copy or save the model again") from error
+    for name in names:
+        file = folder / name
+        if not file.is_file():
+            raise CheckpointError(f"{file}: missing; gapo loads safetensors weights only, so copy the file or save the model again")
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise CheckpointError(f"{file}: damaged or cut short ({error}); copy or save the model again") from error
