@@ -116,8 +116,7 @@ def low_var_kl(logprobs: Tensor, logprobs_ref: Tensor) -> Tensor:
 def truncated_importance_weights(logprobs: Tensor, engine_logprobs: Tensor, cap: float) -> Tensor:
     """min(π / π_engine, cap) at each token, without gradient: (N,), (N,) → (N,). Corrects for an engine whose kernels give
     other log-probabilities than the trainer's, at the same weights; `logprobs` are the trainer's at the time of the rollout."""
-    log_ratio = (logprobs - engine_logprobs).detach().clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
-    return log_ratio.exp().clamp(max=cap)
+    return (logprobs - engine_logprobs).detach().exp().clamp(max=cap)
 
 
 def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:

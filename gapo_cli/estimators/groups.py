@@ -76,9 +76,9 @@ def _advantages_of_whole_groups(rewards: np.ndarray, estimate: EstimateGroups, l
     values = rewards.T.copy()  # a copy even for one group, whose transpose is contiguous as it is
     values -= found.baseline
     values /= found.divisor
-    values[:, ordered[-1] - ordered[0] <= EQUAL_WITHIN] = 0.0
+    np.copyto(values, 0.0, where=ordered[-1] - ordered[0] <= EQUAL_WITHIN)
     return Advantages(
-        values=np.ascontiguousarray(values.T),
+        values=values.T,
         baseline=found.baseline,
         low=np.full(len(rewards), np.nan) if found.low is None else found.low,
         high=np.full(len(rewards), np.nan) if found.high is None else found.high,

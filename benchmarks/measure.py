@@ -1,0 +1,128 @@
+"""How the benchmarks here measure: rivals in one process, interleaved, equal results first, ratios with their spread."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+SECONDS_A_SAMPLE = 0.05
+
+
+@dataclass(frozen=True)
+class Rival:
+    """`call` does the whole job once; `name` is what the tables say."""
+
+    name: str
+    call: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds a call, one number a repeat."""
+
+    name: str
+    seconds: tuple[float, ...]
+
+    def ratio_to(self, ours: Timing) -> tuple[float, float, float]:
+        """(median, lowest, highest) of this one's time over ours, repeat by repeat: neighbours in time, alike in noise."""
+        ratios = [slow / fast for slow, fast in zip(self.seconds, ours.seconds, strict=True)]
+        return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def interleaved(rivals: list[Rival], repeats: int) -> list[Timing]:
+    """Every repeat times every rival once, one after the other; a sample is as many calls as fill SECONDS_A_SAMPLE."""
+    calls = [max(1, round(SECONDS_A_SAMPLE / _seconds(rival, 1))) for rival in rivals]
+    samples = [[_seconds(rival, count) for rival, count in zip(rivals, calls, strict=True)] for _ in range(repeats)]
+    return [Timing(rival.name, tuple(column)) for rival, column in zip(rivals, zip(*samples, strict=True), strict=True)]
+
+
+def _seconds(rival: Rival, calls: int) -> float:
+    gc.collect()
+    gc.disable()
+    try:
+        start = time.perf_counter()
+        for _ in range(calls):
+            rival.call()
+        return (time.perf_counter() - start) / calls
+    finally:
+        gc.enable()
+
+
+def machine(*packages: str) -> dict[str, str]:
+    """What the numbers hang on: processor, threads, versions, date."""
+    return {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "threads used": "1",
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def row(setting: str, ours: Timing, rival: Timing) -> dict[str, object]:
+    ratio, lowest, highest = rival.ratio_to(ours)
+    return {
+        "setting": setting,
+        "rival": rival.name,
+        "ratio_median": ratio,
+        "ratio_lowest": lowest,
+        "ratio_highest": highest,
+        "ours_seconds": list(ours.seconds),
+        "rival_seconds": list(rival.seconds),
+    }
+
+
+def report(name: str, title: str, text: str, about: Mapping[str, str], rows: list[dict]) -> None:
+    """Prints the table and writes it to results/NAME.md, and everything to results/NAME.json."""
+    lines = [
+        f"# {title}",
+        "",
+        text,
+        "",
+        "| setting | rival | ours, median | rival, median | ratio, median | lowest to highest |",
+    ]
+    lines.append("|---|---|---|---|---|---|")
+    for one in rows:
+        lines.append(
+            f"| {one['setting']} | {one['rival']} | {_duration(one['ours_seconds'])} | {_duration(one['rival_seconds'])} "
+            f"| **{one['ratio_median']:,.0f}x** | {one['ratio_lowest']:,.0f} to {one['ratio_highest']:,.0f} |"
+        )
+    lines += [
+        "",
+        f"{len(rows[0]['ours_seconds'])} interleaved repeats. "
+        + ", ".join(f"{key} {value}" for key, value in about.items())
+        + ".",
+    ]
+    lines += ["", f"Run it again: `python benchmarks/{name}.py`", ""]
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
+    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": dict(about), "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+def _duration(seconds: list[float]) -> str:
+    median = statistics.median(seconds)
+    for unit, size in (("s", 1), ("ms", 1e-3)):
+        if median >= size:
+            return f"{median / size:.3g} {unit}"
+    return f"{median * 1e6:.3g} µs"
