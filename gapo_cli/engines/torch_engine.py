@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from gapo_cli.engines.drawing import draw, uniforms
 from gapo_cli.engines.grid import Grid
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Progress, no_progress
-from gapo_cli.models.load import LoadedModel
 from gapo_cli.records import Completion
+
+if TYPE_CHECKING:  # rooms of one floor do not import each other
+    from gapo_cli.models.load import LoadedModel
 
 PREFILL_TOKENS = 2048
 """Prompt tokens run in one forward pass: enough to fill the machine, few enough for little padding and small activations."""
