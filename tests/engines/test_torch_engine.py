@@ -152,7 +152,7 @@ def test_no_more_completions_than_max_rows_are_decoded_together(policy):
     shapes.clear()
     (group,) = TorchEngine(policy, max_rows=3).generate(PROMPTS[:1], SAMPLING, SEEDS[:1])
     assert [shape for shape in shapes if shape[1] == len(PROMPTS[0])] == [(1, 7), (1, 7)]
-    assert max(columns for _, columns in shapes if columns != 7) == 3
+    assert {columns for _, columns in shapes} <= {7, 3, 2, 1}
     assert tokens_of([group]) == tokens_of(answers[:1])
 
 
