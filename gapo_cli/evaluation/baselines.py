@@ -1,11 +1,13 @@
 """What is reached without a model: leave the region as it stands, or repeat what the history did.
 
 A model that does not beat these has learnt nothing that a text editor could not do. `replace_baseline` takes every
-changed line of the history's diffs, learns textual substitutions from it (textual_edits.py) and makes them in the region:
+changed line of the history's diffs, learns textual substitutions from it (textual_edits.py, substitutions.py) and makes
+them in the region:
 
 - A run of removed lines is paired with the run of added lines after it, line by line, if both are equally long. One line
   that was only added or only removed is learnt with its neighbours (line_edits.py); longer blocks that changed their
-  length teach nothing. A line that was changed again later counts once, from its first to its last form.
+  length teach nothing, and neither do lines of more than LONGEST_LINE characters. A line that was changed again later
+  counts once, from its first to its last form.
 - Of each change, the plainest rule that finds a place in the region is used: the same word or text (with the same dot
   before or bracket behind, then without); an argument added to calls of the same function; an insertion or a changed
   operator between the same neighbours; other quotes; and last a template, where what the change kept or moved is a hole.
@@ -28,9 +30,14 @@ from types import MappingProxyType
 
 from gapo_cli.evaluation.line_edits import added_line_rules, removed_line_rules
 from gapo_cli.evaluation.predictions import predicted_region
+from gapo_cli.evaluation.substitutions import Edit, Rule, apply_edits, overlaps
 from gapo_cli.evaluation.summary import Breakdown, summarise
-from gapo_cli.evaluation.textual_edits import CODE_TOKENS, FLAT_TOKENS, Edit, Rule, apply_edits, overlaps, rules_of, tokenise
+from gapo_cli.evaluation.textual_edits import rules_of
+from gapo_cli.evaluation.tokens import CODE_TOKENS, FLAT_TOKENS, tokenise
 from gapo_cli.records import EditTask, HistoryEvent
+
+LONGEST_LINE = 1000
+"""Generated and minified lines are not what a person edits, and comparing them takes long."""
 
 
 def copy_baseline(task: EditTask) -> str:
@@ -74,6 +81,10 @@ class Change:
     above: str | None = None
     below: str | None = None
 
+    @property
+    def longest(self) -> int:
+        return max(len(self.old or ""), len(self.new or ""))
+
 
 def changes_of(history: Iterable[HistoryEvent]) -> list[Change]:
     """The line changes of the history's edits, oldest first, without those that end as they began."""
@@ -88,7 +99,7 @@ def changes_of(history: Iterable[HistoryEvent]) -> list[Change]:
                 changes.remove(earlier)
                 change = Change(earlier.old, change.new, change.above, change.below)
             changes.append(change)
-    return [change for change in changes if change.old != change.new]
+    return [change for change in changes if change.old != change.new and change.longest <= LONGEST_LINE]
 
 
 def _changes_of_diff(diff: str) -> list[Change]:

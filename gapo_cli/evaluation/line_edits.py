@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gapo_cli.evaluation.textual_edits import FLAT_TOKENS, Edit, Template, is_blank, is_word, tokenise
+from gapo_cli.evaluation.substitutions import Edit, Template
+from gapo_cli.evaluation.tokens import FLAT_TOKENS, is_blank, is_word, tokenise
 
 FEWEST_WORDS = 2
 """A removed line of fewer words (`else:`, `}`) says nothing about other lines like it."""

@@ -141,15 +141,18 @@ def _breakdown(predictions: list[Prediction], mode: Mode, seed: int) -> Breakdow
     if repeated:
         raise DataError(f"task {repeated[0][0]}: {mode} sample {repeated[0][1]} is there twice; task ids must be unique")
     scores = _scores(predictions)
+    overall = _metrics(predictions, scores, mode, seed)
 
     def measured(names: list[str]) -> dict[str, Metrics]:
         rows: dict[str, list[int]] = {}
         for row, name in enumerate(names):
             rows.setdefault(name, []).append(row)
+        if len(rows) == 1:
+            return dict.fromkeys(rows, overall)
         return {name: _metrics([predictions[row] for row in rows[name]], scores[rows[name]], mode, seed) for name in sorted(rows)}
 
     return Breakdown(
-        overall=_metrics(predictions, scores, mode, seed),
+        overall=overall,
         families=measured([one.family for one in predictions]),
         languages=measured([one.language for one in predictions]),
     )
@@ -179,30 +182,27 @@ def _metrics(predictions: Sequence[Prediction], scores: np.ndarray, mode: Mode, 
     means = np.stack([np.bincount(task_of, weights=column) for column in scores.T], axis=1) / samples[:, None]
     changes = np.zeros(len(index), dtype=bool)
     changes[task_of] = [one.changes_something for one in predictions]
+    pass_at: dict[int, Measure] = {}
     if mode == "greedy":
         shares = [wilson(int(column.sum()), len(index)) for column in means[:, : len(SHARES)].T]
         measures = [*shares, *measure_means(means[:, len(SHARES) :], seed)]
         on_changes = wilson(int(means[changes, 0].sum()), int(changes.sum()))
-        pass_at = {}
     else:
-        measures = measure_means(means, seed)
-        on_changes = measure_means(means[changes, :1], seed)[0]
-        correct = np.rint(means[:, 0] * samples).astype(int)
         reported = [k for k in PASS_AT if k <= samples.min()]
-        pass_at = dict(zip(reported, _pass_at(samples, correct, reported, seed), strict=True))
+        correct = np.rint(means[:, 0] * samples).astype(int)
+        passed = np.stack([pass_at_k(samples, correct, k) for k in reported], axis=1)
+        measures = measure_means(np.hstack([means, passed]), seed)
+        pass_at = dict(zip(reported, measures[means.shape[1] :], strict=True))
+        on_changes = measures[0] if changes.all() else measure_means(means[changes, :1], seed)[0]
     reasons = Counter(one.malformed for one in predictions if one.malformed is not None)
     lengths = [one.tokens for one in predictions if one.finish_reason != NOT_GENERATED]
     return Metrics(
         tasks=len(index),
         predictions=len(predictions),
         changing_tasks=int(changes.sum()),
-        **dict(zip((*SHARES, *MEANS), measures, strict=True)),
+        **dict(zip((*SHARES, *MEANS), measures[: len(SHARES) + len(MEANS)], strict=True)),
         exact_match_on_changes=on_changes,
         response_tokens=float(np.mean(lengths)) if lengths else None,
         malformed_reasons={reason: count / len(predictions) for reason, count in sorted(reasons.items())},
         pass_at=pass_at,
     )
-
-
-def _pass_at(samples: np.ndarray, correct: np.ndarray, reported: Sequence[int], seed: int) -> list[Measure]:
-    return measure_means(np.stack([pass_at_k(samples, correct, k) for k in reported], axis=1), seed)

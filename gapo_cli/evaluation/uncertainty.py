@@ -62,7 +62,7 @@ def bootstrap_means(values: np.ndarray, seed: int = 0, resamples: int = RESAMPLE
         size = min(block, resamples - start)
         # how often each task is drawn in a resample of T tasks; (size, T)
         counts = generator.multinomial(tasks, np.full(tasks, 1 / tasks), size=size)
-        means[start : start + size] = counts @ values / tasks
+        means[start : start + size] = counts.astype(np.float64) @ values / tasks
     tail = (1 - confidence) / 2
     return np.quantile(means, [tail, 1 - tail], axis=0)
 

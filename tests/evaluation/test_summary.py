@@ -1,0 +1,117 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from gapo_cli.errors import DataError
+from gapo_cli.evaluation.predictions import Prediction
+from gapo_cli.evaluation.summary import Summary, summarise
+from gapo_cli.evaluation.uncertainty import wilson
+
+
+def prediction(task: str, region: str | None, mode: str = "greedy", sample: int = 0, **more) -> Prediction:
+    row = {"family": "rename", "language": "python", "finish_reason": "stop", "tokens": 4, "before": "old\n", "target": "new\n"} | more
+    malformed = None if region is not None else "no_marker"
+    return Prediction(task_id=task, mode=mode, sample=sample, text=region or "?", region=region, malformed=malformed, **row)
+
+
+GREEDY = [
+    prediction("a", "new\n"),
+    prediction("b", "  new"),
+    prediction("c", "old\n", family="log", language="go"),
+    prediction("d", None, finish_reason="length", tokens=12),
+    prediction("e", "old", family="log", before="old\n", target="old\n"),
+]
+
+
+def test_greedy_shares_are_counted_with_wilson_intervals():
+    overall = summarise(GREEDY).greedy.overall
+    assert (overall.tasks, overall.predictions, overall.changing_tasks) == (5, 5, 4)
+    assert overall.exact_match == wilson(3, 5)  # a, b and e; stripped
+    assert overall.strict_match == wilson(1, 5)  # only a ends as the target does
+    assert overall.noop_rate == wilson(2, 5)  # c and e
+    assert overall.malformed_rate == overall.truncated_rate == wilson(1, 5)
+    assert overall.exact_match_on_changes == wilson(2, 4)  # e changes nothing
+    assert overall.malformed_reasons == {"no_marker": 1 / 5}
+    assert overall.response_tokens == (4 * 4 + 12) / 5
+    assert overall.pass_at == {}
+
+
+def test_a_malformed_answer_counts_as_zero_similarity():
+    overall = summarise(GREEDY).greedy.overall
+    # levenshtein(old, new): all three characters differ; so 1, 1, 0, malformed 0, 1
+    assert overall.edit_similarity.value == pytest.approx(3 / 5)
+    assert overall.bleu.value == pytest.approx(3 / 5)
+    assert overall.edit_similarity.method == "bootstrap over tasks"
+
+
+def test_families_and_languages_are_measured_apart():
+    greedy = summarise(GREEDY).greedy
+    assert list(greedy.families) == ["log", "rename"]
+    assert greedy.families["log"].exact_match == wilson(1, 2)
+    assert greedy.families["rename"].exact_match == wilson(2, 3)
+    assert greedy.languages["go"].exact_match == wilson(0, 1)
+    assert greedy.languages["python"].tasks == 4
+
+
+def test_samples_are_averaged_within_their_task_first():
+    sampled = [prediction("a", "new", "sampled", index) for index in range(4)]
+    sampled += [prediction("b", "new" if index == 0 else "old", "sampled", index) for index in range(4)]
+    overall = summarise(sampled).sampled.overall
+    assert (overall.tasks, overall.predictions) == (2, 8)
+    assert overall.exact_match.value == pytest.approx((1 + 1 / 4) / 2)
+    # two tasks: the resamples reach from the worse task alone to the better one alone
+    assert (overall.exact_match.low, overall.exact_match.high) == (0.25, 1.0)
+    # pass@2 of b: 1 - C(3, 2)/C(4, 2) = 1/2; of a: 1
+    assert {k: measure.value for k, measure in overall.pass_at.items()} == pytest.approx({1: 0.625, 2: 0.75, 4: 1.0})
+
+
+def test_repeating_every_sample_does_not_narrow_the_interval():
+    once = [prediction(task, "new" if task < "e" else "old", "sampled") for task in "abcdefgh"]
+    often = [replace(one, sample=index) for one in once for index in range(5)]
+    assert summarise(once).sampled.overall.exact_match == summarise(often).sampled.overall.exact_match
+
+
+def test_modes_do_not_mix_and_an_absent_mode_is_none():
+    summary = summarise([prediction("a", "new"), prediction("a", "old", "sampled")])
+    assert summary.greedy.overall.exact_match.value == 1
+    assert summary.sampled.overall.exact_match.value == 0
+    assert summarise(GREEDY).sampled is None
+    assert summarise([]) == Summary(None, None)
+
+
+def test_where_no_task_changes_anything_that_measure_is_empty():
+    still = [prediction("a", "old", target="old"), prediction("a", "old", "sampled", target="old")]
+    for breakdown in summarise(still).by_mode().values():
+        assert breakdown.overall.changing_tasks == 0
+        assert breakdown.overall.exact_match_on_changes.value is None
+
+
+def test_tokens_of_tasks_that_were_not_asked_do_not_count():
+    asked = prediction("a", "new", tokens=6)
+    skipped = prediction("b", None, finish_reason="none", tokens=0)
+    assert summarise([asked, skipped]).greedy.overall.response_tokens == 6
+    assert summarise([skipped]).greedy.overall.response_tokens is None
+
+
+def test_a_sample_that_is_there_twice_is_refused():
+    with pytest.raises(DataError, match="task a: greedy sample 0 is there twice"):
+        summarise([GREEDY[0], GREEDY[0]])
+
+
+def test_summary_survives_strict_json():
+    summary = summarise([*GREEDY, *(prediction("z", None, "sampled", index, target="old\n") for index in range(2))])
+    text = json.dumps(summary.to_dict(), allow_nan=False)
+    assert Summary.from_dict(json.loads(text)) == summary
+    assert Summary.from_dict(json.loads(json.dumps(summarise([]).to_dict()))) == Summary(None, None)
+
+
+def test_metrics_have_the_names_of_the_metrics_file_and_no_gaps():
+    sampled = [prediction("a", "new", "sampled", index) for index in range(2)]
+    metrics = summarise([prediction("a", None, finish_reason="none"), *sampled]).metrics()
+    assert metrics["val/exact_match"] == 0
+    assert metrics["val/malformed_rate"] == 1
+    assert metrics["val/exact_match_high"] == pytest.approx(wilson(0, 1).high)
+    assert metrics["val/sampled/exact_match"] == metrics["val/sampled/pass@2"] == 1
+    assert "val/response_tokens" not in metrics
+    assert all(isinstance(value, float) for value in metrics.values())
