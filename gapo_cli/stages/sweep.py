@@ -91,7 +91,8 @@ def read_job(folder: Path, job: PlannedJob) -> JobRecord:
         "stopped": "stopped before its end",
         "running": "its process died",
     }
-    seconds = ended["seconds"] or (metrics[-1].get("time_s", 0.0) if metrics else 0.0)
+    # the training's own clock where it ran: the first job of a process also pays for its imports
+    seconds = metrics[-1].get("time_s", ended["seconds"]) if metrics else ended["seconds"]
     return JobRecord(job.number, job.setting, job.seed, tuple(metrics), seconds, reasons[ended["status"]])
 
 

@@ -1,0 +1,70 @@
+"""Plain values become typed sections, or one sentence says what does not fit."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gapo_cli.errors import UserError
+from gapo_cli.sections import build_section, check_arguments
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float
+    betas: tuple[float, float] = (0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class Outer:
+    steps: int
+    inner: Inner
+    name: str = "x"
+    chat: bool = False
+    limit: int | None = None
+    extra: Inner | None = None
+    folder: Path = Path()
+
+
+def build(**values):
+    return build_section(Outer, {"steps": 3, "inner": {"rate": 1}} | values, "outer", frozenset({"helper"}))
+
+
+def test_values_take_the_types_of_their_fields():
+    section = build(steps=1e3, name=7, folder="a/b", limit=None, extra={"rate": 0.5, "betas": [0, 1]}, helper="ignored")
+    assert section == Outer(1000, Inner(1.0), "7", False, None, Inner(0.5, (0.0, 1.0)), Path("a/b"))
+    assert isinstance(section.steps, int)
+    assert isinstance(section.inner.rate, float)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"steps": "abc"}, "outer.steps=abc: need a whole number"),
+        ({"steps": 1.5}, "outer.steps=1.5: need a whole number"),
+        ({"steps": True}, "outer.steps=true: need a whole number"),
+        ({"steps": None}, "outer.steps=null: need a whole number"),
+        ({"steps": float("inf")}, "outer.steps=inf: need a whole number"),
+        ({"inner": {"rate": float("nan")}}, "outer.inner.rate=nan: need a number"),
+        ({"inner": 3}, "outer.inner=3: need a section with rate, betas"),
+        ({"inner": {}}, "outer.inner.rate: needs a value; add outer.inner.rate=VALUE"),
+        ({"inner": {"rate": 1, "betas": [1, 2, 3]}}, r"outer.inner.betas=\[1,2,3\]: need 2 values"),
+        ({"chat": "maybe"}, "outer.chat=maybe: need true or false"),
+        ({"name": [1]}, r"outer.name=\[1\]: need a text"),
+        ({"folder": None}, "outer.folder=null: need a path"),
+        ({"limit": "many"}, "outer.limit=many: need a whole number"),
+        ({"stpes": 3}, "outer.stpes: unknown key; did you mean outer.steps?"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_with_what_is_needed(values, sentence):
+    with pytest.raises(UserError, match=sentence):
+        build(**values)
+
+
+def test_arguments_of_a_dataclass_part_are_checked_and_others_are_left_to_themselves():
+    check_arguments(Inner, {"_target_": "x", "rate": 2}, "part")
+    check_arguments(dict, {"anything": "goes"}, "part")
+    with pytest.raises(UserError, match="part.rate=fast: need a number"):
+        check_arguments(Inner, {"rate": "fast"}, "part")
+    with pytest.raises(UserError, match="part.raet: unknown key; did you mean part.rate?"):
+        check_arguments(Inner, {"raet": 2}, "part")
