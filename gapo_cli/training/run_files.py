@@ -36,13 +36,16 @@ class RunFiles:
 
     def write_evaluation(
         self, step: int, predictions: Sequence[Prediction], summary: Summary, baselines: Mapping[str, Breakdown]
-    ) -> None:
+    ) -> tuple[Path, Path]:
+        """The numbers as JSON and every answer as parquet; returns the two paths."""
         import pandas as pd
 
-        with atomic_path(self._numbered(EVALUATIONS, step, "parquet")) as temporary:
+        numbers, answers = self._numbered(EVALUATIONS, step, "json"), self._numbered(EVALUATIONS, step, "parquet")
+        with atomic_path(answers) as temporary:
             pd.DataFrame(to_rows(predictions)).to_parquet(temporary, index=False)
         measured = {name: breakdown.to_dict() for name, breakdown in baselines.items()}
-        write_json(self._numbered(EVALUATIONS, step, "json"), {"step": step, **summary.to_dict(), "baselines": measured})
+        write_json(numbers, {"step": step, **summary.to_dict(), "baselines": measured})
+        return numbers, answers
 
     def forget_after(self, step: int, last_row: int) -> None:
         """Takes back what was written beyond `step`, where a resumed run goes on, and the metrics beyond `last_row`."""

@@ -1,0 +1,123 @@
+"""Evaluations as tables: the model's greedy and sampled answers beside the baselines, overall and by family or language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gapo_cli.evaluation.summary import Breakdown, Metrics, Summary
+from gapo_cli.evaluation.uncertainty import Measure
+
+NOTHING = "–"
+BASELINE_NAMES = {"copy": "copy the region", "replace": "repeat the replacement"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; the first column is names, the others are numbers. `note` says what they are."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def to_text(self) -> str:
+        """For a terminal: columns padded to their widest cell, the numbers on the right."""
+        widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        lines = [self.title] if self.title else []
+        for cells in (self.columns, *self.rows):
+            numbers = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
+            lines.append("  ".join([cells[0].ljust(widths[0]), *numbers]).rstrip())
+        return "\n".join([*lines, *([self.note] if self.note else [])])
+
+    def to_markdown(self) -> str:
+        lines = [f"### {self.title}", ""] if self.title else []
+        lines.append("| " + " | ".join(map(_escaped, self.columns)) + " |")
+        lines.append("|---|" + "---:|" * (len(self.columns) - 1))
+        lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in self.rows]
+        return "\n".join([*lines, *(["", self.note] if self.note else [])]) + "\n"
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+def answers_of(summary: Summary, baselines: Mapping[str, Breakdown], model: str = "model") -> dict[str, Breakdown]:
+    """What stands side by side in a table: the model's modes, then the baselines, by their names there."""
+    found = {f"{model}, {mode}": breakdown for mode, breakdown in summary.by_mode().items() if breakdown is not None}
+    return found | {BASELINE_NAMES.get(name, name): breakdown for name, breakdown in baselines.items()}
+
+
+def overall_table(answers: Mapping[str, Breakdown], title: str = "") -> Table:
+    """One row a kind of answer, every metric a column; pass@k for what was sampled more than once."""
+    ks = sorted({k for breakdown in answers.values() for k in breakdown.overall.pass_at if k > 1})
+    columns = (
+        "%", "exact match", "where something changes", "strict", "edit similarity", "BLEU", "no-op", "malformed", "truncated",
+        *(f"pass@{k}" for k in ks), "tokens",
+    )  # fmt: skip
+    rows = []
+    for name, breakdown in answers.items():
+        one = breakdown.overall
+        rows.append((
+            name,
+            with_interval(one.exact_match),
+            with_interval(one.exact_match_on_changes),
+            *(percent(measure) for measure in (one.strict_match, one.edit_similarity, one.bleu)),
+            *(percent(measure) for measure in (one.noop_rate, one.malformed_rate, one.truncated_rate)),
+            *(percent(one.pass_at.get(k, Measure())) for k in ks),
+            NOTHING if one.response_tokens is None else f"{one.response_tokens:.1f}",
+        ))  # fmt: skip
+    return Table(title, columns, tuple(rows), sizes_note(answers))
+
+
+def breakdown_table(answers: Mapping[str, Breakdown], by: str, title: str = "") -> Table:
+    """Exact match of each kind of answer, one row for each of the tasks' families (by="families") or languages."""
+    parts: dict[str, dict[str, Metrics]] = {name: dict(getattr(breakdown, by)) for name, breakdown in answers.items()}
+    names = sorted({name for part in parts.values() for name in part})
+    rows = []
+    for name in names:
+        sizes = [part[name].tasks for part in parts.values() if name in part]
+        cells = (with_interval(part[name].exact_match) if name in part else NOTHING for part in parts.values())
+        rows.append((name or "none", str(max(sizes)), *cells))
+    return Table(title, (f"exact match, % by {'family' if by == 'families' else 'language'}", "tasks", *parts), tuple(rows))
+
+
+def evaluation_tables(answers: Mapping[str, Breakdown]) -> list[Table]:
+    """The overall table, and those by family and language where there is more than one of them."""
+    tables = [overall_table(answers)]
+    for by in ("families", "languages"):
+        if any(len(getattr(breakdown, by)) > 1 for breakdown in answers.values()):
+            tables.append(breakdown_table(answers, by))
+    return tables
+
+
+def sizes_note(answers: Mapping[str, Breakdown]) -> str:
+    """How many tasks, and what the brackets mean."""
+    sizes = sorted({breakdown.overall.tasks for breakdown in answers.values()})
+    changing = sorted({breakdown.overall.changing_tasks for breakdown in answers.values()})
+    samples = sorted({
+        breakdown.overall.predictions / breakdown.overall.tasks
+        for breakdown in answers.values()
+        if breakdown.overall.predictions > breakdown.overall.tasks
+    })
+    methods = sorted({breakdown.overall.exact_match.method or "" for breakdown in answers.values()} - {""})
+    note = f"{_listed(sizes)} tasks, {_listed(changing)} of which change something"
+    if samples:
+        note += f"; {_listed(samples)} samples a task"
+    return f"{note}. In brackets: 95 % intervals ({', '.join(methods)})."
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return " or ".join(f"{number:g}" for number in numbers)
+
+
+def percent(measure: Measure) -> str:
+    return NOTHING if measure.value is None else f"{100 * measure.value:.1f}"
+
+
+def with_interval(measure: Measure) -> str:
+    """As "53.2 [49.1, 57.3]", in percent."""
+    if measure.value is None or measure.low is None or measure.high is None:
+        return percent(measure)
+    # a lower end of -1e-18 is 0
+    return f"{100 * measure.value:.1f} [{abs(100 * measure.low):.1f}, {100 * measure.high:.1f}]"

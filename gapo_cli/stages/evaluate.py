@@ -1,0 +1,69 @@
+"""gapo eval: a model's answers to held-out tasks, measured beside the baselines' answers to the same tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gapo_cli.evaluation.summary import Breakdown, Summary
+from gapo_cli.interfaces import Display, Experiment
+from gapo_cli.stages.prepare import load_tasks
+from gapo_cli.stages.run_setup import set_up_run
+
+STEP = 0
+"""Nothing is learnt here: an evaluation's files are those of a run's step 0."""
+TABLE = "evaluation.md"
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What was measured and where it lies: `json` the numbers, `predictions` every answer, `table` as markdown."""
+
+    run_dir: Path
+    summary: Summary
+    baselines: Mapping[str, Breakdown]
+    json: Path
+    predictions: Path
+    table: Path
+
+
+def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
+    """Answers `evaluation.tasks` tasks of `evaluation.split`: greedily, and `evaluation.samples` times at its temperature.
+    Tasks whose prompt does not fit the context count as wrong. Raises UserError for a split without tasks."""
+    tasks = load_tasks(experiment, experiment.evaluation.split, display)
+    # torch and pandas only from here on: a wrong setting is answered at once
+    from gapo_cli.evaluation.baselines import measure_baselines
+    from gapo_cli.evaluation.summary import summarise
+    from gapo_cli.files import write_text
+    from gapo_cli.models.load import load_model
+    from gapo_cli.reports.base_note import base_note
+    from gapo_cli.reports.tables import answers_of, evaluation_tables
+    from gapo_cli.training.run_files import RunFiles
+    from gapo_cli.training.validation import select_tasks, validate
+
+    set_up_run(experiment, experiment.run_dir)
+    policy = load_model(experiment.model, experiment.trainer.device, experiment.trainer.dtype)
+    predictions = validate(
+        policy,
+        experiment.engine(policy=policy),
+        experiment.template,
+        tasks,
+        experiment.evaluation,
+        experiment.sampling,
+        experiment.seed,
+        display.progress,
+    )
+    summary = summarise(predictions)
+    baselines = measure_baselines(select_tasks(tasks, experiment.evaluation.tasks))
+    json, parquet = RunFiles(experiment.run_dir).write_evaluation(STEP, predictions, summary, baselines)
+    tables = evaluation_tables(answers_of(summary, baselines, experiment.model.name))
+    heading = f"{experiment.model.name} on {experiment.data.name}, split {experiment.evaluation.split}"
+    note = base_note(experiment.model.path)
+    for text in (heading, *(table.to_text() for table in tables), *([note] if note else [])):
+        display.say(text)
+    table = experiment.run_dir / TABLE
+    parts = [f"# {heading}\n", *(table.to_markdown() for table in tables), *([f"{note}\n"] if note else [])]
+    write_text(table, "\n".join(parts))
+    display.say(f"numbers: {json}\npredictions: {parquet}\ntable: {table}")
+    return EvaluationResult(experiment.run_dir, summary, baselines, json, parquet, table)

@@ -1,0 +1,148 @@
+"""gapo eval as a stage: the tiny random model's answers and the baselines', what is written and what is said."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from gapo_cli.config import (
+    AlgorithmConfig,
+    DataConfig,
+    EvaluationConfig,
+    OptimizerConfig,
+    SamplingConfig,
+    SupervisedConfig,
+    TrainerConfig,
+)
+from gapo_cli.errors import DataError
+from gapo_cli.evaluation.predictions import from_rows
+from gapo_cli.evaluation.summary import Summary, summarise
+from gapo_cli.interfaces import Experiment, QuietDisplay
+from gapo_cli.records import EditTask, HistoryEvent, ParsedAnswer, Prompt, Source, TaskSet
+from gapo_cli.stages.evaluate import evaluate
+
+OPTIMIZER = OptimizerConfig(learning_rate=1e-3)
+
+
+class Listening(QuietDisplay):
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+
+class Prints:
+    """Tasks in which print became log; task 0 changes nothing, and task 3 is longer than the context."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def fingerprint(self):
+        return {"count": self.count}
+
+    def build(self, progress):
+        return TaskSet({"train": (task(9),), "eval": tuple(task(number) for number in range(self.count))})
+
+
+def task(number):
+    region = f"print(x{number})\n" if number else "pass\n"
+    before = "y" * 300 + "\n" if number == 3 else "y\n"
+    return EditTask(
+        f"t{number}", Source("prints", "eval", number), "python", "a.py", before + region, (len(before), len(before + region)),
+        region.replace("print", "log"), history=(HistoryEvent("edit", "a.py", "@@ -1 +1 @@\n-print(z)\n+log(z)\n"),),
+        labels={"family": "log" if number else "still"},
+    )  # fmt: skip
+
+
+class Plain:
+    def render(self, task):
+        return Prompt(task.id, task.excerpt + ">")
+
+    def answer(self, task, region):
+        return region
+
+    def parse(self, task, text):
+        return ParsedAnswer(text)
+
+
+def engine(policy):
+    from gapo_cli.engines.torch_engine import TorchEngine
+
+    return TorchEngine(policy, max_rows=64)
+
+
+@pytest.fixture
+def experiment(tmp_path, tiny_config):
+    return Experiment(
+        verb="eval",
+        seed=3,
+        run_dir=tmp_path / "run",
+        model=replace(tiny_config, context_length=64),
+        data=DataConfig("prints", tmp_path / "data"),
+        source=Prints(4),
+        template=Plain(),
+        reward=None,
+        estimator=None,
+        estimator_name="gapo",
+        algorithm=AlgorithmConfig("grpo"),
+        sampling=SamplingConfig(group_size=4, max_new_tokens=8),
+        trainer=TrainerConfig(2, prompts_per_step=4, prompts_per_mini_batch=2, optimizer=OPTIMIZER, threads=1),
+        supervised=SupervisedConfig(tokens=400, tokens_per_batch=128, optimizer=OPTIMIZER),
+        evaluation=EvaluationConfig(samples=2),
+        engine=engine,
+    )
+
+
+def test_evaluation_writes_what_it_measured_beside_the_baselines(experiment):
+    display = Listening()
+    result = evaluate(experiment, display)
+    assert result.json == experiment.run_dir / "eval" / "step-00000.json"
+    written = json.loads(result.json.read_text())
+    assert Summary.from_dict(written) == result.summary
+    predictions = from_rows(pd.read_parquet(result.predictions).to_dict("records"))
+    assert len(predictions) == 4 * (1 + 2)
+    assert summarise(predictions) == result.summary
+    # of four tasks one changes nothing, and the other three are what the history did
+    assert written["baselines"]["copy"]["overall"]["exact_match"]["value"] == 1 / 4
+    assert written["baselines"]["replace"]["overall"]["exact_match"]["value"] == 1
+    # the long task was not asked and counts as wrong, in both modes
+    assert result.summary.greedy.overall.malformed_reasons["prompt_too_long"] == 1 / 4
+    assert result.summary.sampled.overall.malformed_reasons["prompt_too_long"] == 1 / 4
+    assert (experiment.run_dir / "environment.json").is_file()
+
+
+def test_evaluation_shows_every_kind_of_answer_by_family(experiment):
+    display = Listening()
+    result = evaluate(experiment, display)
+    text, table = "\n".join(display.said), result.table.read_text()
+    for shown in (text, table):
+        for name in ("tiny, greedy", "tiny, sampled", "copy the region", "repeat the replacement", "pass@2"):
+            assert name in shown
+        assert "tiny on prints, split eval" in shown
+        assert "4 tasks, 3 of which change something; 2 samples a task" in shown
+    assert "still" in text and "| still | 1 |" in table
+    assert str(result.json) in text
+
+
+def test_greedy_alone_has_no_sampled_row_and_no_pass_at_k(experiment):
+    display = Listening()
+    result = evaluate(replace(experiment, evaluation=EvaluationConfig(samples=0, tasks=2)), display)
+    assert result.summary.sampled is None
+    assert result.summary.greedy.overall.tasks == result.baselines["copy"].overall.tasks == 2
+    assert "sampled" not in display.said[1] and "pass@" not in display.said[1]
+
+
+def test_baselines_answer_the_tasks_that_the_model_answers(experiment):
+    result = evaluate(replace(experiment, evaluation=EvaluationConfig(tasks=2)), QuietDisplay())
+    asked = {prediction["task_id"] for prediction in pd.read_parquet(result.predictions).to_dict("records")}
+    still = "t0" in asked
+    assert result.baselines["copy"].overall.exact_match.value == (1 / 2 if still else 0)
+    assert result.baselines["copy"].overall.changing_tasks == (1 if still else 2)
+
+
+def test_an_empty_split_is_refused_before_a_model_is_loaded(experiment):
+    missing = replace(experiment, source=Prints(0), model=replace(experiment.model, path="/nowhere/at/all"))
+    with pytest.raises(DataError, match="split 'eval' has no tasks"):
+        evaluate(missing, QuietDisplay())
