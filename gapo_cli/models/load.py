@@ -57,7 +57,7 @@ def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32")
     _check_device(device)
     folder = find_folder(config)
     check_files(config, folder)
-    tokenizer = _load_tokenizer(config, folder)
+    tokenizer = load_tokenizer(config, folder)
     model = _load_weights(config, folder).to(device)
     _check_fit(config, model, tokenizer)
     model.generation_config = _neutral_generation_config(tokenizer, model.config)
@@ -123,7 +123,7 @@ def _put_in_place(written: Path, folder: Path, previous: Path) -> None:
         raise
 
 
-def _load_tokenizer(config: ModelConfig, folder: Path) -> Any:
+def load_tokenizer(config: ModelConfig, folder: Path) -> Any:
     """The tokenizer as its tokenizer.json says. AutoTokenizer would rebuild it for some model types (transformers 5.19
     gives every Qwen2 folder Qwen's own pre-tokenizer), which a tokenizer of one's own does not survive."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
