@@ -1,6 +1,6 @@
 """The language of a file by its name: the extension, else the whole name (Makefile). Pure.
 
-The ten languages of the paper (arXiv:2510.21830, Table 1), those of the zeta data set and the usual company of both.
+The ten languages of the data of arXiv:2510.21830, those of the zeta data set and the usual company of both.
 A header `.h` counts as C, since nothing in its name tells C from C++.
 """
 
