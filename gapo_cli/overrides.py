@@ -1,7 +1,8 @@
 """What a person types after a verb, turned into Hydra overrides. Pure: knows neither Hydra nor the yaml tree.
 
 `tau=0.5` is short for `estimator.tau=0.5`, `samples=8` for `evaluation.samples=8`; `estimator=dapo` means
-`algorithm=dapo estimator=grpo`; after `eval`, `on zeta` means `data=zeta`.
+`algorithm=dapo estimator=grpo`; after `eval`, `on zeta` means `data=zeta`. `data.split=NAME` is the split that the verb
+works on: `evaluation.split` for `eval`, `data.train_split` for the others.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ def expand(verb: str, words: Sequence[str]) -> list[str]:
         elif "=" not in word or word.startswith("="):
             raise UserError(f"{word}: need KEY=VALUE, as in trainer.steps=40")
         else:
-            overrides.extend(expand_one(word))
+            overrides.extend(expand_one(verb, word))
     check_algorithm(overrides)
     return overrides
 
 
-def expand_one(word: str) -> Iterable[str]:
+def expand_one(verb: str, word: str) -> Iterable[str]:
     key, value = word.split("=", 1)
     if key == "estimator":
         if value in ESTIMATOR_ALIASES:
@@ -45,6 +46,8 @@ def expand_one(word: str) -> Iterable[str]:
                 f"estimator={value}: {swept[0]} is an algorithm, not an estimator, and cannot be swept beside them; "
                 f"sweep algorithm=grpo,{swept[0]}"
             )
+    if key == "data.split":
+        return [f"{'evaluation.split' if verb == 'eval' else 'data.train_split'}={value}"]
     return [f"{SHORT_KEYS.get(key, key)}={value}"]
 
 

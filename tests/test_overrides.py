@@ -16,6 +16,8 @@ from gapo_cli.overrides import continue_from, expand, quoted
         ("sweep", ["tau=0.3,0.5", "seed=0,1,2"], ["estimator.tau=0.3,0.5", "seed=0,1,2"]),
         ("eval", ["on", "zeta", "model=hf"], ["data=zeta", "model=hf"]),
         ("eval", ["samples=8"], ["evaluation.samples=8"]),
+        ("eval", ["on", "zeta", "data.split=train"], ["data=zeta", "evaluation.split=train"]),
+        ("train", ["data.split=all"], ["data.train_split=all"]),
         ("train", ["+trainer.extra=1", "~experiment"], ["+trainer.extra=1", "~experiment"]),
         ("train", ["model.path=/a=b"], ["model.path=/a=b"]),
     ],

@@ -14,6 +14,8 @@ from gapo_cli.records import EditTask
 from gapo_cli.tasks.duplicates import overlaps
 from gapo_cli.tasks.store import check_files, fingerprint_hash, load_split, read_manifest, save_task_set
 
+ALL_SPLITS = "all"
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -63,10 +65,11 @@ def prepare(experiment: Experiment, display: Display) -> Prepared:
 
 
 def load_tasks(experiment: Experiment, split: str, display: Display) -> tuple[EditTask, ...]:
-    """The tasks of a split, prepared when missing. With `data.limit`, so many of them, evenly spread over the split so
-    that no family or file is left out. Raises DataError for an unknown or empty split."""
+    """The tasks of a split ("all": of every split), prepared when missing. With `data.limit`, so many of them, evenly
+    spread over the split so that no family or file is left out. Raises DataError for an unknown or empty split."""
     prepared = prepare(experiment, display)
-    tasks = load_split(prepared.folder, split)
+    names = prepared.manifest["splits"] if split == ALL_SPLITS else (split,)
+    tasks = tuple(task for name in names for task in load_split(prepared.folder, name))
     if not tasks:
         others = ", ".join(name for name, counts in prepared.manifest["splits"].items() if counts["tasks"])
         raise DataError(f"data={experiment.data.name}: split '{split}' has no tasks; splits with tasks: {others}")
