@@ -25,11 +25,12 @@ from gapo_cli.training.edit_log import logged_outcome
 from gapo_cli.training.optimizer import Optimizer
 
 # Words with a fixed meaning, which an edit may have to write without seeing them: never permuted.
-FIXED_WORDS = (
-    *keyword.kwlist, *"self cls super str int bool bytes list dict set tuple len repr sorted Any float object".split(),
-    *"log logger logging info debug warn warning warnings error trace append add push put get pop items keys values".split(),
-    *"print write send raise Error Value Type Key Runtime Config Parse User Input Lookup def return".split(),
-)  # fmt: skip
+_FIXED = """
+self cls super def return str int bool bytes list dict set tuple len repr sorted Any float object
+log logger logging info debug warn warning warnings error trace append add push put get pop items keys values
+print write send raise Error Value Type Key Runtime Config Parse User Input Lookup
+"""
+FIXED_WORDS = (*keyword.kwlist, *_FIXED.split())
 BUCKET = 2048  # tasks sorted by length together: little padding, and batches still come in random order
 
 
