@@ -45,7 +45,7 @@ app = typer.Typer(
 
 Words = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, as trainer.steps=40 or estimator=grpo.", show_default=False),
+    typer.Argument(metavar="KEY=VALUE", help="Settings, as trainer.steps=40 or estimator=grpo.", show_default=False),
 ]
 ConfigDir = Annotated[
     Path | None, typer.Option("--config-dir", metavar="DIR", help="A folder of your own yaml files, looked in first.")
@@ -133,14 +133,14 @@ def train(
 def evaluate(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[on DATA] [KEY=VALUE]...", help="A data set and settings.", show_default=False),
+        typer.Argument(metavar="KEY=VALUE", help="Settings; `on DATA` is short for data=DATA.", show_default=False),
     ] = None,
     config_dir: ConfigDir = None,
     print_config: PrintConfig = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure exact match and the rest on held-out tasks, beside two baselines.
+    """Measure exact match on held-out tasks, beside baselines.
 
     \b
     Examples:
@@ -156,14 +156,16 @@ def evaluate(
 def sweep(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=A,B,C [KEY=VALUE]...", help="Settings, some with several values.", show_default=False),
+        typer.Argument(metavar="KEY=A,B,C", help="Settings, one or more of them with several values.", show_default=False),
     ] = None,
     config_dir: ConfigDir = None,
     print_config: PrintConfig = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train once for every combination of values; one table and plot compare them, paired by seed.
+    """Train with every combination of values and compare.
+
+    One table and one plot, paired by seed; a failed job is shown and hides none of the others.
 
     \b
     Examples:
@@ -238,12 +240,9 @@ def run_command(arguments: Sequence[str]) -> int:
     """Runs one command line and returns its exit code; errors go to stderr as one sentence each."""
     debug = "--debug" in arguments
     try:
-        return app(args=list(arguments), prog_name="gapo", standalone_mode=False) or 0
-    except typer.Exit as stop:
-        return stop.exit_code
+        code = app(args=list(arguments), prog_name="gapo", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
-        say_error("stopped")
-        return STOPPED
+        code = STOPPED
     except (UserError, UsageError) as error:
         if debug:
             raise
@@ -254,6 +253,9 @@ def run_command(arguments: Sequence[str]) -> int:
             raise
         say_error(f"internal error: {type(error).__name__}: {error}; rerun with --debug for the traceback")
         return FAILED
+    if code == STOPPED:  # some versions of typer hand Ctrl-C on, others return this code for it
+        say_error("stopped")
+    return code
 
 
 def say_error(sentence: str) -> None:

@@ -43,7 +43,7 @@ SECTIONS = {
     "evaluation": sections.EvaluationConfig,
 }
 # keys that a section's yaml may hold for its interpolations, beside the dataclass's fields
-HELPERS = {"model": frozenset({"base"}), "data": frozenset({"path", "source"})}
+HELPERS = {"model": frozenset({"base"}), "data": frozenset({"path", "repo", "source"})}
 PARTS = {"source": "data.source", "template": "prompt", "reward": "reward", "estimator": "estimator", "engine": "engine"}
 
 
@@ -215,14 +215,16 @@ def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Pa
     values = OmegaConf.to_container(config, resolve=True)
     typed = {name: build_section(kind, values[name], name, HELPERS.get(name, frozenset())) for name, kind in SECTIONS.items()}
     sections.one_of("stage", values["stage"], ("rl", "sft"))
+    seed, resume = convert(values["seed"], int, "seed"), convert(values["resume"], str | None, "resume")
+    # the parts last: building an engine imports torch, and a mistake should be answered before that
     parts = {name: build_part(config, key, choices.get(key.split(".")[0], "")) for name, key in PARTS.items()}
     return Experiment(
         verb=verb,
-        seed=convert(values["seed"], int, "seed"),
+        seed=seed,
         run_dir=run_dir,
         estimator_name=choices.get("estimator", ""),
         stage=values["stage"],
-        resume=convert(values["resume"], str | None, "resume"),
+        resume=resume,
         **typed,
         **parts,
     )

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib
 import shlex
+import shutil
 import time
 import traceback
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from gapo_cli.overrides import key_of, quoted
 from gapo_cli.stages.sweep import METRICS, PLAN, SweepResult, plan_jobs, save_job, save_plan
 from gapo_cli.stages.sweep import sweep as compare_jobs
 
+RESOLVED = "config.resolved.yaml"
 STAGES = {
     "prepare": "gapo_cli.stages.prepare:prepare",
     "rollout": "gapo_cli.stages.rollout:rollout",
@@ -64,9 +66,12 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
 
 
 def perform(config: DictConfig, display: Display) -> Outcome:
-    """Runs the stage of a composed config in Hydra's run directory."""
+    """Runs the stage of a composed config in Hydra's run directory, which a mistake that stops it at once does not leave."""
     try:
         return Outcome(result=run_stage(config, display))
+    except UserError as error:
+        remove_if_nothing_came_of_it(Path(HydraConfig.get().runtime.output_dir))
+        return Outcome(error=error)
     except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it again
         return Outcome(error=error)
 
@@ -75,9 +80,15 @@ def run_stage(config: DictConfig, display: Display) -> Any:
     settings = HydraConfig.get()
     run_dir = Path(settings.runtime.output_dir)
     experiment = build_experiment(config, settings.runtime.choices, run_dir)
-    write_text(run_dir / "config.resolved.yaml", OmegaConf.to_yaml(config, resolve=True))
+    write_text(run_dir / RESOLVED, OmegaConf.to_yaml(config, resolve=True))
     module, function = STAGES[experiment.verb].split(":")
     return getattr(importlib.import_module(module), function)(experiment, display)
+
+
+def remove_if_nothing_came_of_it(run_dir: Path) -> None:
+    """Removes a run directory that holds its configuration and nothing else."""
+    if {path.name for path in run_dir.iterdir()} <= {".hydra", RESOLVED}:
+        shutil.rmtree(run_dir)
 
 
 def sweep(words: Sequence[str], display: Display, config_dir: Path | None = None, *, quiet: bool = False) -> SweepResult:
