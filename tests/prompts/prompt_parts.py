@@ -1,0 +1,62 @@
+"""Tasks and texts for the tests of templates and of reading answers."""
+
+from hypothesis import strategies as st
+
+from gapo_cli.prompts.five_part import FivePart
+from gapo_cli.prompts.instruct_rewrite import InstructRewrite
+from gapo_cli.prompts.merge_markers import CURRENT, UPDATED, MergeMarkers
+from gapo_cli.prompts.merge_markers import CURSOR as MERGE_CURSOR
+from gapo_cli.prompts.reading import NO_CHANGE_TOKENS
+from gapo_cli.prompts.zed_text import CURSOR, REGION_END, REGION_START
+from gapo_cli.prompts.zeta1 import Zeta1
+from gapo_cli.records import EditTask, Hint, HistoryEvent, Source
+
+BEFORE, REGION, AFTER = "import a\n\n", "def f():\n    g(\n", "\nf()\n"
+EDITS = tuple(HistoryEvent("edit", "m.py", f"@@ -{n},1 +{n},1 @@\n-old{n}\n+new{n}\n") for n in (1, 2, 3))
+
+HINTS = {"hints": (Hint("diagnostic", "m.py", "missing )"), Hint("note", None, "call g"))}
+
+
+def make_task(before=BEFORE, region=REGION, after=AFTER, target="", cursor_in_region: int | None = None, **fields) -> EditTask:
+    start = len(before)
+    cursor = None if cursor_in_region is None else (start + cursor_in_region,) * 2
+    values = {"id": "t", "source": Source("made", "eval"), "language": "python", "path": "m.py", "history": EDITS} | fields
+    return EditTask(excerpt=before + region + after, editable=(start, start + len(region)), target=target, cursor=cursor, **values)
+
+
+TASKS = {
+    "whole lines": make_task(cursor_in_region=len(REGION) - 1),
+    "empty region": make_task(region=""),
+    "empty file": make_task("", "", ""),
+    "no last line break": make_task(region="return 1", after=""),
+    "inside a line": make_task("x = ", "g(1)", " + 2\ny\n"),
+    "from inside a line to its end": make_task("x = ", "g(1)\nh\n", "y\n"),
+    "inside the last line": make_task("a\nx = ", "g(1)", ";"),
+    "a point in a line": make_task("g(", "", ")\n"),
+    "code with fences": make_task("# A\n", "```sh\nls\n```\n", "text\n", language="markdown", path="a.md"),
+}
+TEMPLATES = {
+    "zeta1": Zeta1(),
+    "zeta1, begun": Zeta1(begin_answer=True),
+    "zeta1, chat": Zeta1(chat=True),
+    "five_part": FivePart(),
+    "five_part, no change taught": FivePart(teach_no_change=True),
+    "instruct_rewrite": InstructRewrite(chat=True),
+    "merge_markers": MergeMarkers(),
+}
+MARKERS = (REGION_START, REGION_END, CURSOR, CURRENT, UPDATED, MERGE_CURSOR)
+
+PIECES = (
+    "x = 1", "\n", "    ", "`", "```", "```\n", "````\n", "```python\n", "\n```\n", "no change", "=======\n", "\r", "é\u2028\x0b", "```sh\nls\n```\n",
+    "<|editable_region", "end|>", ">>>>>>>",
+)  # fmt: skip
+REGIONS = st.one_of(st.text(max_size=40), st.lists(st.sampled_from(PIECES), max_size=8).map("".join)).filter(
+    lambda text: not any(marker in text for marker in MARKERS) and text.strip() not in NO_CHANGE_TOKENS
+)
+"""Any text that can be a region: all but those that hold a template's own markers."""
+
+ANSWERS = st.one_of(
+    st.text(max_size=80),
+    st.lists(st.sampled_from((*PIECES, *MARKERS, *NO_CHANGE_TOKENS, BEFORE, REGION, AFTER)), max_size=14).map("".join),
+)
+"""Any text that a model may say, markers in any order included."""
