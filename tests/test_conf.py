@@ -13,7 +13,12 @@ OPTIONS = sorted(
     f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.rglob("*.yaml") if path.parent != CONF
 )
 # what an option leaves to its user
-NEEDS = {"model=hf": ["model.path=some/model"], "data=jsonl": ["data.path=tasks"]}
+NEEDS = {
+    "model=hf": ["model.path=some/model"],
+    "data=editeval": ["data.path=tasks"],
+    "data=git": ["data.repo=."],
+    "data=jsonl": ["data.path=tasks"],
+}
 
 
 def experiment_of(verb: str, words: list[str]) -> Experiment:
