@@ -41,6 +41,8 @@ def prepare(experiment: Experiment, display: Display) -> Prepared:
     start = time.monotonic()
     display.say(f"preparing data={experiment.data.name}")
     task_set = experiment.source.build(display.progress)
+    for note in task_set.report.get("notes", ()):
+        display.say(note)
     if not any(task_set.splits.values()):
         raise DataError(f"data={experiment.data.name}: the source gave no task at all; check its settings and input")
     found = overlaps(task_set.splits)
