@@ -193,7 +193,7 @@ class ConsoleDisplay:
 
     def start_live(self) -> None:
         self.live = Live(self.renderable(), console=self.console, refresh_per_second=4)
-        self.live.start()
+        self.live.start(refresh=True)
 
     def refresh(self) -> None:
         if self.live is not None:
