@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gapo_cli.interfaces import Display, Experiment
+from gapo_cli.reports.base_note import base_note
 from gapo_cli.stages.prepare import load_tasks
 from gapo_cli.stages.run_setup import set_up_run
 
@@ -60,7 +61,8 @@ def rollout(experiment: Experiment, display: Display) -> RolloutResult:
         too_long=len(fitted.too_long),
         metrics=batch_metrics(groups) | generated_metrics(groups),
     )
-    for line in summary_lines(result):
+    note = base_note(experiment.model.path)
+    for line in [*summary_lines(result), *([note] if note else [])]:
         display.say(line)
     return result
 

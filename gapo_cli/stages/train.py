@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from gapo_cli.config import require
 from gapo_cli.interfaces import Display, Experiment
 from gapo_cli.records import EditTask
+from gapo_cli.reports.base_note import base_note
 from gapo_cli.stages.prepare import load_tasks
 from gapo_cli.stages.run_setup import set_up_run
 
@@ -26,7 +26,7 @@ class TrainResult:
     run_dir: Path
     checkpoint: Path
     best_checkpoint: Path | None
-    report: Path | None
+    report: Path
     first: Mapping[str, float]
     last: Mapping[str, float]
 
@@ -35,6 +35,9 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
     """Trains, and writes everything into the run's folder; with `resume`, into the folder of the run that is resumed.
     Raises UserError for settings that cannot be trained with, before a model is loaded; KeyboardInterrupt after Ctrl-C,
     when the last whole step is saved and reported."""
+    note = base_note(experiment.model.path)
+    if note is not None:
+        display.say(note)
     if experiment.stage == "sft":
         from gapo_cli.stages.supervised import train_supervised
 
@@ -140,9 +143,7 @@ def first_and_last_evaluation(run_dir: Path) -> tuple[dict[str, float], dict[str
     return (found[0], found[-1]) if found else ({}, {})
 
 
-def write_run_report(run_dir: Path) -> Path | None:
-    if importlib.util.find_spec("gapo_cli.reports.page") is None:
-        return None
+def write_run_report(run_dir: Path) -> Path:
     from gapo_cli.reports.page import write_report
 
     path = run_dir / REPORT
@@ -159,8 +160,7 @@ def closing_lines(result: TrainResult) -> list[str]:
                 f"{words} exact match on held-out tasks: {result.first[name]:.3f} before, {result.last[name]:.3f} after "
                 f"{result.last['step']} steps"
             )
-    if result.report is not None:
-        lines.append(f"report: {result.report}")
+    lines.append(f"report: {result.report}")
     lines.append(f"checkpoint: {result.checkpoint}")
     if result.best_checkpoint is not None:
         lines.append(f"best checkpoint: {result.best_checkpoint}")

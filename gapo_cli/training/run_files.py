@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.evaluation.predictions import Prediction, to_rows
+from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import Breakdown, Summary
 from gapo_cli.files import append_jsonl, atomic_path, write_json, write_jsonl
 from gapo_cli.training.collect import RolloutBatch
@@ -41,8 +42,10 @@ class RunFiles:
         import pandas as pd
 
         numbers, answers = self._numbered(EVALUATIONS, step, "json"), self._numbered(EVALUATIONS, step, "parquet")
+        # column by column: a dict of every prediction would take longer than measuring them
+        columns = {field.name: [getattr(one, field.name) for one in predictions] for field in fields(Prediction)}
         with atomic_path(answers) as temporary:
-            pd.DataFrame(to_rows(predictions)).to_parquet(temporary, index=False)
+            pd.DataFrame(columns).to_parquet(temporary, index=False)
         measured = {name: breakdown.to_dict() for name, breakdown in baselines.items()}
         write_json(numbers, {"step": step, **summary.to_dict(), "baselines": measured})
         return numbers, answers
