@@ -65,17 +65,17 @@ def start_folder(tmp_path_factory, tiny_model_folder):
     return folder
 
 
-@pytest.fixture
-def make_loop(tmp_path, tiny_config, start_folder):
-    def make(name="run", algorithm=KL, checkpoint=None, display=None, reward=None, evaluation=None, tasks=TASKS[:7], **trainer):
-        config = replace(tiny_config, path=str(start_folder), context_length=64)
+@pytest.fixture(scope="module")
+def build_loop(start_folder):
+    def build(run_dir, algorithm=KL, checkpoint=None, display=None, reward=None, evaluation=None, tasks=TASKS[:7], **trainer):
+        config = ModelConfig("tiny", str(start_folder), context_length=64)
         policy = load_model(config if checkpoint is None else replace(config, path=str(checkpoint)))
         reference = load_model(config).model.requires_grad_(False) if algorithm.kl_coefficient else None
         template, sampling = PlainTemplate(), SamplingConfig(group_size=4, max_new_tokens=8)
         settings = {"steps": 4, "prompts_per_step": 4, "prompts_per_mini_batch": 2, "checkpoint_every": 2}
         settings |= {"optimizer": OptimizerConfig(learning_rate=3e-3, warmup_steps=2), **trainer}
         loop = TrainingLoop(Parts(
-            run_dir=tmp_path / name,
+            run_dir=run_dir,
             seed=5,
             policy=policy,
             reference=reference,
@@ -95,7 +95,23 @@ def make_loop(tmp_path, tiny_config, start_folder):
             loop.resume_from(checkpoint)
         return loop
 
+    return build
+
+
+@pytest.fixture
+def make_loop(tmp_path, build_loop):
+    def make(name="run", *arguments, **keywords):
+        return build_loop(tmp_path / name, *arguments, **keywords)
+
     return make
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, build_loop):
+    """A run of four steps that nothing stopped."""
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    build_loop(run_dir).run()
+    return run_dir
 
 
 def rows_of(run_dir):
@@ -175,24 +191,28 @@ def test_the_reward_rises_with_training(make_loop, tmp_path):
     assert np.mean(scores[-10:]) > 1.5 * np.mean(scores[:10])
 
 
-@pytest.mark.parametrize("algorithm", [KL, DYNAMIC], ids=["kl", "dynamic sampling"])
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make_loop, tmp_path, algorithm):
-    make_loop("whole", algorithm).run()
-    make_loop("halves", algorithm, steps=2).run()
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make_loop, tmp_path, whole_run):
+    make_loop("halves", steps=2).run()
     checkpoint = find_checkpoint(tmp_path / "halves")
     assert checkpoint.name == "step-00002"
-    make_loop("halves", algorithm, checkpoint=checkpoint).run()
+    make_loop("halves", checkpoint=checkpoint).run()
+    assert_equal_runs(tmp_path / "halves", whole_run)
+
+
+def test_with_dynamic_sampling_a_resumed_run_goes_on_with_the_surplus(make_loop, tmp_path):
+    make_loop("whole", DYNAMIC).run()
+    make_loop("halves", DYNAMIC, steps=2).run()
+    assert rows_of(tmp_path / "halves")[2]["group/waiting"] > 0
+    make_loop("halves", DYNAMIC, checkpoint=find_checkpoint(tmp_path / "halves")).run()
     assert_equal_runs(tmp_path / "halves", tmp_path / "whole")
 
 
-def test_two_runs_of_one_seed_are_equal(make_loop, tmp_path):
-    make_loop("first").run()
+def test_two_runs_of_one_seed_are_equal(make_loop, tmp_path, whole_run):
     make_loop("second").run()
-    assert_equal_runs(tmp_path / "first", tmp_path / "second")
+    assert_equal_runs(tmp_path / "second", whole_run)
 
 
-def test_what_came_after_the_checkpoint_is_taken_back(make_loop, tmp_path):
-    make_loop("whole").run()
+def test_what_came_after_the_checkpoint_is_taken_back(make_loop, tmp_path, whole_run):
     make_loop("again").run()
     run = tmp_path / "again"
     with (run / "metrics.jsonl").open("a") as stream:
@@ -200,7 +220,7 @@ def test_what_came_after_the_checkpoint_is_taken_back(make_loop, tmp_path):
     display = Listening()
     make_loop("again", checkpoint=run / "checkpoints" / "step-00002", display=display).run()
     assert any("removed the later" in line and "step-00004" in line for line in display.said)
-    assert_equal_runs(run, tmp_path / "whole")
+    assert_equal_runs(run, whole_run)
 
 
 def interrupt():
@@ -213,8 +233,7 @@ def interrupt():
     [(4, 1), (5, 2), (6, 2), (7, 2)],
     ids=["generating step 2", "greedy evaluation of step 2", "sampled evaluation of step 2", "generating step 3"],
 )
-def test_ctrl_c_leaves_a_checkpoint_of_the_last_whole_step(make_loop, tmp_path, call, step):
-    make_loop("whole").run()
+def test_ctrl_c_leaves_a_checkpoint_of_the_last_whole_step(make_loop, tmp_path, whole_run, call, step):
     display = Listening()
     loop = make_loop("stopped", display=display)
     loop.parts.engine.at, loop.parts.engine.then = call, interrupt
@@ -225,11 +244,10 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_last_whole_step(make_loop, tmp_path, 
     assert f"stopped after step {step} of 4" in display.said[-1]
     assert [row["step"] for row in rows_of(tmp_path / "stopped")] == list(range(step + 1))
     make_loop("stopped", checkpoint=outcome.checkpoint).run()
-    assert_equal_runs(tmp_path / "stopped", tmp_path / "whole")
+    assert_equal_runs(tmp_path / "stopped", whole_run)
 
 
-def test_ctrl_c_during_the_update_waits_for_its_end(make_loop, tmp_path, monkeypatch):
-    make_loop("whole").run()
+def test_ctrl_c_during_the_update_waits_for_its_end(make_loop, tmp_path, whole_run, monkeypatch):
     loop = make_loop("stopped")
     step = loop.optimizer.step
 
@@ -243,7 +261,7 @@ def test_ctrl_c_during_the_update_waits_for_its_end(make_loop, tmp_path, monkeyp
     # the third optimizer step is the first of step 2
     assert (outcome.interrupted, outcome.step) == (True, 2)
     make_loop("stopped", checkpoint=outcome.checkpoint).run()
-    assert_equal_runs(tmp_path / "stopped", tmp_path / "whole")
+    assert_equal_runs(tmp_path / "stopped", whole_run)
 
 
 def test_a_second_ctrl_c_gives_up_the_half_made_step(make_loop, tmp_path, monkeypatch):
