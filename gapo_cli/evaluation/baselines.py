@@ -94,7 +94,9 @@ def changes_of(history: Iterable[HistoryEvent]) -> list[Change]:
             continue
         for change in _changes_of_diff(event.diff):
             # a line that is changed again, often while it is typed: from its first form to its last
-            earlier = next((one for one in changes if None not in (one.old, one.new, change.old) and one.new == change.old), None)
+            earlier = next(
+                (one for one in changes if None not in (one.old, one.new, change.old) and one.new == change.old), None
+            )
             if earlier is not None:
                 changes.remove(earlier)
                 change = Change(earlier.old, change.new, change.above, change.below)

@@ -81,14 +81,16 @@ def prediction_of(task: EditTask, completion: Completion, mode: Mode, sample: in
 
 def unanswered(task: EditTask, malformed: str, mode: Mode, sample: int = 0) -> Prediction:
     """A task that the model could not be asked, for the reason `malformed` ("prompt_too_long"): it counts as wrong."""
-    return Prediction(task.id, family_of(task), task.language, mode, sample, "", None, malformed, NOT_GENERATED, 0,
-                      task.region, task.target)
+    return Prediction(
+        task.id, family_of(task), task.language, mode, sample, "", None, malformed, NOT_GENERATED, 0, task.region, task.target
+    )
 
 
 def predicted_region(task: EditTask, region: str) -> Prediction:
     """A region that came from a rule and not from a model: a baseline's prediction."""
-    return Prediction(task.id, family_of(task), task.language, "greedy", 0, region, region, None, NOT_GENERATED, 0,
-                      task.region, task.target)
+    return Prediction(
+        task.id, family_of(task), task.language, "greedy", 0, region, region, None, NOT_GENERATED, 0, task.region, task.target
+    )
 
 
 def to_rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:

@@ -22,7 +22,6 @@ LONGEST_HOLE = 40
 """Tokens that a hole of a template may stand for: more would be another expression, and slow to look for."""
 
 
-
 @dataclass(frozen=True, slots=True, order=True)
 class Edit:
     """Tokens [start, end) are replaced by `text`."""
@@ -91,7 +90,9 @@ class Substitution:
         """The text here is the new one: the old one is a part of it."""
         size = len(self.old)
         offsets = [offset for offset in range(len(self.new) - size + 1) if self.new[offset : offset + size] == self.old]
-        return any(offset <= start and tuple(tokens[start - offset : start - offset + len(self.new)]) == self.new for offset in offsets)
+        return any(
+            offset <= start and tuple(tokens[start - offset : start - offset + len(self.new)]) == self.new for offset in offsets
+        )
 
     def _with_comma(self, tokens: Sequence[str], start: int, end: int) -> Edit:
         """An argument that is removed takes one of its commas along."""
@@ -162,8 +163,9 @@ class Template:
             position = max(end, position + 1)
         return found
 
-    def _fill(self, tokens: Sequence[str], position: int, parts: tuple[str | int, ...],
-              holes: dict[int, tuple[str, ...]]) -> tuple[int, dict[int, tuple[str, ...]]] | None:
+    def _fill(
+        self, tokens: Sequence[str], position: int, parts: tuple[str | int, ...], holes: dict[int, tuple[str, ...]]
+    ) -> tuple[int, dict[int, tuple[str, ...]]] | None:
         while parts and isinstance(parts[0], str):
             if position >= len(tokens) or tokens[position] != parts[0]:
                 return None

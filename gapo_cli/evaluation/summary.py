@@ -149,7 +149,9 @@ def _breakdown(predictions: list[Prediction], mode: Mode, seed: int) -> Breakdow
             rows.setdefault(name, []).append(row)
         if len(rows) == 1:
             return dict.fromkeys(rows, overall)
-        return {name: _metrics([predictions[row] for row in rows[name]], scores[rows[name]], mode, seed) for name in sorted(rows)}
+        return {
+            name: _metrics([predictions[row] for row in rows[name]], scores[rows[name]], mode, seed) for name in sorted(rows)
+        }
 
     return Breakdown(
         overall=overall,
@@ -160,18 +162,21 @@ def _breakdown(predictions: list[Prediction], mode: Mode, seed: int) -> Breakdow
 
 def _scores(predictions: Sequence[Prediction]) -> np.ndarray:
     """(N, SHARES and MEANS), float64: each prediction's own numbers."""
-    return np.array([
-        (
-            one.region is not None and matching.exact_match(one.region, one.target),
-            one.region is not None and matching.strict_match(one.region, one.target),
-            one.is_noop,
-            one.malformed is not None,
-            one.is_truncated,
-            0.0 if one.region is None else matching.edit_similarity(one.region, one.target),
-            0.0 if one.region is None else matching.bleu(one.region, one.target),
-        )
-        for one in predictions
-    ], dtype=np.float64)
+    return np.array(
+        [
+            (
+                one.region is not None and matching.exact_match(one.region, one.target),
+                one.region is not None and matching.strict_match(one.region, one.target),
+                one.is_noop,
+                one.malformed is not None,
+                one.is_truncated,
+                0.0 if one.region is None else matching.edit_similarity(one.region, one.target),
+                0.0 if one.region is None else matching.bleu(one.region, one.target),
+            )
+            for one in predictions
+        ],
+        dtype=np.float64,
+    )
 
 
 def _metrics(predictions: Sequence[Prediction], scores: np.ndarray, mode: Mode, seed: int) -> Metrics:

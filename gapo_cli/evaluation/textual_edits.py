@@ -31,6 +31,7 @@ from gapo_cli.evaluation.tokens import (
 MOST_HOLES = 4
 """Of a template: looking for it takes time that grows with every hole."""
 
+
 def rules_of(old_line: str, new_line: str, pattern: re.Pattern[str]) -> list[Rule]:
     """The rules that turn `old_line` into `new_line`, the plainest first."""
     old, new = tokenise(old_line, pattern), tokenise(new_line, pattern)

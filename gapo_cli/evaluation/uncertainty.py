@@ -6,8 +6,10 @@ first averaged within its task, and the task is what the bootstrap draws.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ import numpy as np
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 """Enough for the 2.5 % and 97.5 % quantiles to be steady to about a tenth of the interval's width."""
+FEW_TASKS = 20
+"""Below it the resamples of a handful of tasks say little about the tasks that were not drawn."""
 BLOCK = 4_000_000
 """Resampling counts held in memory at a time (float64, 32 MB)."""
 
@@ -22,7 +26,7 @@ BLOCK = 4_000_000
 @dataclass(frozen=True, slots=True)
 class Measure:
     """A value with its 95 % interval and the method that made it ("wilson" or "bootstrap over tasks"). All None where
-    there was nothing to measure."""
+    there was nothing to measure; a value alone where there is no interval."""
 
     value: float | None = None
     low: float | None = None
@@ -37,21 +41,26 @@ class Measure:
         return cls(**row) if row else cls()
 
 
-def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Measure:
-    """Wilson's score interval of a proportion (Wilson 1927; scipy's binomtest without continuity correction), which
-    stays inside [0, 1] and keeps a width at 0 and 1. No trials give an empty Measure."""
+def wilson(successes: float, trials: int, confidence: float = CONFIDENCE) -> Measure:
+    """Wilson's score interval of a proportion (Wilson 1927, no continuity correction), which stays inside [0, 1] and
+    keeps a width at 0 and 1. `successes` may be the sum of numbers in [0, 1] that are no mere yes or no: these spread
+    less than a proportion does, so the interval is too wide rather than too narrow. No trials give an empty Measure."""
     if trials == 0:
         return Measure()
-    from scipy.stats import binomtest
+    share = successes / trials
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    centre = share + z**2 / (2 * trials)
+    margin = z * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    scale = 1 + z**2 / trials
+    return Measure(share, max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale), "wilson")
 
-    interval = binomtest(successes, trials).proportion_ci(confidence_level=confidence, method="wilson")
-    return Measure(successes / trials, float(interval.low), float(interval.high), "wilson")
 
-
-def bootstrap_means(values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> np.ndarray:
-    """Percentile-bootstrap interval of the mean over tasks of each column (Efron 1979; with samples averaged within
-    their task it is the cluster bootstrap). values: (T, M), one row a task. Returns (2, M): low and high. All columns
-    are resampled together, so that the same seed gives the same interval whatever stands beside a column."""
+def bootstrap_means(
+    values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
+) -> np.ndarray:
+    """Percentile-bootstrap interval of the mean over tasks of each column (Efron 1979; with samples averaged within their
+    task it is the cluster bootstrap). values: (T, M), one row a task. Returns (2, M): low and high. All columns are
+    resampled together, so that the same seed gives the same interval whatever stands beside a column."""
     tasks, columns = values.shape
     if tasks == 0:
         raise ValueError("bootstrap_means: need at least one task")
@@ -68,21 +77,34 @@ def bootstrap_means(values: np.ndarray, seed: int = 0, resamples: int = RESAMPLE
 
 
 def measure_means(values: np.ndarray, seed: int = 0) -> list[Measure]:
-    """The mean over tasks of each column of (T, M) with its bootstrap interval. A column that is 0 everywhere or 1
-    everywhere has no spread to resample: it is a proportion of T tasks then and gets Wilson's interval, which does not
-    claim certainty. No tasks give empty Measures."""
+    """The mean over tasks of each column of (T, M), values in [0, 1], with its bootstrap interval. Where resampling would
+    claim too much, in columns that are 0 or 1 everywhere and for fewer than FEW_TASKS tasks, it is Wilson's for T trials.
+    No tasks give empty Measures."""
     tasks, columns = values.shape
     if tasks == 0:
         return [Measure()] * columns
+    # rounding may put the mean of ones above 1
+    totals = np.clip(values.sum(axis=0), 0, tasks)
+    if tasks < FEW_TASKS:
+        return [wilson(float(total), tasks) for total in totals]
     low, high = bootstrap_means(values, seed)
-    measures = []
-    for column in range(columns):
-        data = values[:, column]
-        if np.all(data == 0) or np.all(data == 1):
-            measures.append(wilson(int(data.sum()), tasks))
-        else:
-            measures.append(Measure(float(data.mean()), float(low[column]), float(high[column]), "bootstrap over tasks"))
-    return measures
+    return [
+        wilson(float(total), tasks)
+        if total in (0, tasks)
+        else Measure(float(total / tasks), float(low[column]), float(high[column]), "bootstrap over tasks")
+        for column, total in enumerate(totals)
+    ]
+
+
+def measure_differences(values: np.ndarray, seed: int = 0) -> Measure:
+    """The mean of the tasks' differences (T,) with its bootstrap interval. Differences that are all equal have no spread
+    to resample: an interval is not claimed."""
+    if len(values) == 0:
+        return Measure()
+    if np.all(values == values[0]):
+        return Measure(float(values[0]))
+    low, high = bootstrap_means(values[:, None], seed)[:, 0]
+    return Measure(float(values.mean()), float(low), float(high), "bootstrap over tasks")
 
 
 def pass_at_k(samples: Sequence[int] | np.ndarray, correct: Sequence[int] | np.ndarray, k: int) -> np.ndarray:

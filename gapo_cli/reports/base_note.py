@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 NOISY_LOG = {"finished": 0.4, "undone": 0.6, "runs_on": 0.2, "cut_short": 0.2}
-"""supervised.log of conf/experiment/nano_noisy.yaml; a test compares them."""
+"""supervised.log of the experiment that makes the noisy base (conf/experiment); a test compares them."""
 
 
 def base_note(path: str) -> str | None:
@@ -11,8 +11,8 @@ def base_note(path: str) -> str | None:
     log = {name: f"{share:.0%}".replace("%", " %") for name, share in NOISY_LOG.items()}
     if path == "asset:nano-noisy":
         return (
-            f"The base has noise in it by design: it last learnt from an edit log in which only {log['finished']} of the outcomes "
-            f"were the finished edit; of the others {log['undone']} were left undone, {log['runs_on']} ran on and "
+            f"The base has noise in it by design: it last learnt from an edit log in which only {log['finished']} of the "
+            f"outcomes were the finished edit; of the others {log['undone']} were left undone, {log['runs_on']} ran on and "
             f"{log['cut_short']} were cut short. RL from it wins back what that noise took; the base trained as long on "
             "finished edits (model.base=clean) is what to compare with."
         )

@@ -49,11 +49,13 @@ def answers_of(summary: Summary, baselines: Mapping[str, Breakdown], model: str 
 
 
 def overall_table(answers: Mapping[str, Breakdown], title: str = "") -> Table:
-    """One row a kind of answer, every metric a column; pass@k for what was sampled more than once."""
+    """One row a kind of answer, every metric a column: exact match where something changes if some tasks change nothing,
+    pass@k for what was sampled more than once."""
     ks = sorted({k for breakdown in answers.values() for k in breakdown.overall.pass_at if k > 1})
+    all_change = all(breakdown.overall.changing_tasks == breakdown.overall.tasks for breakdown in answers.values())
     columns = (
-        "%", "exact match", "where something changes", "strict", "edit similarity", "BLEU", "no-op", "malformed", "truncated",
-        *(f"pass@{k}" for k in ks), "tokens",
+        "%", "exact match", *(() if all_change else ("where something changes",)), "strict", "edit similarity", "BLEU", "no-op",
+        "malformed", "truncated", *(f"pass@{k}" for k in ks), "tokens",
     )  # fmt: skip
     rows = []
     for name, breakdown in answers.items():
@@ -61,7 +63,7 @@ def overall_table(answers: Mapping[str, Breakdown], title: str = "") -> Table:
         rows.append((
             name,
             with_interval(one.exact_match),
-            with_interval(one.exact_match_on_changes),
+            *(() if all_change else (with_interval(one.exact_match_on_changes),)),
             *(percent(measure) for measure in (one.strict_match, one.edit_similarity, one.bleu)),
             *(percent(measure) for measure in (one.noop_rate, one.malformed_rate, one.truncated_rate)),
             *(percent(one.pass_at.get(k, Measure())) for k in ks),
@@ -95,13 +97,15 @@ def sizes_note(answers: Mapping[str, Breakdown]) -> str:
     """How many tasks, and what the brackets mean."""
     sizes = sorted({breakdown.overall.tasks for breakdown in answers.values()})
     changing = sorted({breakdown.overall.changing_tasks for breakdown in answers.values()})
-    samples = sorted({
-        breakdown.overall.predictions / breakdown.overall.tasks
-        for breakdown in answers.values()
-        if breakdown.overall.predictions > breakdown.overall.tasks
-    })
+    samples = sorted(
+        {
+            breakdown.overall.predictions / breakdown.overall.tasks
+            for breakdown in answers.values()
+            if breakdown.overall.predictions > breakdown.overall.tasks
+        }
+    )
     methods = sorted({breakdown.overall.exact_match.method or "" for breakdown in answers.values()} - {""})
-    note = f"{_listed(sizes)} tasks, {_listed(changing)} of which change something"
+    note = f"{_listed(sizes)} tasks, {'all' if sizes == changing else _listed(changing)} of which change something"
     if samples:
         note += f"; {_listed(samples)} samples a task"
     return f"{note}. In brackets: 95 % intervals ({', '.join(methods)})."

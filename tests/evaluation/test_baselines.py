@@ -50,13 +50,18 @@ def test_events_without_a_diff_teach_nothing():
         ("def f(name, x):", "def f(name: str, x):", "def g(y, name):\n", "def g(y, name: str):\n"),
         ("except KeyError:", "except KeyError as e:", "except OSError:\n    x:\n", "except OSError as e:\n    x:\n"),
         # what is put around an argument is put around arguments
-        ("f.append(fd)", "f.append(list(fd))", "if fd is None:\n    g.append(fd)\n", "if fd is None:\n    g.append(list(fd))\n"),
+        (
+            "f.append(fd)",
+            "f.append(list(fd))",
+            "if fd is None:\n    g.append(fd)\n",
+            "if fd is None:\n    g.append(list(fd))\n",
+        ),
         # templates: what was kept is a hole
         ("x = d['a']", "x = d.get('a')", "y = e[key]\n", "y = e.get(key)\n"),
         ("if not a in b:", "if a not in b:", "if not c.d in e:\n", "if c.d not in e:\n"),
         ("super(A, self).go()", "super().go()", "super(B, self).stop()\n", "super().stop()\n"),
         # quotes, and the words inside of strings
-        ("open('a')", 'open("a")', "f('b', 'c\"d')\n", "f(\"b\", 'c\"d')\n"),
+        ("open('a')", 'open("a")', "f('b', 'c\"d')\n", 'f("b", \'c"d\')\n'),
         ("x = 'http://a'", "x = 'https://a'", "y = 'http://b'\n", "y = 'https://b'\n"),
     ],
 )
@@ -156,5 +161,5 @@ def test_baselines_are_measured_as_greedy_answers():
 
 
 def test_brackets_and_quotes_without_end_do_no_harm():
-    region = "foo((a, 'b\n\\ \"\"\" [{\n"
+    region = 'foo((a, \'b\n\\ """ [{\n'
     assert replace_baseline(task(region, ("foo(a)", "foo(a, 1)"), ("x[1]", "x.get(1)"), ("'q'", '"q"'))) == region

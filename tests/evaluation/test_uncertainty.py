@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from gapo_cli.evaluation import uncertainty
 from gapo_cli.evaluation.uncertainty import Measure, bootstrap_means, measure_means, pass_at_k, wilson
@@ -37,8 +38,15 @@ def test_no_trials_give_an_empty_measure():
 def test_wilson_holds_its_value_and_mirrors(trials, share):
     successes = round(share * trials)
     measure, mirrored = wilson(successes, trials), wilson(trials - successes, trials)
-    assert 0 <= measure.low <= measure.value <= measure.high <= 1 or math.isclose(measure.low, measure.value, abs_tol=1e-12)
+    assert -1e-12 <= measure.low <= measure.value + 1e-12 and measure.value - 1e-12 <= measure.high <= 1
     assert measure.low == pytest.approx(1 - mirrored.high, abs=1e-12)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 1), (1, 1), (3, 7), (600, 600), (137, 600)])
+def test_wilson_agrees_with_scipy(successes, trials):
+    theirs = binomtest(successes, trials).proportion_ci(confidence_level=0.95, method="wilson")
+    ours = wilson(successes, trials)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
 def test_bootstrap_of_two_tasks_reaches_both():
@@ -65,11 +73,18 @@ def test_bootstrap_depends_on_the_seed_and_on_nothing_else(monkeypatch):
 
 
 def test_a_column_without_spread_gets_the_interval_of_a_proportion():
-    first, second, third = measure_means(np.array([[0.0, 1.0, 0.5]] * 10))
-    assert first == wilson(0, 10)
-    assert second == wilson(10, 10)
+    first, second, third = measure_means(np.array([[0.0, 1.0, 0.5]] * 30))
+    assert first == wilson(0, 30)
+    assert second == wilson(30, 30)
     # all tasks at one half: no task differs from another, and no proportion of tasks says more
     assert third == Measure(0.5, 0.5, 0.5, "bootstrap over tasks")
+
+
+def test_a_handful_of_tasks_is_not_resampled():
+    # two tasks at 0 and 1/2: Wilson's interval of a share of 1/4 in two trials, not the [0, 1/2] of their resamples
+    (measure,) = measure_means(np.array([[0.0], [0.5]]))
+    assert measure == wilson(0.5, 2)
+    assert measure.high > 0.5
 
 
 def test_bootstrap_needs_a_task():

@@ -64,7 +64,7 @@ def test_text_is_aligned_and_markdown_is_escaped():
 
 
 def test_the_noise_that_the_base_is_said_to_have_is_the_noise_it_was_given():
-    made_by = yaml.safe_load((REPOSITORY / "conf/experiment/nano_noisy.yaml").read_text())
+    made_by = yaml.safe_load(next(REPOSITORY.glob("conf/experiment/nano*_noisy.yaml")).read_text())
     assert made_by["supervised"]["log"] == NOISY_LOG
     assert "40 % of the outcomes were the finished edit" in base_note("asset:nano-noisy")
     assert "no noise" in base_note("asset:nano-clean")

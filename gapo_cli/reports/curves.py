@@ -1,0 +1,88 @@
+"""Which learning curves a report draws, and from which metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gapo_cli.reports.charts import Chart, Point, Series, area_chart, line_chart
+from gapo_cli.reports.run_data import RunData
+
+SHAPE_METRICS = {
+    "normal": "group/normal_frac",
+    "left-skewed": "group/left_frac",
+    "right-skewed": "group/right_frac",
+    "symmetric": "group/symmetric_frac",
+    "no spread": "group/zero_std_frac",
+}
+SAMPLED = "val/sampled/"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A chart of one metric, the same for every run."""
+
+    title: str
+    key: str
+    note: str
+    from_zero: bool = False
+
+
+CURVES = (
+    Curve("Reward", "critic/score/mean", "mean score of the batch that is learnt from"),
+    Curve("Clip fraction", "actor/pg_clipfrac", "share of the tokens whose ratio was clipped", from_zero=True),
+    Curve("Entropy", "actor/entropy", "of the policy, nats a token", from_zero=True),
+    Curve("Gradient norm", "actor/grad_norm", "before clipping", from_zero=True),
+    Curve("Answer length", "response_length/mean", "tokens, mean"),
+    Curve("Groups without spread", "group/zero_std_frac", "share of the groups in which all rewards are equal", from_zero=True),
+    Curve("KL to the starting model", "actor/kl_loss", "low-variance estimate", from_zero=True),
+    Curve("Training loss", "train/loss", "cross-entropy of the answers, nats a token"),
+    Curve("Time a step", "timing_s/step", "seconds", from_zero=True),
+)
+
+
+def learning_curves(runs: Sequence[RunData]) -> list[Chart]:
+    """Held-out exact match first, then every curve that some run has the numbers for."""
+    charts = [*_exact_match(runs)]
+    for curve in CURVES:
+        series = [
+            Series(run.name, tuple(Point(step, value) for step, value in run.curve(curve.key)), colour)
+            for colour, run in enumerate(runs)
+        ]
+        charts.append(line_chart(curve.title, series, curve.note, curve.from_zero))
+    return [chart for chart in charts if chart is not None]
+
+
+def _exact_match(runs: Sequence[RunData]) -> list[Chart | None]:
+    """One chart for both modes of one run; with several runs one chart a mode."""
+    note = "stripped, with 95 % intervals"
+    if len(runs) == 1:
+        both = [_exact_match_series(runs[0], mode, 0, mode) for mode in ("greedy", "sampled")]
+        return [line_chart("Exact match on held-out tasks", both, note)]
+    return [
+        line_chart(
+            f"Held-out exact match, {mode}",
+            [_exact_match_series(run, mode, colour, run.name) for colour, run in enumerate(runs)],
+            note,
+        )
+        for mode in ("greedy", "sampled")
+    ]
+
+
+def _exact_match_series(run: RunData, mode: str, colour: int, name: str) -> Series:
+    prefix = SAMPLED if mode == "sampled" else "val/"
+    lows, highs = dict(run.curve(f"{prefix}exact_match_low")), dict(run.curve(f"{prefix}exact_match_high"))
+    points = [Point(step, value, lows.get(step), highs.get(step)) for step, value in run.curve(f"{prefix}exact_match")]
+    if not points:
+        for evaluation in run.evaluations:
+            breakdown = evaluation.summary.sampled if mode == "sampled" else evaluation.summary.greedy
+            if breakdown is not None and breakdown.overall.exact_match.value is not None:
+                one = breakdown.overall.exact_match
+                points.append(Point(evaluation.step, one.value, one.low, one.high))
+    return Series(name, tuple(points), colour, dashed=mode == "sampled" and name == mode)
+
+
+def shape_chart(run: RunData, title: str) -> Chart | None:
+    """The shares of the reward shapes over the steps of one run."""
+    shares = {name: run.curve(key) for name, key in SHAPE_METRICS.items()}
+    return area_chart(title, shares)

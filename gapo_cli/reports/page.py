@@ -1,0 +1,130 @@
+"""One self-contained HTML page from one run or several: nothing is fetched, and whatever a model said is text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gapo_cli.errors import UserError
+from gapo_cli.files import write_text
+from gapo_cli.reports.charts import HEIGHT, LEFT, RIGHT, WIDTH
+from gapo_cli.reports.curves import learning_curves, shape_chart
+from gapo_cli.reports.groups import browse
+from gapo_cli.reports.headings import base_notes, before_and_after, comparison_table, facts, run_words
+from gapo_cli.reports.run_data import CONFIG, RunData, read_runs, run_folders
+from gapo_cli.reports.tables import Table, evaluation_tables
+
+FOLDER = Path(__file__).parent
+TEMPLATE, STYLE, SCRIPT = "report.html.j2", "report.css", "report.js"
+MOST_SHAPE_CHARTS = 8
+
+
+def write_report(run_dirs: Sequence[Path], output: Path) -> Path:
+    """Writes the page of the runs (a sweep's folder stands for its jobs) to `output` and returns it. What a run lacks is
+    said on the page. Raises UserError for a path that is no run."""
+    runs = find_runs(run_dirs)
+    write_text(output, render(runs))
+    return output
+
+
+def write_markdown(run_dirs: Sequence[Path], output: Path) -> Path:
+    """The tables alone, as markdown. Raises UserError for a path that is no run."""
+    runs = find_runs(run_dirs)
+    parts = [f"# {heading(runs)}\n", *(f"{note}\n" for note in base_notes(runs))]
+    if len(runs) > 1:
+        parts.append(comparison_table(runs).to_markdown())
+    for run in runs:
+        parts.append(f"## {run.name}\n\n" + ", ".join(f"{label} {value}" for label, value in run_words(run)) + "\n")
+        parts += [f"{note}\n" for note in run.notes]
+        parts += [f"- {fact.label}: {fact.value}" + (f" ({fact.detail})" if fact.detail else "") + "\n" for fact in facts(run)]
+        parts += [table.to_markdown() for table in tables(run)]
+    write_text(output, "\n".join(parts))
+    return output
+
+
+def find_runs(paths: Sequence[Path]) -> list[RunData]:
+    folders = []
+    for path in paths:
+        found = run_folders(Path(path))
+        if not found:
+            missing = "no such folder" if not Path(path).exists() else "holds neither a run nor a sweep"
+            raise UserError(
+                f"{path}: {missing}; name a folder that gapo train, eval, rollout or sweep wrote, as outputs/train/TIME"
+            )
+        folders += [folder for folder in found if folder not in folders]
+    if not folders:
+        raise UserError("no run is named; name at least one folder, as outputs/train/TIME")
+    return read_runs(folders)
+
+
+def render(runs: Sequence[RunData]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    # autoescape for every template: a completion may be anything, HTML included
+    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+                              lstrip_blocks=True)  # fmt: skip
+    group_notes: list[str] = []
+    groups = browse(runs, group_notes)
+    shapes = [
+        chart
+        for run in runs[:MOST_SHAPE_CHARTS]
+        if (chart := shape_chart(run, run.name if len(runs) > 1 else "Shares of the groups")) is not None
+    ]
+    return environment.get_template(TEMPLATE).render(
+        title=heading(runs),
+        style=Markup((FOLDER / STYLE).read_text(encoding="utf-8")),
+        script=Markup((FOLDER / SCRIPT).read_text(encoding="utf-8")),
+        runs=[run_parts(run, single=len(runs) == 1) for run in runs],
+        base_notes=base_notes(runs),
+        notes=[f"{run.name}: {note}" for run in runs for note in run.notes] + group_notes,
+        comparison=comparison_table(runs) if len(runs) > 1 else None,
+        charts=learning_curves(runs),
+        shape_charts=shapes,
+        shape_charts_left_out=max(0, len(runs) - MOST_SHAPE_CHARTS),
+        groups=groups,
+        size={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT},
+    )
+
+
+def heading(runs: Sequence[RunData]) -> str:
+    if len(runs) > 1:
+        return f"{len(runs)} runs"
+    words = dict(run_words(runs[0]))
+    return " · ".join(words[label] for label in ("model", "estimator", "data") if label in words) or runs[0].name
+
+
+def run_parts(run: RunData, single: bool) -> dict[str, Any]:
+    """What the template shows of one run."""
+    config = run.path / CONFIG
+    return {
+        "name": run.name,
+        "path": str(run.path),
+        "words": run_words(run),
+        "facts": facts(run) if single else [],
+        "tables": tables(run),
+        "config": config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+        "environment": environment_words(run),
+    }
+
+
+def tables(run: RunData) -> list[Table]:
+    answers = before_and_after(run)
+    return evaluation_tables(answers) if answers else []
+
+
+def environment_words(run: RunData) -> list[tuple[str, str]]:
+    found = run.environment
+    hardware = found.get("hardware") or {}
+    pairs = [
+        ("git", found.get("git")),
+        ("python", found.get("python")),
+        ("platform", found.get("platform")),
+        ("processor", hardware.get("processor")),
+        ("cores", hardware.get("cores")),
+        ("threads", found.get("threads")),
+        ("device", found.get("device")),
+        *(found.get("packages") or {}).items(),
+    ]
+    return [(label, str(value)) for label, value in pairs if value not in (None, "", [])]
