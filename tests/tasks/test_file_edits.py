@@ -51,9 +51,9 @@ def test_edits_lie_farther_apart_than_what_is_joined(old, new, join):
 def test_a_hunk_shows_the_lines_around_as_they_were_when_it_was_made():
     # b is doubled first; the second edit's context shows that, and the first one's does not show d as D
     file = edited(["a", "b", "c", "d", "e"], ["a", "b", "b", "c", "D", "e"], join=0)
-    assert file.diffs(context=2) == [
-        "@@ -1,4 +1,5 @@\n a\n b\n+b\n c\n d\n",
-        "@@ -3,4 +3,4 @@\n b\n c\n-d\n+D\n e\n",
+    assert file.diffs(context=3) == [
+        "@@ -1,5 +1,6 @@\n a\n b\n+b\n c\n d\n e\n",
+        "@@ -2,5 +2,5 @@\n b\n b\n c\n-d\n+D\n e\n",
     ]
 
 
