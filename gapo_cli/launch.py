@@ -58,11 +58,21 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
         run_dir = next((word.split("=", 1)[1] for word in overrides if key_of(word) == "hydra.run.dir"), None)
         if verb == "train" and run_dir and not experiment.resume and (Path(config.hydra.run.dir) / METRICS).exists():
             raise UserError(f"hydra.run.dir={run_dir}: holds a run already; name another folder, or go on with it by resume={run_dir}")
+        before = read_settings(Path(config.hydra.run.dir)) if experiment.resume else {}
         job = hydra.run(config_name="config", task_function=functools.partial(perform, display=display), overrides=overrides)
     outcome: Outcome = job.return_value
+    if isinstance(outcome.error, UserError):
+        # a run that could not be resumed as asked keeps the settings that it can be resumed with
+        for path, content in before.items():
+            path.write_bytes(content)
     if outcome.error is not None:
         raise outcome.error
     return outcome.result
+
+
+def read_settings(run_dir: Path) -> dict[Path, bytes]:
+    """The files that a run's settings stand in, as they are."""
+    return {path: path.read_bytes() for path in (*run_dir.glob(".hydra/*.yaml"), *run_dir.glob(RESOLVED))}
 
 
 def perform(config: DictConfig, display: Display) -> Outcome:

@@ -1,8 +1,10 @@
 """The command line as one types it: help, mistakes, what each verb writes and where."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import yaml
@@ -164,7 +166,10 @@ def test_train_writes_where_hydra_run_dir_says_and_nowhere_else(here, tasks, tin
     assert [row["step"] for row in rows] == [0, 1, 2]
     assert sorted(path.name for path in here.iterdir()) == ["data", "runs"]
     shown = capsys.readouterr().out
-    assert "step 2" in shown
+    (last,) = (line for line in shown.splitlines() if line.startswith("step 2 "))
+    # every column that RL has: a metric under another name would leave its column out
+    for title in ("reward", "exact", "clip", "entropy", "zero spread", "grad norm", "s/step", "val exact", "val sampled"):
+        assert f"  {title} " in last
     assert str(run / "checkpoints") in shown
     assert run_command(["train", *words]) == 2
     assert "hydra.run.dir=runs/one: holds a run already; name another folder, or go on with it by resume=runs/one" in capsys.readouterr().err
@@ -181,12 +186,60 @@ def test_resume_takes_over_the_settings_of_the_run_and_its_folder(here, tasks, t
     assert sorted(path.name for path in here.iterdir()) == ["data", "one"]
 
 
+def test_a_resume_that_is_refused_leaves_the_settings_of_the_run(here, tasks, tiny_model_folder, capsys):
+    assert run_command(["train", *smallest(tasks, tiny_model_folder), "hydra.run.dir=one", "-q"]) == 0
+    settings = {path: path.read_text() for path in (here / "one").rglob("*.yaml")}
+    assert run_command(["train", "resume=one", "trainer.steps=2", "seed=1", "-q"]) == 2
+    assert "all trainer.steps=2 steps are done" in capsys.readouterr().err
+    assert {path: path.read_text() for path in (here / "one").rglob("*.yaml")} == settings
+
+
 def test_rollout_keeps_its_groups_as_parquet(here, tasks, tiny_model_folder):
     import pandas as pd
 
     assert run_command(["rollout", *smallest(tasks, tiny_model_folder), "hydra.run.dir=one", "-q"]) == 0
     rows = pd.read_parquet(here / "one" / "rollouts.parquet")
     assert len(rows) == TASKS_PER_SPLIT * 2  # groups of two
+
+
+def test_eval_and_report_write_their_pages(here, tasks, tiny_model_folder, capsys):
+    words = smallest(tasks, tiny_model_folder)
+    (data,) = (word for word in words if word.startswith("data="))
+    assert run_command(["eval", "on", data.split("=")[1], *(word for word in words if word != data), "hydra.run.dir=one"]) == 0
+    shown = capsys.readouterr().out
+    assert "copy the region" in shown
+    assert run_command(["report", "one", "--output", "page.html", "-q"]) == 0
+    assert (here / "page.html").read_text().startswith("<!doctype html>")
+    assert run_command(["report", "two"]) == 2
+    assert "two: no such folder" in capsys.readouterr().err
+
+
+def test_a_line_that_is_not_json_is_named(here, tasks, capsys):
+    with tasks.open("a") as stream:
+        stream.write("{broken\n")
+    assert run_command(["prepare", "data=jsonl", f"data.path={tasks}"]) == 2
+    assert f"{tasks}:{2 * TASKS_PER_SPLIT + 1}: not JSON" in capsys.readouterr().err
+
+
+def test_a_file_without_tasks_is_refused(here, tasks, capsys):
+    tasks.write_text("")
+    assert run_command(["prepare", "data=jsonl", f"data.path={tasks}", "-q"]) == 2
+    assert "data=jsonl: the source gave no task at all" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_real_run_with_a_checkpoint(here, tasks, tiny_model_folder):
+    words = [*smallest(tasks, tiny_model_folder), "trainer.steps=100000", "hydra.run.dir=one"]
+    command = subprocess.Popen([sys.executable, "-m", "gapo_cli", "train", *words], stderr=subprocess.PIPE, text=True)
+    metrics = here / "one" / "metrics.jsonl"
+    while command.poll() is None and not (metrics.exists() and '"step": 3' in metrics.read_text()):
+        time.sleep(0.1)
+    command.send_signal(signal.SIGINT)
+    errors = command.communicate()[1]
+    assert (command.returncode, errors) == (130, "gapo: stopped\n")
+    saved = sorted((here / "one" / "checkpoints").glob("step-*"))
+    last = json.loads(metrics.read_text().splitlines()[-1])["step"]
+    assert saved[-1].name == f"step-{last:05d}"
 
 
 def stage_that(raises):
