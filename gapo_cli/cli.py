@@ -84,7 +84,7 @@ def prepare(
     \b
     Examples:
       gapo prepare
-      gapo prepare data.source.families=[rename_call,add_argument]
+      gapo prepare data.source.families=[rename_function,add_argument]
       gapo prepare data=jsonl data.path=my_tasks/
     """
     prepared = run_verb("prepare", words, config_dir, print_config, quiet)
@@ -104,7 +104,7 @@ def rollout(
     Examples:
       gapo rollout
       gapo rollout sampling.group_size=16 sampling.temperature=0.8
-      gapo rollout model=hf model.path=outputs/train/RUN/checkpoints/best
+      gapo rollout model.path=outputs/train/RUN/checkpoints/best
     """
     run_verb("rollout", words, config_dir, print_config, quiet)
 
