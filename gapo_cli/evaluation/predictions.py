@@ -73,7 +73,7 @@ def prediction_of(task: EditTask, completion: Completion, mode: Mode, sample: in
         region=None if malformed is not None else completion.region,
         malformed=malformed,
         finish_reason=completion.finish_reason,
-        tokens=len(completion.token_ids),
+        tokens=completion.length,
         before=task.region,
         target=task.target,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gapo_cli.evaluation.predictions import MODES, Mode
 from gapo_cli.reports.charts import Chart, Point, Series, area_chart, line_chart
 from gapo_cli.reports.run_data import RunData
 
@@ -15,7 +16,6 @@ SHAPE_METRICS = {
     "symmetric": "group/symmetric_frac",
     "no spread": "group/zero_std_frac",
 }
-SAMPLED = "val/sampled/"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ CURVES = (
 
 def learning_curves(runs: Sequence[RunData]) -> list[Chart]:
     """Held-out exact match first, then every curve that some run has the numbers for."""
-    charts = [*_exact_match(runs)]
+    # an evaluation alone is one point, not a curve
+    charts = [*_exact_match(runs)] if any(run.metrics or len(run.evaluations) > 1 for run in runs) else []
     for curve in CURVES:
         series = [
             Series(run.name, tuple(Point(step, value) for step, value in run.curve(curve.key)), colour)
@@ -57,7 +58,7 @@ def _exact_match(runs: Sequence[RunData]) -> list[Chart | None]:
     """One chart for both modes of one run; with several runs one chart a mode."""
     note = "stripped, with 95 % intervals"
     if len(runs) == 1:
-        both = [_exact_match_series(runs[0], mode, 0, mode) for mode in ("greedy", "sampled")]
+        both = [_exact_match_series(runs[0], mode, 0, mode) for mode in MODES]
         return [line_chart("Exact match on held-out tasks", both, note)]
     return [
         line_chart(
@@ -65,21 +66,17 @@ def _exact_match(runs: Sequence[RunData]) -> list[Chart | None]:
             [_exact_match_series(run, mode, colour, run.name) for colour, run in enumerate(runs)],
             note,
         )
-        for mode in ("greedy", "sampled")
+        for mode in MODES
     ]
 
 
-def _exact_match_series(run: RunData, mode: str, colour: int, name: str) -> Series:
-    prefix = SAMPLED if mode == "sampled" else "val/"
-    lows, highs = dict(run.curve(f"{prefix}exact_match_low")), dict(run.curve(f"{prefix}exact_match_high"))
-    points = [Point(step, value, lows.get(step), highs.get(step)) for step, value in run.curve(f"{prefix}exact_match")]
-    if not points:
-        for evaluation in run.evaluations:
-            breakdown = evaluation.summary.sampled if mode == "sampled" else evaluation.summary.greedy
-            if breakdown is not None and breakdown.overall.exact_match.value is not None:
-                one = breakdown.overall.exact_match
-                points.append(Point(evaluation.step, one.value, one.low, one.high))
-    return Series(name, tuple(points), colour, dashed=mode == "sampled" and name == mode)
+def _exact_match_series(run: RunData, mode: Mode, colour: int, name: str) -> Series:
+    points = tuple(
+        Point(step, measure.value, measure.low, measure.high)
+        for step, measure in run.exact_match(mode)
+        if measure.value is not None
+    )
+    return Series(name, points, colour, dashed=mode == "sampled" and name == mode)
 
 
 def shape_chart(run: RunData, title: str) -> Chart | None:

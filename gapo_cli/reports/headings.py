@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gapo_cli.evaluation.predictions import MODES
 from gapo_cli.evaluation.summary import Breakdown
 from gapo_cli.evaluation.uncertainty import Measure
 from gapo_cli.reports.base_note import base_note
@@ -65,20 +66,17 @@ def facts(run: RunData) -> list[Fact]:
     """Exact match before and after, how far the run went, how long it took."""
     found = []
     changes = change_of(run)
-    for mode in ("greedy", "sampled"):
-        measured = [
-            (one.step, breakdown.overall.exact_match) for one in run.evaluations if (breakdown := one.summary.by_mode()[mode])
-        ]
+    for mode in MODES:
+        measured = run.exact_match(mode)
         if not measured:
             continue
-        first, last = measured[0][1], measured[-1][1]
+        (_, first), (step, last) = measured[0], measured[-1]
         if len(measured) == 1:
-            found.append(Fact(f"exact match, {mode}", points(last), interval_words(last)))
+            where = f"at step {step:g}" if run.metrics else ""
+            found.append(Fact(f"exact match, {mode}", points(last), ", ".join(filter(None, (where, interval_words(last))))))
         else:
-            change = changes.get(mode, Measure())
-            found.append(
-                Fact(f"exact match, {mode}", f"{points(first)} → {points(last)}", difference_words(first, last, change))
-            )
+            change = difference_words(first, last, changes.get(mode, Measure()))
+            found.append(Fact(f"exact match, {mode}", f"{points(first)} → {points(last)}", change))
     steps = [row["step"] for row in run.metrics if isinstance(row.get("step"), int)]
     if steps:
         planned = run.setting("trainer", "steps") if run.setting("stage") != "sft" else None
@@ -146,17 +144,17 @@ def comparison_table(runs: Sequence[RunData]) -> Table:
     rows = []
     for run, own in zip(runs, settings, strict=True):
         cells = [run.name, *own]
-        for mode in ("greedy", "sampled"):
-            found = [breakdown.overall.exact_match for one in run.evaluations if (breakdown := one.summary.by_mode()[mode])]
-            cells += [with_interval(found[0]), with_interval(found[-1])] if found else [NOTHING, NOTHING]
-            change = change_of(run).get(mode, Measure())
-            cells.append(signed_points(change))
+        changes = change_of(run)
+        for mode in MODES:
+            found = run.exact_match(mode)
+            cells += [with_interval(found[0][1]), with_interval(found[-1][1])] if found else [NOTHING, NOTHING]
+            cells.append(signed_points(changes.get(mode, Measure())))
         clipped = [value for _, value in run.curve("actor/pg_clipfrac")]
         seconds = wall_time(run)
         cells += [
             f"{sum(clipped) / len(clipped):.4f}" if clipped else NOTHING,
             NOTHING if seconds is None else duration(seconds),
-            "; ".join(run.notes) or "complete",
+            "incomplete" if run.notes else "complete",
         ]
         rows.append(tuple(cells))
     columns = (

@@ -17,6 +17,7 @@ from gapo_cli.evaluation.uncertainty import Measure
 CONFIG, ENVIRONMENT, METRICS, SWEEP = "config.resolved.yaml", "environment.json", "metrics.jsonl", "sweep.json"
 EVALUATIONS, ROLLOUTS, ONE_ROLLOUT_FILE = "eval", "rollouts", "rollouts.parquet"
 BEST = "checkpoints/best/best.json"
+METRIC_OF_MODE: Mapping[Mode, str] = {"greedy": "val/exact_match", "sampled": "val/sampled/exact_match"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,19 @@ class RunData:
     def curve(self, key: str) -> list[tuple[float, float]]:
         """(step, value) of every row that has a finite number under `key`."""
         return [(row["step"], row[key]) for row in self.metrics if is_number(row.get("step")) and is_number(row.get(key))]
+
+    def exact_match(self, mode: Mode) -> list[tuple[float, Measure]]:
+        """(step, exact match) of every evaluation in that mode: from eval/, or, where that is gone, from the metrics."""
+        found = [
+            (float(one.step), breakdown.overall.exact_match)
+            for one in self.evaluations
+            if (breakdown := one.summary.by_mode()[mode]) is not None
+        ]
+        if found:
+            return found
+        key = METRIC_OF_MODE[mode]
+        lows, highs = dict(self.curve(f"{key}_low")), dict(self.curve(f"{key}_high"))
+        return [(step, Measure(value, lows.get(step), highs.get(step))) for step, value in self.curve(key)]
 
 
 def is_number(value: Any) -> bool:

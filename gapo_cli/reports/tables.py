@@ -94,7 +94,7 @@ def evaluation_tables(answers: Mapping[str, Breakdown]) -> list[Table]:
 
 
 def sizes_note(answers: Mapping[str, Breakdown]) -> str:
-    """How many tasks, and what the brackets mean."""
+    """How many tasks, what the brackets mean, and plainly so if a baseline is ahead."""
     sizes = sorted({breakdown.overall.tasks for breakdown in answers.values()})
     changing = sorted({breakdown.overall.changing_tasks for breakdown in answers.values()})
     samples = sorted(
@@ -108,7 +108,11 @@ def sizes_note(answers: Mapping[str, Breakdown]) -> str:
     note = f"{_listed(sizes)} tasks, {'all' if sizes == changing else _listed(changing)} of which change something"
     if samples:
         note += f"; {_listed(samples)} samples a task"
-    return f"{note}. In brackets: 95 % intervals ({', '.join(methods)})."
+    note += f". In brackets: 95 % intervals ({', '.join(methods)})."
+    values = {name: breakdown.overall.exact_match.value or 0.0 for name, breakdown in answers.items()}
+    by_rule = max((values[name] for name in BASELINE_NAMES.values() if name in values), default=0.0)
+    by_model = max((value for name, value in values.items() if name not in BASELINE_NAMES.values()), default=0.0)
+    return f"{note} A rule without a model does better on these tasks than the model." if by_rule > by_model else note
 
 
 def _listed(numbers: Sequence[float]) -> str:

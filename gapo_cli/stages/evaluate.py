@@ -61,7 +61,7 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     heading = f"{experiment.model.name} on {experiment.data.name}, split {experiment.evaluation.split}"
     note = base_note(experiment.model.path)
     for text in (heading, *(table.to_text() for table in tables), *([note] if note else [])):
-        display.say(text)
+        display.say(f"{text}\n")
     table = experiment.run_dir / TABLE
     parts = [f"# {heading}\n", *(table.to_markdown() for table in tables), *([f"{note}\n"] if note else [])]
     write_text(table, "\n".join(parts))

@@ -113,7 +113,7 @@ def write_run(folder: Path, steps: int = 3, planned: int | None = None, tau: flo
             row |= {f"group/{name}_frac": 0.2 for name in ("normal", "left", "right", "symmetric")} | {
                 "group/zero_std_frac": 0.2
             }
-            write_groups(folder / "rollouts" / f"step-{step:05d}.parquet", step, groups(), lambda ids: f"<prompt> {HOSTILE}")
+            write_groups(folder / "rollouts" / f"step-{step:05d}.parquet", step, groups(), lambda group: f"<prompt> {HOSTILE}")
         if step in (0, steps):
             summary = summarise(answers := evaluation(10 if step == 0 else 20))
             files.write_evaluation(step, answers, summary, baselines)

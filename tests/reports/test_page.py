@@ -140,8 +140,16 @@ def test_any_one_missing_part_leaves_the_rest(finished_run, tmp_path, missing):
     page = write_report([run], tmp_path / "report.html").read_text()
     assert Outline(page).open == []
     assert ('<ul class="missing">' in page) == (missing != "checkpoints")
-    assert ("25.0 % → 50.0 %" in page) == (missing != "eval")
-    assert ("Exact match on held-out tasks" in page) == (missing != "none")
+    # exact match is in the metrics as well, the baselines are not
+    assert "25.0 % → 50.0 %" in page and "Exact match on held-out tasks" in page
+    assert ("repeat the replacement" in page) == (missing != "eval")
+
+
+def test_an_evaluation_alone_has_results_and_no_curves(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run", ignore=shutil.ignore_patterns("metrics.jsonl", "rollouts", "*00003*"))
+    page = write_report([run], tmp_path / "report.html").read_text()
+    assert "model, greedy" in page and "95 % interval 14.2 to 40.2" in page  # Wilson, 10 of 40
+    assert 'id="curves"' not in page
 
 
 def test_hostile_settings_and_names_are_escaped(finished_run, tmp_path):

@@ -83,6 +83,15 @@ def test_answers_that_cannot_be_read_give_no_change(copied):
     assert change_of(read_run(copied)) == {}
 
 
+def test_exact_match_is_found_in_the_metrics_where_the_evaluations_are_gone(finished_run, copied):
+    whole = read_run(finished_run).exact_match("greedy")
+    shutil.rmtree(copied / "eval")
+    rescued = read_run(copied).exact_match("greedy")
+    assert [step for step, _ in rescued] == [step for step, _ in whole] == [0, 3]
+    # all but the method's name is there
+    assert [(one.value, one.low, one.high) for _, one in rescued] == [(one.value, one.low, one.high) for _, one in whole]
+
+
 def test_an_evaluation_alone_is_a_run_without_gaps(copied):
     for name in ("metrics.jsonl", "rollouts", "checkpoints"):
         path = copied / name

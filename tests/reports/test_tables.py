@@ -53,6 +53,12 @@ def test_a_family_that_one_answer_lacks_is_a_gap():
     assert breakdown_table({"short": one, **ANSWERS}, "families").rows[1][2] == "–"
 
 
+def test_a_baseline_that_is_ahead_is_named_plainly():
+    ahead = {**ANSWERS, "repeat the replacement": summarise([one for one in predictions() if one.region == "new"]).greedy}
+    assert "does better on these tasks than the model" in overall_table(ahead).note
+    assert "does better" not in overall_table(ANSWERS).note
+
+
 def test_one_language_is_not_a_table():
     assert [table.columns[0] for table in evaluation_tables(ANSWERS)] == ["%", "exact match, % by family"]
 
