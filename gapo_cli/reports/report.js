@@ -93,7 +93,9 @@
 
   function strip(group) {
     const [low, high] = range(group);
-    const place = (value) => 16 + (value - low) / (high - low) * 688;
+    // on a phone the same picture would be too small to read
+    const wide = root.clientWidth < 820 ? 360 : 720;
+    const place = (value) => 16 + (value - low) / (high - low) * (wide - 32);
     const base = 58;
     const heights = new Map();
     const dots = group.answers.map((answer, number_) => {
@@ -107,13 +109,13 @@
     });
     const top = Math.max(...heights.values(), 1) * 9 + 16;
     const start = Math.min(0, base - top);
-    const drawn = element("svg", { class: "strip", viewBox: `0 ${start} 720 ${80 - start}`, role: "img", "aria-label": "rewards of the group" });
+    const drawn = element("svg", { class: "strip", viewBox: `0 ${start} ${wide} ${80 - start}`, role: "img", "aria-label": "rewards of the group" });
     if (group.low !== null && group.high !== null) {
       const width = Math.max(3, place(group.high) - place(group.low));
       drawn.append(element("rect", { class: "interval", x: place(group.low) - (width === 3 ? 1.5 : 0), y: start + 2, width, height: base - start - 2 },
         element("title", {}, `interval ${number(group.low)} to ${number(group.high)}`)));
     }
-    drawn.append(element("line", { class: "axis", x1: 16, x2: 704, y1: base, y2: base }));
+    drawn.append(element("line", { class: "axis", x1: 16, x2: wide - 16, y1: base, y2: base }));
     for (const value of [low, 0, 0.25, 0.5, 0.75, 1, high].filter((one, at, all) => one >= low && one <= high && all.indexOf(one) === at)) {
       drawn.append(element("line", { class: "axis", x1: place(value), x2: place(value), y1: base, y2: base + 4 }),
         element("text", { class: "tick", x: place(value), y: base + 17, "text-anchor": "middle" }, String(Number(value.toFixed(2)))));
