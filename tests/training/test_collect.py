@@ -65,10 +65,10 @@ def test_surplus_that_fills_a_batch_needs_no_generation(algorithm, sampling):
 
 
 def test_spread_is_looked_at_before_the_length_penalty(algorithm, sampling):
-    # all answers are too long by the same share but for one: rewards differ, scores do not
+    # malformed answers all score 0; they are of 2 and 7 tokens, so the penalty differs (buffer 12 of 12: -2/12 and -7/12)
     penalised = replace(algorithm, dynamic_sampling=True, overlong=OverlongConfig(buffer_tokens=12), max_generation_rounds=1)
     with pytest.raises(UserError, match="4 dropped"):
-        collector_of([EQUAL], penalised, sampling).collect(1)
+        collector_of([["?", "??????"]], penalised, sampling).collect(1)
 
 
 def test_the_length_penalty_lowers_rewards_and_not_scores(algorithm, sampling):

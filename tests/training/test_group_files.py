@@ -30,7 +30,7 @@ def test_every_completion_is_a_row_with_its_group(tmp_path):
         group(0, ["a", "bb"], [0.25, 0.5], advantages=advantages, baseline=0.3, low=0.2, high=0.4),
         group(1, ["ccc", "?"], [0.75, float("nan")], advantages=advantages * 2, baseline=0.6),
     ]
-    write_groups(tmp_path / "step-00003.parquet", 3, groups, lambda ids: f"prompt {ids[-1]}", [False, True])
+    write_groups(tmp_path / "step-00003.parquet", 3, groups, lambda group: f"prompt {group.prompt_token_ids[-1]}", [False, True])
     rows = pd.read_parquet(tmp_path / "step-00003.parquet")
     assert list(rows.columns) == COLUMNS
     assert rows["step"].tolist() == [3] * 4
@@ -55,7 +55,7 @@ def test_every_completion_is_a_row_with_its_group(tmp_path):
 def test_malformed_answers_have_no_region(tmp_path):
     broken = group(0, ["a"], [0.0])
     broken = replace(broken, completions=(replace(broken.completions[0], region=None, malformed="truncated"),))
-    write_groups(tmp_path / "rows.parquet", 1, [broken], str)
+    write_groups(tmp_path / "rows.parquet", 1, [broken], lambda group: "prompt")
     (row,) = pd.read_parquet(tmp_path / "rows.parquet").to_dict("records")
     assert pd.isna(row["region"])
     assert row["malformed"] == "truncated"

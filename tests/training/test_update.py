@@ -81,6 +81,32 @@ def test_the_gradient_does_not_depend_on_the_micro_batches(tiny_policy, trainer,
         assert relative_error(gradient(tiny_policy, groups, trainer, algorithm, cut=cut, layout=layout), whole) < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("aggregation", "weights"),
+    # 4 completions of 1, 2, 3 and 4 tokens, 10 together
+    [
+        ("token-mean", [1 / 10, 1 / 10, 1 / 10, 1 / 10]),
+        ("seq-mean-token-mean", [1 / 4, 1 / 8, 1 / 12, 1 / 16]),
+        ("seq-mean-token-sum", [1 / 4, 1 / 4, 1 / 4, 1 / 4]),
+        ("constant", [1 / 48, 1 / 48, 1 / 48, 1 / 48]),
+    ],
+)
+@pytest.mark.parametrize("cut", [0, 1])
+def test_tokens_weigh_what_they_weigh_in_the_whole_mini_batch(aggregation, weights, cut):
+    def group(number, *lengths):
+        completions = tuple(Completion((7,) * length, (-1.0,) * length, "", "stop") for length in lengths)
+        scores = np.zeros(len(lengths))
+        return Group(edit_task(number), (5, 6), completions, {}, scores, scores, np.array([1.0, -1.0]))
+
+    algorithm = replace(PLAIN, aggregation=aggregation, constant_divisor=12.0)
+    mini_batch = cut_mini_batch([group(0, 1, 2), group(1, 3, 4)], [True, True], algorithm, cut)
+    assert len(mini_batch.micro_batches) == (2 if cut else 1)
+    found = torch.cat([micro.weights for micro in mini_batch.micro_batches])
+    expected = np.repeat(weights, [1, 2, 3, 4])
+    assert found.tolist() == pytest.approx(expected)
+    assert mini_batch.weight == pytest.approx(expected.sum())
+
+
 @pytest.mark.parametrize("algorithm", [PLAIN, KL], ids=["plain", "kl"])
 def test_packed_and_padded_layouts_give_the_same_gradient(tiny_policy, trainer, algorithm):
     groups = random_groups(tiny_policy)
