@@ -45,7 +45,7 @@ def prepare(experiment: Experiment, display: Display) -> Prepared:
         display.say(note)
     if not any(task_set.splits.values()):
         raise DataError(f"data={experiment.data.name}: the source gave no task at all; check its settings and input")
-    found = overlaps(task_set.splits)
+    found = overlaps(task_set.splits, display.progress)
     for pair in found:
         if pair.exact:
             display.say(
@@ -62,6 +62,7 @@ def prepare(experiment: Experiment, display: Display) -> Prepared:
             "overlaps": [pair.to_dict() for pair in found],
             "report": task_set.report,
         },
+        display.progress,
     )
     return Prepared(folder, manifest, built=True)
 

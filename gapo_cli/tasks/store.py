@@ -7,6 +7,7 @@ by the hash and named.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -18,6 +19,7 @@ from typing import Any
 
 from gapo_cli.errors import DataError, did_you_mean
 from gapo_cli.files import read_jsonl, write_json, write_jsonl
+from gapo_cli.interfaces import Progress, no_progress
 from gapo_cli.records import EditTask, TaskSet
 
 MANIFEST = "manifest.json"
@@ -45,21 +47,31 @@ def count_tasks(tasks: Sequence[EditTask]) -> dict[str, Any]:
     }
 
 
-def save_task_set(task_set: TaskSet, folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def save_task_set(
+    task_set: TaskSet, folder: Path, manifest: Mapping[str, Any], progress: Progress = no_progress
+) -> dict[str, Any]:
     """Writes the set and its manifest (`manifest` plus the counts and hash of every split) and returns that manifest.
     What stood in `folder` before is replaced. Raises DataError for a split name that is no file name."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         splits = {}
+        total = sum(map(len, task_set.splits.values()))
+        done = itertools.count()
+
+        def row(task: EditTask) -> dict[str, Any]:
+            progress("writing tasks", next(done), total)
+            return task.to_dict()
+
         for split, tasks in task_set.splits.items():
             if not SPLIT_NAME.fullmatch(split):
                 raise DataError(f"split '{split}': a split's name is made of letters, digits, - and _")
             path = temporary / f"{split}.jsonl"
-            write_jsonl(path, (task.to_dict() for task in tasks))
+            write_jsonl(path, map(row, tasks))
             splits[split] = count_tasks(tasks) | {"sha256": file_hash(path)}
         whole = {**manifest, "splits": splits}
         write_json(temporary / MANIFEST, whole)
+        progress("writing tasks", total, total)
         temporary.chmod(0o755)
         put_in_place(temporary, folder)
         return whole
