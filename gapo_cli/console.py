@@ -3,6 +3,7 @@ terminal."""
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 SHOW_AFTER_SECONDS = 2.0
 PLAIN_EVERY_SECONDS = 10.0
 ROWS_SHOWN = 15
+UNLIMITED_WIDTH = 10_000
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def metrics_table(rows: Iterable[Mapping[str, str]]) -> Table:
 
 def show_prepared(prepared: Prepared, console: Console | None = None) -> None:
     """The table of `gapo prepare`: tasks of each split by family, then by language, and where the set lies."""
-    console = console or Console(highlight=False)
+    console = console or make_console()
     splits = prepared.manifest["splits"]
     table = Table(box=None, header_style="bold", show_footer=True)
     table.add_column("", footer="all")
@@ -86,15 +88,14 @@ def show_prepared(prepared: Prepared, console: Console | None = None) -> None:
         table.add_section()
     console.print(table)
     seconds = prepared.manifest["seconds"]
-    console.print(f"{'built in' if prepared.built else 'was there already; building it took'} {seconds:.1f} s: ", end="", markup=False)
-    console.print(str(prepared.folder), markup=False, soft_wrap=True)
+    print_text(console, f"{'built in' if prepared.built else 'was there already; building it took'} {seconds:.1f} s: {prepared.folder}")
 
 
 def show_sweep(result: SweepResult, console: Console | None = None) -> None:
     """The table of `gapo sweep` and where its files lie."""
     from gapo_cli.reports.sweep_table import EXPLANATION, HEADINGS, text_rows
 
-    console = console or Console(highlight=False)
+    console = console or make_console()
     rows = text_rows(result.table)
     # wide terminals are rare: one block a setting reads better than twelve squeezed columns
     table = Table(box=None, header_style="bold")
@@ -103,15 +104,28 @@ def show_sweep(result: SweepResult, console: Console | None = None) -> None:
         table.add_column(escape(row[0]), justify="right")
     for number, heading in enumerate(HEADINGS[1:], start=1):
         table.add_row(heading, *(escape(row[number]) for row in rows))
-    console.print(EXPLANATION, markup=False)
+    print_text(console, EXPLANATION)
     console.print(table)
     for path in (result.markdown, result.csv, result.plot):
-        console.print(str(path), markup=False, soft_wrap=True)
+        print_text(console, str(path))
 
 
-def lines_only() -> Console:
-    """A console that never draws live tables or bars, for several processes on one terminal."""
-    return Console(highlight=False, soft_wrap=True, force_terminal=False)
+def make_console(lines_only: bool = False) -> Console:
+    """Standard output. `lines_only`: no live tables or bars even on a terminal, for several processes that share one."""
+    console = Console(highlight=False, force_terminal=False if lines_only else None)
+    if not console.is_terminal:
+        console.width = UNLIMITED_WIDTH  # what goes into a file or a pipe is not cut to a window
+    return console
+
+
+def print_text(console: Console, text: str) -> None:
+    """Text as it is; on a terminal long lines are broken between words only, so that a path can be copied whole, and
+    lines set in columns are not broken at all."""
+    lines = text.split("\n") if console.is_terminal else [text]
+    for line in lines:
+        if console.is_terminal and "  " not in line:
+            line = textwrap.fill(line, console.width, break_long_words=False, break_on_hyphens=False)
+        console.print(line, markup=False, soft_wrap=True)
 
 
 class ConsoleDisplay:
@@ -125,7 +139,7 @@ class ConsoleDisplay:
         only_evaluations: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or make_console()
         self.prefix = prefix
         self.only_evaluations = only_evaluations
         self.clock = clock
@@ -142,12 +156,7 @@ class ConsoleDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.live is not None:
-            for bar in self.bars.values():
-                self.progress_bars.update(bar, visible=False)
-            self.refresh()
-            self.live.stop()
-            self.live = None
+        self.freeze()
 
     def progress(self, what: str, done: int, total: int) -> None:
         now = self.clock()
@@ -186,14 +195,27 @@ class ConsoleDisplay:
             self.refresh()
 
     def say(self, text: str) -> None:
+        """A line that stays: above the live table while something is under way, after it when all is done."""
+        if not self.started:
+            self.freeze()
         self.line(text)
 
     def line(self, text: str) -> None:
-        self.console.print(f"{self.prefix}{text}", markup=False)
+        print_text(self.console, f"{self.prefix}{text}")
 
     def start_live(self) -> None:
         self.live = Live(self.renderable(), console=self.console, refresh_per_second=4)
         self.live.start(refresh=True)
+
+    def freeze(self) -> None:
+        """Leaves the live table where it stands; the next row begins another."""
+        if self.live is not None:
+            for bar in self.bars.values():
+                self.progress_bars.update(bar, visible=False)
+            self.refresh()
+            self.live.stop()
+            self.live = None
+            self.rows = []
 
     def refresh(self) -> None:
         if self.live is not None:

@@ -183,12 +183,12 @@ def perform_job(config: DictConfig, labels: Sequence[str], *, quiet: bool, paral
 
 def job_display(labels: Sequence[str], number: int, *, quiet: bool, parallel: bool) -> Any:
     """A context manager that gives the Display of one job: side by side, only marked lines; one by one, the usual."""
-    from gapo_cli.console import ConsoleDisplay, lines_only
+    from gapo_cli.console import ConsoleDisplay, make_console
 
     if quiet:
         return contextlib.nullcontext(QuietDisplay())
     if parallel:
-        return ConsoleDisplay(lines_only(), prefix=f"[{labels[number]}] ", only_evaluations=True)
+        return ConsoleDisplay(make_console(lines_only=True), prefix=f"[{labels[number]}] ", only_evaluations=True)
     display = ConsoleDisplay()
     display.say(f"job {number + 1} of {len(labels)}: {labels[number]}")
     return display

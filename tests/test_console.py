@@ -96,3 +96,32 @@ def test_jobs_side_by_side_show_marked_lines_of_their_evaluations_only():
     display.metrics({"step": 2, "val/exact_match": 0.5})
     display.say("done [bold]")
     assert stream.getvalue() == "[tau=0.3] step 2  val exact 0.500\n[tau=0.3] done [bold]\n"
+
+
+def test_what_is_said_when_all_is_done_stands_after_the_table():
+    display, stream, _ = display_on(terminal=True)
+    with display:
+        display.progress("training", 0, 1)
+        display.metrics({"step": 1, "critic/score/mean": 0.5})
+        display.say("still going")
+        assert display.live is not None
+        display.progress("training", 1, 1)
+        display.say("checkpoint: here")
+        assert display.live is None
+    shown = stream.getvalue()
+    assert shown.index("still going") < shown.rindex("0.500") < shown.index("checkpoint: here")
+
+
+def test_text_breaks_between_words_and_never_inside_a_path():
+    display, stream, _ = display_on(terminal=True)
+    path = "/" + "long/" * 30
+    display.say(f"{'word ' * 30}{path}")
+    lines = stream.getvalue().splitlines()
+    assert lines[-1] == path
+    assert all(set(line.split()) == {"word"} and len(line) <= 100 for line in lines[:-1])
+
+
+def test_a_pipe_gets_whole_lines(capsys):
+    with ConsoleDisplay() as display:
+        display.say("word " * 100)
+    assert capsys.readouterr().out.rstrip() == ("word " * 100).rstrip()
