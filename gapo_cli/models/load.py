@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from gapo_cli.config import DTYPES, ModelConfig, one_of
 from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.models.folders import check_files, find_folder
+from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
 from gapo_cli.records import Prompt
 
 
@@ -92,22 +93,14 @@ def save_model(loaded: LoadedModel, folder: Path) -> None:
 
 
 def encode_prompt(loaded: LoadedModel, prompt: Prompt) -> tuple[int, ...]:
-    """Token ids of a prompt. A raw prompt is its text and nothing more: no token is added that the template did not
-    write. A chat prompt goes through the tokenizer's chat template, and `prompt.text` begins the answer.
-    Raises UserError where model.chat and the kind of prompt do not go together."""
-    text = prompt.text
-    if loaded.config.chat != bool(prompt.messages):
-        kind = "chat" if prompt.messages else "raw"
-        raise UserError(
-            f"model.chat={str(loaded.config.chat).lower()}: this prompt template makes {kind} prompts; "
-            f"set model.chat={str(bool(prompt.messages)).lower()} or choose another prompt="
-        )
-    if prompt.messages:
-        if not loaded.tokenizer.chat_template:
-            raise UserError(f"model.chat=true: the tokenizer of {loaded.config.path} has no chat template; choose a chat model")
-        messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
-        text = loaded.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + text
-    return tuple(loaded.tokenizer.encode(text, add_special_tokens=False))
+    """Token ids of a prompt, as `prompt_tokens.prompt_text` writes it. Raises UserError where model.chat and the kind of
+    prompt do not go together."""
+    return encode_prompts(loaded, [prompt])[0]
+
+
+def encode_prompts(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
+    """`encode_prompt` of each, in one call of the tokenizer."""
+    return encode_texts(loaded.tokenizer, [prompt_text(loaded.tokenizer, loaded.config, prompt) for prompt in prompts])
 
 
 def _put_in_place(written: Path, folder: Path, previous: Path) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from gapo_cli.errors import DataError
 from gapo_cli.interfaces import Progress, Template, no_progress
-from gapo_cli.models.load import LoadedModel, encode_prompt
+from gapo_cli.models.load import LoadedModel, encode_prompts
 from gapo_cli.records import EditTask, Prompt
 
-PROGRESS_EVERY = 256
+TASKS_AT_ONCE = 512  # between two reports of progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,12 @@ class Fitted:
 def encode_tasks(
     policy: LoadedModel, template: Template, tasks: Sequence[EditTask], progress: Progress = no_progress
 ) -> list[EncodedTask]:
-    encoded = []
-    for done, task in enumerate(tasks, start=1):
-        prompt = template.render(task)
-        encoded.append(EncodedTask(task, prompt, encode_prompt(policy, prompt)))
-        if done % PROGRESS_EVERY == 0 or done == len(tasks):
-            progress("tokenising tasks", done, len(tasks))
+    encoded: list[EncodedTask] = []
+    for start in range(0, len(tasks), TASKS_AT_ONCE):
+        some = tasks[start : start + TASKS_AT_ONCE]
+        prompts = [template.render(task) for task in some]
+        encoded.extend(map(EncodedTask, some, prompts, encode_prompts(policy, prompts)))
+        progress("tokenising tasks", len(encoded), len(tasks))
     return encoded
 
 

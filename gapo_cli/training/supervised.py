@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from gapo_cli.config import SupervisedConfig
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Display, Template
-from gapo_cli.models.load import LoadedModel, encode_prompt
+from gapo_cli.models.load import LoadedModel, encode_prompts
 from gapo_cli.models.nano_tokenizer import word_tokens
+from gapo_cli.models.prompt_tokens import encode_texts
 from gapo_cli.records import EditTask
 from gapo_cli.training.edit_log import logged_outcome
 from gapo_cli.training.optimizer import Optimizer
@@ -47,12 +48,11 @@ class Example:
 
 def encode_examples(policy: LoadedModel, template: Template, tasks: Sequence[EditTask], config: SupervisedConfig, seed: int) -> list[Example]:
     """Raises UserError where a task does not fit the model's context."""
+    prompts = encode_prompts(policy, [template.render(task) for task in tasks])
+    texts = [template.answer(task, logged_outcome(task, config.log, seed)) for task in tasks]
     examples = []
-    for task in tasks:
-        prompt = encode_prompt(policy, template.render(task))
-        text = template.answer(task, logged_outcome(task, config.log, seed))
-        answer = policy.tokenizer(text, add_special_tokens=False)["input_ids"]
-        example = Example(tuple(prompt), (*answer, policy.eos_token_id))
+    for task, prompt, answer in zip(tasks, prompts, encode_texts(policy.tokenizer, texts), strict=True):
+        example = Example(prompt, (*answer, policy.eos_token_id))
         if len(example) > policy.config.context_length:
             raise UserError(
                 f"task {task.id}: prompt and answer take {len(example)} tokens, and model.context_length is "

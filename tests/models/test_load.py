@@ -13,7 +13,7 @@ import torch
 from gapo_cli.config import ModelConfig
 from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.models import folders
-from gapo_cli.models.load import encode_prompt, load_model, save_model
+from gapo_cli.models.load import encode_prompt, encode_prompts, load_model, save_model
 from gapo_cli.records import Message, Prompt
 
 
@@ -339,3 +339,21 @@ def test_a_chat_model_without_chat_template_is_refused(tiny_policy):
     chat = replace(tiny_policy, config=replace(tiny_policy.config, chat=True))
     with pytest.raises(UserError, match="has no chat template"):
         encode_prompt(chat, Prompt("t", "", (Message("user", "fix it"),)))
+
+
+TEXTS = ["", "a", "é<eos>x", " if a:\n    b\n" * 9, "<|old|>x = y<|new|>x = z<|code|>", "\t\x00\u2028\U0001f600"]
+
+
+@pytest.mark.parametrize("path", ["tiny", "asset:nano-noisy"])
+def test_prompts_in_one_call_have_the_tokens_that_each_has_alone(path, tiny_model_folder):
+    policy = load_model(config_of(tiny_model_folder if path == "tiny" else path))
+    alone = [tuple(policy.tokenizer.encode(text, add_special_tokens=False)) for text in TEXTS]
+    assert encode_prompts(policy, [Prompt("t", text) for text in TEXTS]) == alone
+    assert [encode_prompt(policy, Prompt("t", text)) for text in TEXTS] == alone
+    assert encode_prompts(policy, []) == []
+
+
+def test_a_prompt_longer_than_the_tokenizer_expects_is_whole_and_says_nothing(tiny_policy, caplog, capfd):
+    tiny_policy.tokenizer.model_max_length = 4
+    assert len(encode_prompts(tiny_policy, [Prompt("t", "a" * 9), Prompt("u", "b")])[0]) == 9
+    assert (capfd.readouterr().err, caplog.text) == ("", "")

@@ -4,10 +4,22 @@ import pytest
 from training_parts import edit_task
 
 from gapo_cli.errors import UserError
-from gapo_cli.training.encoding import encode_tasks, fit_training_tasks
+from gapo_cli.models.load import encode_prompt
+from gapo_cli.training.encoding import TASKS_AT_ONCE, encode_tasks, fit_training_tasks
 
 SHORT = edit_task(0)  # prompt "x = 0\na = b\n>": 13 bytes, one token each
 LONG = edit_task(1, region="a" * 30 + "\n")  # "x = 1\n" + 31 + ">": 38
+
+
+def test_every_task_is_encoded_in_order_as_it_would_be_alone_and_progress_reaches_the_end(tiny_policy, template):
+    tasks = [edit_task(number) for number in range(TASKS_AT_ONCE + 3)]
+    told = []
+    encoded = encode_tasks(tiny_policy, template, tasks, lambda *what: told.append(what))
+    assert [one.task for one in encoded] == tasks
+    for one in encoded[:: TASKS_AT_ONCE // 2]:
+        assert one.prompt == template.render(one.task)
+        assert one.token_ids == encode_prompt(tiny_policy, one.prompt)
+    assert told == [("tokenising tasks", done, TASKS_AT_ONCE + 3) for done in (TASKS_AT_ONCE, TASKS_AT_ONCE + 3)]
 
 
 def test_a_task_longer_than_the_context_is_named_with_what_to_do(tiny_policy, template):

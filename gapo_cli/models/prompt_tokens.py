@@ -1,0 +1,41 @@
+"""Prompts and other texts as token ids, many in one call: the tokenizers library then works on all cores.
+
+No token is added that the text does not have; a tokenizer's own begin or end tokens never get in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gapo_cli.config import ModelConfig
+from gapo_cli.errors import UserError
+from gapo_cli.records import Prompt
+
+
+def prompt_text(tokenizer: Any, config: ModelConfig, prompt: Prompt) -> str:
+    """What the model reads. A raw prompt is its text and nothing more; a chat prompt goes through the tokenizer's chat
+    template, and `prompt.text` begins the answer. Raises UserError where model.chat and the kind of prompt do not go
+    together."""
+    if config.chat != bool(prompt.messages):
+        kind = "chat" if prompt.messages else "raw"
+        raise UserError(
+            f"model.chat={str(config.chat).lower()}: this prompt template makes {kind} prompts; "
+            f"set model.chat={str(bool(prompt.messages)).lower()} or choose another prompt="
+        )
+    if not prompt.messages:
+        return prompt.text
+    if not tokenizer.chat_template:
+        raise UserError(f"model.chat=true: the tokenizer of {config.path} has no chat template; choose a chat model")
+    messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + prompt.text
+
+
+def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:
+    """The token ids of each text, each as it has them alone."""
+    if not texts:
+        return []
+    encoded = tokenizer(
+        list(texts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+    )
+    return [tuple(ids) for ids in encoded["input_ids"]]
