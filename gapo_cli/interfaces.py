@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -95,6 +95,23 @@ class Engine(Protocol):
     def sync(self, policy: Any) -> None: ...
 
 
+@runtime_checkable
+class TextEngine(Protocol):
+    """An engine that is asked in words: a model that lies on a server. No policy is loaded for it and none can be trained
+    with it. `generate_texts` returns, for each prompt, `sampling.group_size` Completions, or None where the server says
+    that the prompt does not fit its model's context. Finished answers are kept in `journal`; what stands there already is
+    not asked again."""
+
+    def generate_texts(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: SamplingConfig,
+        seeds: Sequence[int],
+        journal: Path,
+        progress: Progress = no_progress,
+    ) -> list[tuple[Completion, ...] | None]: ...
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One run as the stages get it: built parts and typed sections, never a config tree."""
@@ -114,7 +131,7 @@ class Experiment:
     trainer: TrainerConfig
     supervised: SupervisedConfig
     evaluation: EvaluationConfig
-    engine: Callable[..., Engine]
-    """Called as engine(policy=LoadedModel)."""
+    engine: Callable[..., Engine] | TextEngine
+    """Called as engine(policy=LoadedModel); a TextEngine is there already."""
     stage: str = "rl"
     resume: str | None = None

@@ -159,7 +159,8 @@ class ParsedAnswer:
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One sampled answer. `token_ids` includes the end token when there is one; `logprobs` are the engine's own, after
-    temperature, one a token; `finish_reason` "length" means the token limit cut it."""
+    temperature, one a token; `finish_reason` "length" means the token limit cut it. A server may give neither ids nor
+    log-probabilities (both are empty then); `counted` is how many tokens it says that the answer has."""
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -167,6 +168,12 @@ class Completion:
     finish_reason: Literal["stop", "length"]
     region: str | None = None
     malformed: str | None = None
+    counted: int | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens of the answer; 0 where nobody knows."""
+        return len(self.token_ids) if self.counted is None else self.counted
 
 
 @dataclass(frozen=True, slots=True)

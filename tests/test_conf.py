@@ -6,7 +6,7 @@ import pytest
 
 import gapo_cli.conf
 from gapo_cli.composition import build_experiment, command_overrides, compose_overrides, open_tree, without_hydra
-from gapo_cli.interfaces import Experiment
+from gapo_cli.interfaces import Experiment, TextEngine
 
 CONF = Path(gapo_cli.conf.__path__[0])
 OPTIONS = sorted(
@@ -18,6 +18,8 @@ NEEDS = {
     "data=editeval": ["data.path=tasks"],
     "data=git": ["data.repo=."],
     "data=jsonl": ["data.path=tasks"],
+    "engine=openai": ["engine.base_url=http://localhost:8000/v1", "engine.model=some-model"],
+    "model=served": ["engine=openai", "engine.base_url=http://localhost:8000/v1", "engine.model=some-model"],
 }
 
 
@@ -35,7 +37,7 @@ def test_the_tree_has_every_group_of_the_command_line():
 @pytest.mark.parametrize("option", OPTIONS)
 def test_each_option_composes_and_builds(option):
     experiment = experiment_of("train", [option, *NEEDS.get(option, [])])
-    assert callable(experiment.engine)
+    assert callable(experiment.engine) or isinstance(experiment.engine, TextEngine)
     assert callable(experiment.estimator)
 
 

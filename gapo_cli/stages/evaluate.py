@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gapo_cli.evaluation.summary import Breakdown, Summary
-from gapo_cli.interfaces import Display, Experiment
+from gapo_cli.interfaces import Display, Experiment, TextEngine
+from gapo_cli.records import EditTask
 from gapo_cli.stages.prepare import load_tasks
-from gapo_cli.stages.run_setup import set_up_run
+from gapo_cli.stages.run_setup import ANSWERS, set_up_run
+
+if TYPE_CHECKING:
+    from gapo_cli.evaluation.predictions import Prediction
 
 STEP = 0
 """Nothing is learnt here: an evaluation's files are those of a run's step 0."""
@@ -36,24 +41,13 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     from gapo_cli.evaluation.baselines import measure_baselines
     from gapo_cli.evaluation.summary import summarise
     from gapo_cli.files import write_text
-    from gapo_cli.models.load import load_model
     from gapo_cli.reports.base_note import base_note
     from gapo_cli.reports.tables import answers_of, evaluation_tables
     from gapo_cli.training.run_files import RunFiles
-    from gapo_cli.training.validation import select_tasks, validate
+    from gapo_cli.training.validation import select_tasks
 
     set_up_run(experiment, experiment.run_dir)
-    policy = load_model(experiment.model, experiment.trainer.device, experiment.trainer.dtype)
-    predictions = validate(
-        policy,
-        experiment.engine(policy=policy),
-        experiment.template,
-        tasks,
-        experiment.evaluation,
-        experiment.sampling,
-        experiment.seed,
-        display.progress,
-    )
+    predictions = answer_tasks(experiment, tasks, display)
     summary = summarise(predictions)
     baselines = measure_baselines(select_tasks(tasks, experiment.evaluation.tasks))
     json, parquet = RunFiles(experiment.run_dir).write_evaluation(STEP, predictions, summary, baselines)
@@ -67,3 +61,15 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     write_text(table, "\n".join(parts))
     display.say(f"numbers: {json}\npredictions: {parquet}\ntable: {table}")
     return EvaluationResult(experiment.run_dir, summary, baselines, json, parquet, table)
+
+
+def answer_tasks(experiment: Experiment, tasks: Sequence[EditTask], display: Display) -> list[Prediction]:
+    """The predictions of the model that is named: loaded here, or asked where it lies."""
+    from gapo_cli.models.load import load_model
+    from gapo_cli.training.validation import validate, validate_texts
+
+    asked = (experiment.template, tasks, experiment.evaluation, experiment.sampling, experiment.seed)
+    if isinstance(experiment.engine, TextEngine):
+        return validate_texts(experiment.engine, *asked, experiment.run_dir / ANSWERS, display.progress)
+    policy = load_model(experiment.model, experiment.trainer.device, experiment.trainer.dtype)
+    return validate(policy, experiment.engine(policy=policy), *asked, display.progress)

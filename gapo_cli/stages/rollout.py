@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gapo_cli.interfaces import Display, Experiment
+from gapo_cli.errors import DataError
+from gapo_cli.interfaces import Display, Experiment, TextEngine
+from gapo_cli.records import EditTask, Group, Prompt
 from gapo_cli.reports.base_note import base_note
 from gapo_cli.stages.prepare import load_tasks
-from gapo_cli.stages.run_setup import set_up_run
+from gapo_cli.stages.run_setup import ANSWERS, set_up_run
+
+if TYPE_CHECKING:
+    from gapo_cli.training.rollouts import Sampled
 
 ROLLOUTS = "rollouts.parquet"
 STEP = 0
@@ -28,18 +34,50 @@ class RolloutResult:
     metrics: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Answered:
+    """What was sampled, how to read a group's prompt, and how many tasks did not fit the context."""
+
+    sampled: Sequence[Sampled]
+    prompt_text: Callable[[Group], str]
+    too_long: int
+
+
 def rollout(experiment: Experiment, display: Display) -> RolloutResult:
     """`sampling.group_size` completions for each task of `data.train_split`, scored, with the estimator's advantages.
     Tasks that do not fit the context are left out and counted, or, with data.on_long=stop, refused."""
-    from gapo_cli.models.load import load_model
     from gapo_cli.training.collect import with_advantages
-    from gapo_cli.training.encoding import encode_tasks, fit_training_tasks
     from gapo_cli.training.group_files import write_groups
     from gapo_cli.training.rollout_metrics import batch_metrics, generated_metrics
-    from gapo_cli.training.rollouts import prompt_seed, sample_encoded, score
+    from gapo_cli.training.rollouts import score
 
     tasks = load_tasks(experiment, experiment.data.train_split, display)
     set_up_run(experiment, experiment.run_dir)
+    answer = ask_server if isinstance(experiment.engine, TextEngine) else sample_here
+    answered = answer(experiment, tasks, display)
+    groups = with_advantages(score(answered.sampled, experiment.reward), experiment.estimator)
+    path = experiment.run_dir / ROLLOUTS
+    write_groups(path, STEP, groups, answered.prompt_text)
+    result = RolloutResult(
+        run_dir=experiment.run_dir,
+        rollouts=path,
+        groups=len(groups),
+        completions=sum(len(group.completions) for group in groups),
+        too_long=answered.too_long,
+        metrics=batch_metrics(groups) | generated_metrics(groups),
+    )
+    note = base_note(experiment.model.path)
+    for line in [*summary_lines(result), *([note] if note else [])]:
+        display.say(line)
+    return result
+
+
+def sample_here(experiment: Experiment, tasks: Sequence[EditTask], display: Display) -> Answered:
+    """Answers of a model that is loaded for it."""
+    from gapo_cli.models.load import load_model
+    from gapo_cli.training.encoding import encode_tasks, fit_training_tasks
+    from gapo_cli.training.rollouts import prompt_seed, sample_encoded
+
     policy = load_model(experiment.model, experiment.trainer.device, experiment.trainer.dtype)
     fitted = fit_training_tasks(
         encode_tasks(policy, experiment.template, tasks, display.progress),
@@ -50,21 +88,31 @@ def rollout(experiment: Experiment, display: Display) -> RolloutResult:
     engine = experiment.engine(policy=policy)
     seeds = [prompt_seed(experiment.seed, STEP, index) for index in range(len(fitted.kept))]
     sampled = sample_encoded(engine, experiment.template, fitted.kept, experiment.sampling, seeds, display.progress)
-    groups = with_advantages(score(sampled, experiment.reward), experiment.estimator)
-    path = experiment.run_dir / ROLLOUTS
-    write_groups(path, STEP, groups, policy.tokenizer.decode)
-    result = RolloutResult(
-        run_dir=experiment.run_dir,
-        rollouts=path,
-        groups=len(groups),
-        completions=sum(len(group.completions) for group in groups),
-        too_long=len(fitted.too_long),
-        metrics=batch_metrics(groups) | generated_metrics(groups),
+    return Answered(sampled, lambda group: policy.tokenizer.decode(group.prompt_token_ids), len(fitted.too_long))
+
+
+def ask_server(experiment: Experiment, tasks: Sequence[EditTask], display: Display) -> Answered:
+    """Answers of a served model. Raises DataError where a task does not fit its context and `data.on_long` says stop, or
+    where none fits."""
+    from gapo_cli.training.rollouts import prompt_seed, sample_texts
+
+    seeds = [prompt_seed(experiment.seed, STEP, index) for index in range(len(tasks))]
+    asked = sample_texts(
+        experiment.engine, experiment.template, tasks, experiment.sampling, seeds, experiment.run_dir / ANSWERS, display.progress
     )
-    note = base_note(experiment.model.path)
-    for line in [*summary_lines(result), *([note] if note else [])]:
-        display.say(line)
-    return result
+    if asked.too_long and (experiment.data.on_long == "stop" or not asked.sampled):
+        raise DataError(
+            f"task {asked.too_long[0].id}: its prompt and sampling.max_new_tokens={experiment.sampling.max_new_tokens} do not fit the "
+            f"served model's context, and so it is for {len(asked.too_long)} of {len(tasks)} tasks; shorten them with prompt.budget"
+            + (" or leave them out with data.on_long=skip" if asked.sampled else "")
+        )
+    texts = {one.task.id: shown(one.prompt) for one in asked.sampled}
+    return Answered(asked.sampled, lambda group: texts[group.task.id], len(asked.too_long))
+
+
+def shown(prompt: Prompt) -> str:
+    """A prompt as it is kept beside its answers; what a server's chat template makes of messages is not known here."""
+    return "\n\n".join(f"{message.role}: {message.content}" for message in prompt.messages) or prompt.text
 
 
 def summary_lines(result: RolloutResult) -> list[str]:

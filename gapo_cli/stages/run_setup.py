@@ -8,6 +8,8 @@ from gapo_cli.files import write_json
 from gapo_cli.interfaces import Experiment
 
 ENVIRONMENT = "environment.json"
+ANSWERS = "answers.jsonl"
+"""What a served model has answered so far: a run that was stopped goes on from it."""
 
 
 def set_up_run(experiment: Experiment, run_dir: Path) -> None:

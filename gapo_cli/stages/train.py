@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.config import require
-from gapo_cli.interfaces import Display, Experiment
+from gapo_cli.interfaces import Display, Experiment, TextEngine
 from gapo_cli.records import EditTask
 from gapo_cli.reports.base_note import base_note
 from gapo_cli.stages.prepare import load_tasks
@@ -35,6 +35,11 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
     """Trains, and writes everything into the run's folder; with `resume`, into the folder of the run that is resumed.
     Raises UserError for settings that cannot be trained with, before a model is loaded; KeyboardInterrupt after Ctrl-C,
     when the last whole step is saved and reported."""
+    require(
+        not isinstance(experiment.engine, TextEngine),
+        "gapo train: a served model (engine=openai) cannot be trained, its weights lie elsewhere; leave engine= out, or use "
+        "gapo eval or gapo rollout",
+    )
     note = base_note(experiment.model.path)
     if note is not None:
         display.say(note)

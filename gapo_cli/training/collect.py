@@ -76,7 +76,7 @@ def with_advantages(groups: Sequence[Group], estimator: Estimator) -> list[Group
     if not groups:
         return []
     rewards = np.stack([group.rewards for group in groups])
-    lengths = np.array([[len(completion.token_ids) for completion in group.completions] for group in groups])
+    lengths = np.array([[completion.length for completion in group.completions] for group in groups])
     found = estimator(rewards, lengths)
     name = type(estimator).__name__
     if found.values.shape != rewards.shape:

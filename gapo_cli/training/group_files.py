@@ -15,9 +15,9 @@ from gapo_cli.records import Completion, EditTask, Group
 
 
 def write_groups(
-    path: Path, step: int, groups: Sequence[Group], decode: Callable[[Sequence[int]], str], dropped: Sequence[bool] | None = None
+    path: Path, step: int, groups: Sequence[Group], prompt_text: Callable[[Group], str], dropped: Sequence[bool] | None = None
 ) -> None:
-    """One row a completion, group by group. `decode` gives the prompt's text as the model read it. `dropped` marks the
+    """One row a completion, group by group. `prompt_text` gives the prompt as the model read it. `dropped` marks the
     groups that dynamic sampling left out of the batch (None: none was)."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -43,7 +43,7 @@ def write_groups(
         "family": per_group([family_of(group.task) for group in groups], pa.string()),
         "language": text_of_task("language"),
         "path": text_of_task("path"),
-        "prompt": per_group([decode(group.prompt_token_ids) for group in groups], pa.string()),
+        "prompt": per_group([prompt_text(group) for group in groups], pa.string()),
         "before": text_of_task("before"),
         "region_before": text_of_task("region"),
         "after": text_of_task("after"),
@@ -52,7 +52,7 @@ def write_groups(
         "region": pa.array([completion.region for completion in completions], pa.string()),
         "malformed": pa.array([completion.malformed for completion in completions], pa.string()),
         "finish_reason": pa.array([completion.finish_reason for completion in completions], pa.string()),
-        "length": pa.array([len(completion.token_ids) for completion in completions], pa.int32()),
+        "length": pa.array([completion.length for completion in completions], pa.int32()),
         "token_ids": pa.array([completion.token_ids for completion in completions], pa.list_(pa.int32())),
         "logprobs": pa.array([completion.logprobs for completion in completions], pa.list_(pa.float32())),
     }

@@ -33,14 +33,15 @@ def batch_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """Scores, advantages, baselines and lengths of groups that have advantages. A measure of which nothing is there
     (all scores missing, an estimator without interval) is left out."""
     completions = [completion for group in groups for completion in group.completions]
-    lengths = np.array([len(completion.token_ids) for completion in completions], dtype=np.float64)
+    lengths = np.array([completion.length for completion in completions], dtype=np.float64)
     rewards = np.stack([group.rewards for group in groups])
     advantages = np.stack([group.advantages for group in groups])
     flat = advantages.ravel()
     row = _mean_max_min("critic/score", np.stack([group.scores for group in groups]).ravel())
     row |= _mean_max_min("critic/rewards", rewards.ravel())
     row |= _mean_max_min("critic/advantages", flat)
-    row["critic/advantages/mean"] = float(np.sum(flat * lengths) / lengths.sum())
+    if lengths.any():
+        row["critic/advantages/mean"] = float(np.sum(flat * lengths) / lengths.sum())
     row |= _mean_max_min("response_length", lengths)
     row["response_length/clip_ratio"] = float(np.mean([completion.finish_reason == "length" for completion in completions]))
     row["group/negative_adv_frac"] = float(np.mean(flat < 0))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from gapo_cli.config import SamplingConfig
 from gapo_cli.errors import UserError
-from gapo_cli.interfaces import Engine, Progress, Reward, Template, no_progress
+from gapo_cli.interfaces import Engine, Progress, Reward, Template, TextEngine, no_progress
 from gapo_cli.models.load import LoadedModel
 from gapo_cli.records import Completion, EditTask, Group, Prompt
 from gapo_cli.training.encoding import EncodedTask, encode_tasks
@@ -26,6 +27,15 @@ class Sampled:
     prompt: Prompt
     prompt_token_ids: tuple[int, ...]
     completions: tuple[Completion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SampledTexts:
+    """What a TextEngine made of tasks: their answers (without prompt token ids, which nobody here knows), and the tasks
+    whose prompts do not fit its model's context."""
+
+    sampled: tuple[Sampled, ...]
+    too_long: tuple[EditTask, ...]
 
 
 def prompt_seed(seed: int, *path: int) -> int:
@@ -63,6 +73,27 @@ def sample_encoded(
     ]
 
 
+def sample_texts(
+    engine: TextEngine,
+    template: Template,
+    tasks: Sequence[EditTask],
+    sampling: SamplingConfig,
+    seeds: Sequence[int],
+    journal: Path,
+    progress: Progress = no_progress,
+) -> SampledTexts:
+    """As `sample`, of an engine that needs no policy. What `journal` holds is not asked again."""
+    prompts = [template.render(task) for task in tasks]
+    generated = engine.generate_texts(prompts, sampling, seeds, journal, progress)
+    sampled, too_long = [], []
+    for task, prompt, completions in zip(tasks, prompts, generated, strict=True):
+        if completions is None:
+            too_long.append(task)
+        else:
+            sampled.append(Sampled(task, prompt, (), tuple(_parsed(template, task, completion) for completion in completions)))
+    return SampledTexts(tuple(sampled), tuple(too_long))
+
+
 def score(sampled: Sequence[Sampled], reward: Reward) -> list[Group]:
     """All completions scored in one call. `rewards` of the groups equal their `scores`: no length penalty yet. A NaN
     stays NaN. Raises UserError where the reward gives no "score" or not one number a completion."""
@@ -87,6 +118,8 @@ def score(sampled: Sequence[Sampled], reward: Reward) -> list[Group]:
 
 
 def _parsed(template: Template, task: EditTask, completion: Completion) -> Completion:
+    if completion.malformed is not None:  # the engine knows already that there is no answer to read
+        return completion
     if completion.finish_reason == "length":
         return replace(completion, region=None, malformed=TRUNCATED)
     answer = template.parse(task, completion.text)

@@ -33,7 +33,7 @@ class RunFiles:
         """The groups that the step learns from, then those that dynamic sampling dropped in it."""
         groups = [one.group for one in (*batch.groups, *batch.dropped)]
         dropped = [False] * len(batch.groups) + [True] * len(batch.dropped)
-        write_groups(self._numbered(ROLLOUTS, batch.step, "parquet"), batch.step, groups, decode, dropped)
+        write_groups(self._numbered(ROLLOUTS, batch.step, "parquet"), batch.step, groups, lambda group: decode(group.prompt_token_ids), dropped)
 
     def write_evaluation(
         self, step: int, predictions: Sequence[Prediction], summary: Summary, baselines: Mapping[str, Breakdown]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from gapo_cli.config import EvaluationConfig, SamplingConfig
 from gapo_cli.errors import DataError
 from gapo_cli.evaluation.predictions import Mode, Prediction, prediction_of, unanswered
-from gapo_cli.interfaces import Engine, Progress, Template, no_progress
+from gapo_cli.interfaces import Engine, Progress, Template, TextEngine, no_progress
 from gapo_cli.models.load import LoadedModel
 from gapo_cli.records import EditTask
 from gapo_cli.training.encoding import EncodedTask, encode_tasks, split_by_length
-from gapo_cli.training.rollouts import prompt_seed, sample_encoded
+from gapo_cli.training.rollouts import Sampled, prompt_seed, sample_encoded, sample_texts
 
 PROMPT_TOO_LONG = "prompt_too_long"
 SELECTION_SEED = 0
@@ -45,9 +46,7 @@ def validate(
     """Answers to `evaluation.tasks` of the tasks. `sampling` gives the token limit; greedy or not, how often and how
     hot is `evaluation`'s, and nothing is cut from the distribution (top_p 1, top_k off). A task whose prompt does not
     fit the context is there as malformed="prompt_too_long". Raises DataError for an empty task set."""
-    if not tasks:
-        raise DataError(f"evaluation.split={evaluation.split}: has no tasks; need at least 1, see the task set's manifest")
-    encoded = encode_tasks(policy, template, select_tasks(tasks, evaluation.tasks), progress)
+    encoded = encode_tasks(policy, template, _selected(tasks, evaluation), progress)
     return validate_encoded(policy, engine, template, encoded, evaluation, sampling, seed, progress)
 
 
@@ -63,36 +62,65 @@ def validate_encoded(
 ) -> list[Prediction]:
     """As `validate`, for tasks that are selected and tokenised already."""
     asked = split_by_length(encoded, policy.config.context_length, sampling.max_new_tokens)
-    plain = replace(sampling, top_p=1.0, top_k=0)
     predictions: list[Prediction] = []
-    if evaluation.greedy:
-        greedy = replace(plain, group_size=1, temperature=0.0)
-        predictions += _answers(engine, template, asked.kept, greedy, "greedy", seed, progress)
-    if evaluation.samples:
-        sampled = replace(plain, group_size=evaluation.samples, temperature=evaluation.temperature)
-        predictions += _answers(engine, template, asked.kept, sampled, "sampled", seed, progress)
-    for one in asked.too_long:
-        if evaluation.greedy:
-            predictions.append(unanswered(one.task, PROMPT_TOO_LONG, "greedy"))
-        predictions += [unanswered(one.task, PROMPT_TOO_LONG, "sampled", index) for index in range(evaluation.samples)]
+    for mode, settings in _modes(evaluation, sampling):
+        seeds = _seeds(seed, len(asked.kept))
+        sampled = sample_encoded(engine, template, asked.kept, settings, seeds, _named(progress, mode))
+        predictions += _predictions(sampled, mode)
+    for mode, settings in _modes(evaluation, sampling):
+        predictions += _too_long([one.task for one in asked.too_long], mode, settings)
     return predictions
 
 
-def _answers(
-    engine: Engine,
+def validate_texts(
+    engine: TextEngine,
     template: Template,
-    encoded: Sequence[EncodedTask],
+    tasks: Sequence[EditTask],
+    evaluation: EvaluationConfig,
     sampling: SamplingConfig,
-    mode: Mode,
     seed: int,
-    progress: Progress,
+    journal: Path,
+    progress: Progress = no_progress,
 ) -> list[Prediction]:
-    def named_progress(what: str, done: int, total: int) -> None:
-        progress(f"evaluating ({mode})", done, total)
+    """As `validate`, by an engine that needs no policy and knows itself what fits its context. What `journal` holds is not
+    asked again."""
+    chosen = _selected(tasks, evaluation)
+    seeds = _seeds(seed, len(chosen))
+    predictions: list[Prediction] = []
+    for mode, settings in _modes(evaluation, sampling):
+        asked = sample_texts(engine, template, chosen, settings, seeds, journal, _named(progress, mode))
+        predictions += _predictions(asked.sampled, mode)
+        predictions += _too_long(asked.too_long, mode, settings)
+    return predictions
 
-    seeds = [prompt_seed(seed, VALIDATION, index) for index in range(len(encoded))]
-    return [
-        prediction_of(one.task, completion, mode, index)
-        for one in sample_encoded(engine, template, encoded, sampling, seeds, named_progress)
-        for index, completion in enumerate(one.completions)
-    ]
+
+def _selected(tasks: Sequence[EditTask], evaluation: EvaluationConfig) -> tuple[EditTask, ...]:
+    if not tasks:
+        raise DataError(f"evaluation.split={evaluation.split}: has no tasks; need at least 1, see the task set's manifest")
+    return select_tasks(tasks, evaluation.tasks)
+
+
+def _modes(evaluation: EvaluationConfig, sampling: SamplingConfig) -> list[tuple[Mode, SamplingConfig]]:
+    plain = replace(sampling, top_p=1.0, top_k=0)
+    modes: list[tuple[Mode, SamplingConfig]] = []
+    if evaluation.greedy:
+        modes.append(("greedy", replace(plain, group_size=1, temperature=0.0)))
+    if evaluation.samples:
+        modes.append(("sampled", replace(plain, group_size=evaluation.samples, temperature=evaluation.temperature)))
+    return modes
+
+
+def _seeds(seed: int, count: int) -> list[int]:
+    return [prompt_seed(seed, VALIDATION, index) for index in range(count)]
+
+
+def _named(progress: Progress, mode: Mode) -> Progress:
+    return lambda what, done, total: progress(f"evaluating ({mode})", done, total)
+
+
+def _predictions(sampled: Sequence[Sampled], mode: Mode) -> list[Prediction]:
+    return [prediction_of(one.task, completion, mode, index) for one in sampled for index, completion in enumerate(one.completions)]
+
+
+def _too_long(tasks: Sequence[EditTask], mode: Mode, sampling: SamplingConfig) -> list[Prediction]:
+    return [unanswered(task, PROMPT_TOO_LONG, mode, index) for task in tasks for index in range(sampling.group_size)]
