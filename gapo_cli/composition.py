@@ -43,7 +43,7 @@ SECTIONS = {
     "evaluation": sections.EvaluationConfig,
 }
 # keys that a section's yaml may hold for its interpolations, beside the dataclass's fields
-HELPERS = {"model": frozenset({"base"}), "data": frozenset({"path", "repo", "source"})}
+HELPERS = {"model": frozenset({"base"}), "data": frozenset({"path", "repo", "on_error", "source"})}
 PARTS = {"source": "data.source", "template": "prompt", "reward": "reward", "estimator": "estimator", "engine": "engine"}
 
 

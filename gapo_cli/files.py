@@ -57,18 +57,34 @@ def append_jsonl(path: Path, row: dict) -> None:
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict]]:
     """Yields (line number from 1, row). Blank lines are passed over. Raises DataError naming file and line."""
+    for number, line in read_lines(path):
+        try:
+            yield number, parse_row(line)
+        except DataError as error:
+            raise DataError(f"{path}:{number}: {error}") from error
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yields (line number from 1, line) of the lines that are not blank. Raises DataError naming the file."""
     try:
-        stream = Path(path).open(encoding="utf-8")
+        with Path(path).open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield number, line
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); name an existing JSON-lines file") from error
-    with stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}:{number}: not JSON ({error.msg}, column {error.colno})") from error
-            if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: need a JSON object, got {type(row).__name__}")
-            yield number, row
+
+
+def parse_row(line: bytes) -> dict:
+    """One line as a JSON object. Raises DataError with the reason, for the caller to say where."""
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 (byte {error.start + 1} of the line)") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"not JSON ({error.msg}, column {error.colno})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise DataError(f"JSON that cannot be read ({error})") from error
+    if not isinstance(row, dict):
+        raise DataError(f"need a JSON object, got {type(row).__name__}")
+    return row

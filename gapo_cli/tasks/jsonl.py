@@ -6,38 +6,46 @@ and the line. Without `editable`, all of the excerpt is the region.
 
 Rows of another shape are read through a mapping: `fields` says which of the row's fields is which of EditTask's, `values`
 what is the same for every row (conf/data/editeval.yaml is one). What the mapping does not name is kept under `raw`.
+
+A row that cannot be a task stops the reading, or with `on_error` skip is left out, counted and told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from gapo_cli.config import one_of
 from gapo_cli.errors import DataError, UserError, did_you_mean
-from gapo_cli.files import read_jsonl
+from gapo_cli.files import parse_row, read_lines
 from gapo_cli.interfaces import Progress
 from gapo_cli.records import EditTask, TaskSet
-from gapo_cli.tasks.store import file_hash
+from gapo_cli.tasks.row_schema import check_row
+from gapo_cli.tasks.store import SPLIT_NAME, file_hash
 
 DEFAULT_SPLIT = "eval"
 TASK_FIELDS = tuple(field.name for field in fields(EditTask))
 NEEDED_FIELDS = ("excerpt", "target")
+ROWS_BETWEEN_REPORTS = 1000
+SKIPPED_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class JsonLines:
     """`path`: a JSON-lines file, or a folder with one such file a split. `fields`: EditTask's field → the row's field
     (None: the rows are EditTasks). `values`: EditTask's field → its value where a row has none. `split`: all rows belong to
-    this one."""
+    this one. `on_error`: what a bad row does, stop or skip."""
 
     path: str
     fields: Mapping[str, str] | None = None
     values: Mapping[str, Any] | None = None
     split: str | None = None
+    on_error: str = "stop"
 
     def __post_init__(self) -> None:
+        one_of("data.on_error", self.on_error, ("stop", "skip"))
         for setting, mapping in (("fields", self.fields), ("values", self.values)):
             for name in mapping or ():
                 if name not in TASK_FIELDS:
@@ -59,41 +67,60 @@ class JsonLines:
     def fingerprint(self) -> Mapping[str, Any]:
         settings = {"fields": self.fields, "values": self.values, "split": self.split}
         given = {name: value for name, value in settings.items() if value is not None}
+        # a set that rows were left out of is not what "stop" asks for
+        given |= {} if self.on_error == "stop" else {"on_error": self.on_error}
         return {"source": "jsonl", "files": {path.name: file_hash(path) for path in self.files()}, **given}
 
     def build(self, progress: Progress) -> TaskSet:
+        """Raises DataError naming file, line and reason for a bad row, unless such rows are skipped."""
         files = self.files()
         by_file_name = self.split is None and Path(self.path).expanduser().is_dir()
         splits: dict[str, list[EditTask]] = {path.stem: [] for path in files} if by_file_name else {}
         places: dict[str, str] = {}
-        for done, path in enumerate(files):
-            progress(f"reading {path.name}", done, len(files))
-            for place, task in self.read_tasks(path, path.stem if by_file_name else self.split):
-                if task.id in places:
-                    raise DataError(f"{place}: id '{task.id}' was used before, at {places[task.id]}")
+        skipped: list[str] = []
+        rows = 0
+        for path in files:
+            size, read = path.stat().st_size, 0
+            for number, line in read_lines(path):
+                if rows % ROWS_BETWEEN_REPORTS == 0:
+                    progress(f"reading {path.name} (kB)", read // 1000, size // 1000 + 1)
+                rows += 1
+                read += len(line)
+                place = f"{path}:{number}"
+                try:
+                    task = self.read_task(path, number, line, path.stem if by_file_name else self.split)
+                    if task.id in places:
+                        raise DataError(f"id '{task.id}' was used before, at {places[task.id]}")
+                except DataError as error:
+                    if self.on_error == "stop":
+                        raise DataError(f"{place}: {error}") from error
+                    skipped.append(f"{place}: {error}")
+                    continue
                 places[task.id] = place
                 splits.setdefault(task.source.split, []).append(task)
-        progress("reading", len(files), len(files))
-        return TaskSet(
-            splits={split: tuple(tasks) for split, tasks in splits.items()},
-            report={"files": [str(path) for path in files]},
-        )
+            progress(f"reading {path.name} (kB)", size // 1000 + 1, size // 1000 + 1)
+        report: dict[str, Any] = {"files": [str(path) for path in files], "rows": rows, "skipped": len(skipped)}
+        if skipped:
+            report["skipped_rows"] = skipped[:SKIPPED_SHOWN]
+            report["notes"] = [f"skipped {len(skipped)} of {rows} rows (data.on_error=skip); the first: {skipped[0]}"]
+        return TaskSet({split: tuple(tasks) for split, tasks in splits.items()}, report)
 
-    def read_tasks(self, path: Path, split: str | None) -> Iterator[tuple[str, EditTask]]:
-        """Yields ("FILE:LINE", task). `split` None: as the row says. Raises DataError naming file and line."""
-        for number, row in read_jsonl(path):
-            place = f"{path}:{number}"
-            try:
-                row = {**(self.values or {}), **(row if self.fields is None else mapped(row, self.fields))}
-                source = row.get("source") or {}
-                if not isinstance(source, Mapping):
-                    raise DataError(f"field 'source' must be an object, got {type(source).__name__}")
-                source = {"dataset": path.stem, "row": number, **source, "split": split or source.get("split") or DEFAULT_SPLIT}
-                if isinstance(row.get("excerpt"), str):
-                    row = {"editable": (0, len(row["excerpt"])), **row}
-                yield place, EditTask.from_dict({"id": f"{path.stem}-{number}", **row, "source": source})
-            except DataError as error:
-                raise DataError(f"{place}: {error}") from error
+    def read_task(self, path: Path, number: int, line: bytes, split: str | None) -> EditTask:
+        """The task of one line. `split` None: as the row says. Raises DataError with the reason."""
+        row = parse_row(line)
+        row = {**(self.values or {}), **(row if self.fields is None else mapped(row, self.fields))}
+        source = row.get("source") or {}
+        if isinstance(source, Mapping):
+            row["source"] = {
+                "dataset": path.stem, "row": number, **source, "split": split or source.get("split") or DEFAULT_SPLIT,
+            }  # fmt: skip
+        if isinstance(row.get("excerpt"), str):
+            row = {"editable": (0, len(row["excerpt"])), **row}
+        row = {"id": f"{path.stem}-{number}", **row}
+        check_row(row)
+        if not SPLIT_NAME.fullmatch(row["source"]["split"]):
+            raise DataError(f"field 'source.split' is '{row['source']['split']}': need letters, digits, - and _")
+        return EditTask.from_dict(row)
 
 
 def mapped(row: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:

@@ -1,12 +1,17 @@
 """A user's own tasks from JSON lines."""
 
+import contextlib
 import json
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gapo_cli.errors import DataError
+from gapo_cli.errors import DataError, UserError
 from gapo_cli.interfaces import no_progress
-from gapo_cli.tasks.jsonl import JsonLines
+from gapo_cli.records import EditTask
+from gapo_cli.tasks.jsonl import TASK_FIELDS, JsonLines
 
 ROW = {"language": "go", "path": "a.go", "excerpt": "a\nb\n", "editable": [0, 2], "target": "c\n"}
 
@@ -42,10 +47,24 @@ def test_the_files_of_a_folder_are_its_splits(tmp_path):
         ("{oops", "not JSON"),
         ("[1]", "need a JSON object, got list"),
         ({key: value for key, value in ROW.items() if key != "target"}, "field 'target' is missing"),
-        (ROW | {"colour": "red"}, "not an edit task: .*colour"),
-        (ROW | {"language": 3}, "field 'language' must be a string, got int"),
+        (ROW | {"tests_": "x"}, r"field 'tests_' is unknown; did you mean tests\?"),
+        (ROW | {"language": 3}, "field 'language' must be a string, got a number"),
+        (ROW | {"path": None}, "field 'path' must be a string, got null"),
+        (ROW | {"target": "\ud800"}, "field 'target' has half of a surrogate pair"),
+        (ROW | {"editable": [0, 1.5]}, r"field 'editable' must be \[start, end\], two whole numbers"),
+        (ROW | {"cursor": [0, True]}, r"field 'cursor' must be \[start, end\], two whole numbers"),
+        (ROW | {"at_file_start": 1}, "field 'at_file_start' must be true or false, got a number"),
+        (ROW | {"alternatives": "x"}, "field 'alternatives' must be an array, got a string"),
+        (ROW | {"history": [{"kind": "edit", "path": "a"}, {"kind": "edited", "path": "a"}]}, r"field 'history\[1\].kind' must be edit or open or rename; did you mean edit\?"),
+        (ROW | {"history": [{"kind": "edit"}]}, r"field 'history\[0\].path' is missing"),
+        (ROW | {"hints": [{"kind": "note", "path": None, "text": []}]}, r"field 'hints\[0\].text' must be a string, got an array"),
+        (ROW | {"labels": {"family": 3}}, "field 'labels.family' must be a string, got a number"),
+        (ROW | {"raw": {"a": [{"b": "\udfff"}]}}, "field 'raw.a.b' has half of a surrogate pair"),
+        (ROW | {"source": {"split": "../train"}}, "field 'source.split' is '../train': need letters, digits"),
+        ('{"raw": ' + "[" * 100_000, "JSON that cannot be read"),
+        ('{"raw": ' + "9" * 5000 + "}", "JSON that cannot be read"),
         (ROW | {"editable": [0, 50]}, r"task mine-3: editable \[0, 50\) lies outside its excerpt of 4 characters"),
-        (ROW | {"source": "web"}, "field 'source' must be an object, got str"),
+        (ROW | {"source": "web"}, "field 'source' must be an object, got a string"),
         (ROW | {"id": "mine-1"}, "id 'mine-1' was used before, at .*mine.jsonl:1"),
     ],
 )
@@ -67,3 +86,60 @@ def test_the_fingerprint_follows_the_content_and_not_the_place(tmp_path):
     (tmp_path / "other").mkdir()
     assert JsonLines(write(tmp_path / "other" / "a.jsonl", ROW)).fingerprint() == first
     assert JsonLines(write(tmp_path / "a.jsonl", ROW, ROW)).fingerprint() != first
+
+
+def test_text_that_is_not_utf_8_is_named(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(json.dumps(ROW).encode() + b'\n{"a": "\xff"}\n')
+    with pytest.raises(DataError, match=r"mine\.jsonl:2: not UTF-8 \(byte 8 of the line\)"):
+        build(str(path))
+
+
+def test_bad_rows_can_be_skipped_and_are_counted_and_named(tmp_path):
+    path = write(tmp_path / "mine.jsonl", "{oops", ROW, ROW | {"target": 3}, ROW | {"id": "mine-2"}, ROW)
+    task_set = JsonLines(path, on_error="skip").build(no_progress)
+    assert [task.id for task in task_set.splits["eval"]] == ["mine-2", "mine-5"]
+    assert (task_set.report["rows"], task_set.report["skipped"]) == (5, 3)
+    assert [sentence.removeprefix(f"{tmp_path}/") for sentence in task_set.report["skipped_rows"]] == [
+        "mine.jsonl:1: not JSON (Expecting property name enclosed in double quotes, column 2)",
+        "mine.jsonl:3: field 'target' must be a string, got a number",
+        f"mine.jsonl:4: id 'mine-2' was used before, at {path}:2",
+    ]
+    (note,) = task_set.report["notes"]
+    assert note.startswith(f"skipped 3 of 5 rows (data.on_error=skip); the first: {path}:1: not JSON")
+
+
+def test_a_set_that_rows_were_left_out_of_is_another_one(tmp_path):
+    path = write(tmp_path / "mine.jsonl", ROW)
+    assert JsonLines(path, on_error="skip").fingerprint() != JsonLines(path).fingerprint()
+    assert "notes" not in JsonLines(path, on_error="skip").build(no_progress).report
+
+
+def test_another_way_to_take_errors_is_refused():
+    with pytest.raises(UserError, match="data.on_error=ignore"):
+        JsonLines("rows.jsonl", on_error="ignore")
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*TASK_FIELDS, "kind", "text", "diff"]), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(TASK_FIELDS), JSON_VALUES, max_size=6))
+def test_any_object_is_a_task_that_can_be_stored_or_has_a_reason(changes):
+    source = JsonLines("mine.jsonl")
+    try:
+        task = source.read_task(Path("mine.jsonl"), 1, json.dumps(ROW | changes).encode(), None)
+    except DataError:
+        return
+    stored = json.dumps(task.to_dict(), ensure_ascii=False).encode()
+    assert json.dumps(EditTask.from_dict(json.loads(stored)).to_dict(), ensure_ascii=False).encode() == stored
+    assert task.before + task.region + task.after == task.excerpt
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_row_or_have_a_reason(line):
+    with contextlib.suppress(DataError):
+        JsonLines("mine.jsonl").read_task(Path("mine.jsonl"), 1, line, None)
