@@ -78,13 +78,19 @@ class OpenAIEngine:
         kept = AnswerJournal(journal)
         total = sum(len(of_prompt) for of_prompt in requests)
         asked = {request.key: request for of_prompt in requests for request in of_prompt}
-        for path in sorted({request.path for request in asked.values()}):
-            waiting = [request for request in asked.values() if request.path == path and request.key not in kept.answers]
-            self._ask(path, waiting, kept, total, progress)
-        progress("asking", total, total)
+        waiting = [request for request in asked.values() if request.key not in kept.answers]
+        try:
+            self._ask(waiting, kept, total, progress)
+        except UserError as error:
+            if not kept.answers:
+                raise
+            raise UserError(
+                f"{error}; {len(kept.answers)} answers are kept in {journal}: the same command with "
+                f"hydra.run.dir={journal.parent} goes on from them"
+            ) from error
         return [self._completions(of_prompt, kept) for of_prompt in requests]
 
-    def _ask(self, path: str, waiting: Sequence[_Request], kept: AnswerJournal, total: int, progress: Progress) -> None:
+    def _ask(self, waiting: Sequence[_Request], kept: AnswerJournal, total: int, progress: Progress) -> None:
         from gapo_cli.engines.persistent_requests import Patience, Refused, post_all
 
         done = total - len(waiting)
@@ -97,7 +103,7 @@ class OpenAIEngine:
             progress("asking", done, total)
 
         def on_answer(index: int, answer: Any) -> None:
-            keep(index, {"choices": kept_choices(answer, waiting[index].count, self._url(path))})
+            keep(index, {"choices": kept_choices(answer, waiting[index].count, waiting[index].url)})
 
         def on_refusal(index: int, refusal: Refused) -> None:
             if refusal.status in TOO_LONG_STATUS and TOO_LONG.search(refusal.message):
@@ -107,8 +113,7 @@ class OpenAIEngine:
 
         key = os.environ.get(self.api_key_env)
         post_all(
-            self._url(path),
-            [request.body for request in waiting],
+            [(request.url, request.body) for request in waiting],
             {"Authorization": f"Bearer {key}"} if key else {},
             self.concurrency,
             Patience(self.tries, self.first_wait_s, self.longest_wait_s, self.timeout_s),
@@ -136,12 +141,12 @@ class OpenAIEngine:
         if self.stop:
             body["stop"] = list(self.stop)
         if self.logprobs:
-            body["logprobs"] = True if prompt.messages else 0  # there: a switch; here: how many others beside the drawn one
-        requests = []
+            body["logprobs"] = True if prompt.messages else 1  # a switch there; here how many tokens, and 0 is off for some
+        url, requests = f"{self.base_url.rstrip('/')}/{path}", []
         for start in range(0, sampling.group_size, size):
             merged = {**body, "seed": (seed + start) % SEEDS, **self.extra}
             whole = {name: value for name, value in merged.items() if value is not None}
-            requests.append(_Request(path, whole, size, key_of(self._url(path), whole)))
+            requests.append(_Request(url, whole, size, key_of(url, whole)))
         return requests
 
     def _completions(self, requests: Sequence[_Request], kept: AnswerJournal) -> tuple[Completion, ...] | None:
@@ -149,9 +154,6 @@ class OpenAIEngine:
         if any("too_long" in answer for answer in answers):
             return None
         return tuple(one for answer in answers for one in completions_of(answer["choices"]))
-
-    def _url(self, path: str) -> str:
-        return f"{self.base_url.rstrip('/')}/{path}"
 
     def _advice(self, status: int) -> str:
         if status in (401, 403):
@@ -164,9 +166,9 @@ class OpenAIEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """`path`: under base_url; `count`: the answers that are asked for."""
+    """`count`: the answers that are asked for; `key`: what the journal keeps them under."""
 
-    path: str
+    url: str
     body: Mapping[str, Any]
     count: int
     key: str

@@ -49,38 +49,36 @@ class Patience:
 
 
 def post_all(
-    url: str,
-    bodies: Sequence[Any],
+    requests: Sequence[tuple[str, Any]],
     headers: Mapping[str, str],
     concurrency: int,
     patience: Patience,
     on_answer: Callable[[int, Any], None],
     on_refusal: Callable[[int, Refused], None],
 ) -> None:
-    """Posts the JSON `bodies`, `concurrency` at a time. Each outcome is handed over at once, in the caller's thread, with
-    the index of its body: the JSON answer, or the server's refusal, which `on_refusal` raises again if it is one to stop
+    """Posts `requests` (address, JSON body), `concurrency` at a time. Each outcome is handed over at once, in the caller's
+    thread, with the index of its request: the JSON answer, or the server's refusal, which `on_refusal` raises again if it is one to stop
     at. Raises UserError where a server cannot be reached, does not answer with JSON, or asks for a longer wait than
     `patience` has; what is under way is then given up, as it is at Ctrl-C."""
     try:
-        asyncio.run(_post_all(url, bodies, headers, concurrency, patience, on_answer, on_refusal))
+        asyncio.run(_post_all(requests, headers, concurrency, patience, on_answer, on_refusal))
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
 
 
 async def _post_all(
-    url: str,
-    bodies: Sequence[Any],
+    requests: Sequence[tuple[str, Any]],
     headers: Mapping[str, str],
     concurrency: int,
     patience: Patience,
     on_answer: Callable[[int, Any], None],
     on_refusal: Callable[[int, Refused], None],
 ) -> None:
-    waiting = iter(enumerate(bodies))
+    waiting = iter(enumerate(requests))
     limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
 
     async def work(client: httpx2.AsyncClient) -> None:
-        for index, body in waiting:
+        for index, (url, body) in waiting:
             try:
                 answer = await _post(client, url, body, patience)
             except Refused as refusal:
@@ -89,7 +87,7 @@ async def _post_all(
                 on_answer(index, answer)
 
     async with httpx2.AsyncClient(headers=dict(headers), timeout=patience.timeout_s, limits=limits) as client, asyncio.TaskGroup() as workers:
-        for _ in range(min(concurrency, len(bodies))):
+        for _ in range(min(concurrency, len(requests))):
             workers.create_task(work(client))
 
 
