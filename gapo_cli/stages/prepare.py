@@ -11,7 +11,7 @@ from typing import Any
 from gapo_cli.errors import DataError
 from gapo_cli.interfaces import Display, Experiment
 from gapo_cli.records import EditTask
-from gapo_cli.tasks.duplicates import overlaps
+from gapo_cli.tasks.duplicates import find_repeats
 from gapo_cli.tasks.store import check_files, fingerprint_hash, load_split, read_manifest, save_task_set
 
 ALL_SPLITS = "all"
@@ -45,8 +45,8 @@ def prepare(experiment: Experiment, display: Display) -> Prepared:
         display.say(note)
     if not any(task_set.splits.values()):
         raise DataError(f"data={experiment.data.name}: the source gave no task at all; check its settings and input")
-    found = overlaps(task_set.splits, display.progress)
-    for pair in found:
+    repeats = find_repeats(task_set.splits, display.progress)
+    for pair in repeats.across:
         if pair.exact:
             display.say(
                 f"{pair.exact} tasks of {pair.second} repeat an edit of {pair.first} word for word "
@@ -59,7 +59,8 @@ def prepare(experiment: Experiment, display: Display) -> Prepared:
             "name": experiment.data.name,
             "fingerprint": fingerprint,
             "seconds": round(time.monotonic() - start, 3),
-            "overlaps": [pair.to_dict() for pair in found],
+            "repeats": [pair.to_dict() for pair in repeats.within],
+            "overlaps": [pair.to_dict() for pair in repeats.across],
             "report": task_set.report,
         },
         display.progress,

@@ -1,4 +1,4 @@
-"""Tasks that stand on both sides of a split: the same edit word for word, or nearly so. Pure.
+"""Tasks that stand twice, in one split or on both sides of two: the same edit word for word, or nearly so. Pure.
 
 An edit is its region and its target. Two edits are near-duplicates when the Jaccard similarity of their 3-token
 shingles is at least 0.8. The search is exact, by prefix filtering (Bayardo et al., "Scaling up all pairs similarity
@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations, repeat
+from itertools import chain, combinations, repeat
 from typing import Any
 
 from gapo_cli.interfaces import Progress, no_progress
@@ -27,7 +27,8 @@ TOKEN = re.compile(r"\w+|[^\w\s]")
 @dataclass(frozen=True)
 class Overlap:
     """Between two splits: how many tasks of `second` repeat an edit of `first` exactly, and how many nearly (those that
-    repeat it exactly not counted again). `examples`: pairs of task ids, exact ones first."""
+    repeat it exactly not counted again). With itself: how many repeat an edit that stands before them in the split.
+    `examples`: pairs of task ids, exact ones first."""
 
     first: str
     second: str
@@ -39,23 +40,27 @@ class Overlap:
         return asdict(self)
 
 
-def overlaps(splits: Mapping[str, Sequence[EditTask]], progress: Progress = no_progress) -> list[Overlap]:
-    """What of each split repeats an edit of another, for every pair of splits, in the order of the mapping."""
-    named = {split: [shingles(task) for task in tasks] for split, tasks in splits.items()}
-    counts = Counter(shingle for members in named.values() for found in members for shingle in found)
-    # rarest first, ties by their words: the same order for every set, which prefix filtering needs
-    rank = {shingle: number for number, shingle in enumerate(sorted(counts, key=lambda shingle: (counts[shingle], shingle)))}
-    ranked = {split: [Ranks.of(rank[shingle] for shingle in found) for found in members] for split, members in named.items()}
-    pairs = list(combinations(splits, 2))
+@dataclass(frozen=True)
+class Repeats:
+    """`within` each split, and `across` every pair of splits, in the order of the splits."""
+
+    within: tuple[Overlap, ...]
+    across: tuple[Overlap, ...]
+
+
+def find_repeats(splits: Mapping[str, Sequence[EditTask]], progress: Progress = no_progress) -> Repeats:
+    """Every edit that stands twice, exactly or nearly."""
+    ranked = rank_shingles(splits)
+    pairs = [*((split, split) for split in splits), *combinations(splits, 2)]
     total = sum(len(splits[second]) for _, second in pairs)
     done = 0
     found = []
     for first, second in pairs:
-        progress("comparing the splits", done, total)
+        progress("comparing the tasks", done, total)
         found.append(overlap(first, splits[first], ranked[first], second, splits[second], ranked[second]))
         done += len(splits[second])
-    progress("comparing the splits", done, total)
-    return found
+    progress("comparing the tasks", done, total)
+    return Repeats(tuple(found[: len(splits)]), tuple(found[len(splits) :]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,26 +79,59 @@ class Ranks:
         return cls(frozenset(ordered), tuple(ordered[:kept]))
 
 
+def rank_shingles(splits: Mapping[str, Sequence[EditTask]]) -> dict[str, list[Ranks]]:
+    """The shingles of each task of each split as numbers that mean the same in all splits."""
+    named = {split: [shingles(task) for task in tasks] for split, tasks in splits.items()}
+    counts = Counter(chain.from_iterable(chain.from_iterable(named.values())))
+    # any one order serves, ties included, as long as it is the same for every set
+    rank = {shingle: number for number, shingle in enumerate(sorted(counts, key=counts.__getitem__))}
+    return {split: [Ranks.of(map(rank.__getitem__, found)) for found in members] for split, members in named.items()}
+
+
 def overlap(
     first: str, tasks: Sequence[EditTask], ranks: Sequence[Ranks], second: str, others: Sequence[EditTask], other_ranks: Sequence[Ranks]
 ) -> Overlap:
-    """What of `others` repeats `tasks`."""
-    seen = {edit_key(task): task.id for task in reversed(tasks)}
-    index: dict[int, list[int]] = {}
-    for number, own in enumerate(ranks):
-        for shingle in own.prefix:
-            index.setdefault(shingle, []).append(number)
+    """What of `others` repeats `tasks`; where both are one split, what of it repeats a task before it."""
+    seen = SeenEdits()
+    if first != second:
+        for task, own in zip(tasks, ranks, strict=True):
+            seen.add(task, own)
     exact: list[tuple[str, str]] = []
     near: list[tuple[str, str]] = []
     for task, own in zip(others, other_ranks, strict=True):
-        if edit_key(task) in seen:
-            exact.append((seen[edit_key(task)], task.id))
-            continue
-        candidates = sorted({number for shingle in own.prefix for number in index.get(shingle, ())})
-        match = next((number for number in candidates if jaccard(ranks[number].members, own.members) >= NEAR), None)
-        if match is not None:
-            near.append((tasks[match].id, task.id))
+        if (same := seen.exactly(task)) is not None:
+            exact.append((same, task.id))
+        elif (alike := seen.nearly(own)) is not None:
+            near.append((alike, task.id))
+        if first == second:
+            seen.add(task, own)
     return Overlap(first, second, len(exact), len(near), tuple((exact + near)[:EXAMPLES]))
+
+
+class SeenEdits:
+    """Edits so far, each once, to be asked for another one. Answers are the id of the first task that has it."""
+
+    def __init__(self) -> None:
+        self.by_edit: dict[tuple[str, str], str] = {}
+        self.by_shingle: dict[int, list[int]] = {}
+        self.edits: list[tuple[str, frozenset[int]]] = []
+
+    def add(self, task: EditTask, ranks: Ranks) -> None:
+        key = edit_key(task)
+        if key in self.by_edit:
+            return
+        self.by_edit[key] = task.id
+        for shingle in ranks.prefix:
+            self.by_shingle.setdefault(shingle, []).append(len(self.edits))
+        self.edits.append((task.id, ranks.members))
+
+    def exactly(self, task: EditTask) -> str | None:
+        return self.by_edit.get(edit_key(task))
+
+    def nearly(self, ranks: Ranks) -> str | None:
+        candidates = {number for shingle in ranks.prefix for number in self.by_shingle.get(shingle, ())}
+        alike = (number for number in sorted(candidates) if jaccard(self.edits[number][1], ranks.members) >= NEAR)
+        return next((self.edits[number][0] for number in alike), None)
 
 
 def edit_key(task: EditTask) -> tuple[str, str]:

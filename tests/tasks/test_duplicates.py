@@ -1,4 +1,4 @@
-"""Tasks on both sides of a split."""
+"""Tasks that stand twice, in one split or on both sides of two."""
 
 import random
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gapo_cli.records import EditTask, Source
-from gapo_cli.tasks.duplicates import NEAR, jaccard, overlaps, shingles
+from gapo_cli.tasks.duplicates import NEAR, find_repeats, jaccard, shingles
 
 
 def task(name, region, target):
@@ -14,7 +14,12 @@ def task(name, region, target):
 
 
 def between(train, eval):
-    (found,) = overlaps({"train": train, "eval": eval})
+    (found,) = find_repeats({"train": train, "eval": eval}).across
+    return found
+
+
+def within(tasks):
+    (found,) = find_repeats({"train": tasks}).within
     return found
 
 
@@ -43,8 +48,42 @@ def test_a_long_edit_with_one_word_changed_is_a_near_overlap():
 
 def test_every_pair_of_splits_is_compared():
     one = [task("a", "x\n", "y\n")]
-    found = overlaps({"train": one, "dev": one, "eval": []})
+    found = find_repeats({"train": one, "dev": one, "eval": []}).across
     assert [(pair.first, pair.second, pair.exact) for pair in found] == [("train", "dev", 1), ("train", "eval", 0), ("dev", "eval", 0)]
+
+
+LOOP = """\
+def total(prices, rate):
+    found = 0
+    for price in prices:
+        if price is not None:
+            found += price * (1 + rate)
+    return round(found, 2)
+"""
+TYPED = LOOP.replace("(prices, rate):", "(prices, rate) -> float:")
+
+
+def test_hand_made_near_duplicates_are_found_and_other_edits_are_not():
+    original = task("t", LOOP, TYPED)
+    copies = [
+        task("other blanks", LOOP.replace("    ", "\t").replace(" * ", "*"), TYPED.replace("    ", "  ")),
+        # the last 2 -> 3 is in 2 of the 37 runs of the region and 2 of the 40 of the target: 73 shared of 81, 0.90
+        task("another digit", LOOP.replace("2)", "3)"), TYPED.replace("2)", "3)")),
+    ]
+    others = [
+        task("another edit", LOOP, LOOP.replace("found = 0", "found = start").replace("rate)", "rate, start=0)")),
+        task("other names", LOOP.replace("found", "sum_").replace("price", "cost"), TYPED.replace("found", "sum_").replace("price", "cost")),
+        task("short", "    found = 0\n", "    found = 0.0\n"),
+    ]
+    found = between([original], copies + others)
+    assert (found.exact, found.near, found.examples) == (0, 2, (("t", "other blanks"), ("t", "another digit")))
+
+
+def test_repeats_within_a_split_are_counted_once_for_each_later_task():
+    found = within([task("a", LOOP, TYPED), task("b", "x\n", "y\n"), task("c", LOOP, TYPED), task("d", LOOP + "\n", TYPED.replace("2)", "3)"))])
+    # c repeats a; d is like a (and like c, which is a again)
+    assert (found.first, found.second, found.exact, found.near) == ("train", "train", 1, 1)
+    assert found.examples == (("a", "c"), ("a", "d"))
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -60,4 +99,9 @@ def test_prefix_filtering_finds_what_comparing_all_pairs_finds(seed):
     found = between(first, second)
     exact = [b for b in second if any((a.region, a.target) == (b.region, b.target) for a in first)]
     near = [b for b in second if b not in exact and any(jaccard(shingles(a), shingles(b)) >= NEAR for a in first)]
+    assert (found.exact, found.near) == (len(exact), len(near))
+    before = [(number, b, second[:number]) for number, b in enumerate(second)]
+    exact = [number for number, b, others in before if any((a.region, a.target) == (b.region, b.target) for a in others)]
+    near = [n for n, b, others in before if n not in exact and any(jaccard(shingles(a), shingles(b)) >= NEAR for a in others)]
+    found = within(second)
     assert (found.exact, found.near) == (len(exact), len(near))
