@@ -36,7 +36,7 @@ class FileFilter:
 
     languages: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
-    max_file: int = 500_000
+    max_file: int = 1_000_000
     join_lines: int = 3
 
     def __post_init__(self) -> None:

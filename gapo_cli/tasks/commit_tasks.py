@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gapo_cli.errors import UserError
@@ -80,11 +80,10 @@ def tasks_of_commit(name: str, steps: Sequence[Step], source: Source, instructio
     `source.revision` is the commit."""
     rejects: Counter[str] = Counter()
     tasks: list[EditTask] = []
-    for number, step in enumerate(steps):
+    for number, (step, earlier) in enumerate(zip(steps, _told_before(steps), strict=True)):
         if step.file is None:
             continue
         reason = _reason(step.file.edits[step.index], shape) if number else "nothing before it"
-        earlier = [before.event for before in steps[:number] if before.tells_something]
         history = [event for event in earlier if len(event.diff) <= shape.max_event]
         task = None
         if reason is None and not history:
@@ -105,6 +104,15 @@ def tasks_of_commit(name: str, steps: Sequence[Step], source: Source, instructio
         chosen = random.Random(f"{shape.seed}/{source.revision}").sample(range(len(tasks)), shape.tasks_per_commit)
         tasks = [tasks[index] for index in sorted(chosen)]
     return tasks, rejects
+
+
+def _told_before(steps: Sequence[Step]) -> Iterator[list[HistoryEvent]]:
+    """For each step the events before it, without those that tell nothing."""
+    told: list[HistoryEvent] = []
+    for step in steps:
+        yield told
+        if step.tells_something:
+            told.append(step.event)
 
 
 def _reason(edit: Edit, shape: TaskShape) -> str | None:

@@ -129,10 +129,9 @@ def _edit(lines: Sequence[str], changes: Sequence[LineChange]) -> Edit:
 def decode_lines(content: bytes) -> list[str]:
     """A file's lines, without line ends and byte-order mark. "\\n" and "\\r\\n" end lines and nothing else does. Raises
     UnicodeDecodeError for what is not UTF-8."""
-    lines = content.decode("utf-8").removeprefix(BYTE_ORDER_MARK).split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]
+    lines = content.decode("utf-8").removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").split("\n")
+    last = lines.pop()
+    return [*lines, last.removesuffix("\r")] if last else lines
 
 
 def has_mixed_line_ends(content: bytes) -> bool:

@@ -19,6 +19,8 @@ VENDORED_FOLDERS = frozenset({
     "3rdparty", "_vendor", "bower_components", "carthage", "external", "extern", "godeps", "jspm_packages", "node_modules", "pods",
     "site-packages", "third-party", "third_party", "thirdparty", "vendor", "vendored", "vendors", ".yarn",
 })  # fmt: skip
+VENDORED_AT_THE_TOP = frozenset({"dependencies", "deps"})
+"""Deeper down these hold a project's own code."""
 GENERATED_FOLDERS = frozenset({"__generated__", "__snapshots__", "autogen", "dist", "generated"})
 GENERATED_NAMES = re.compile(
     r".*\.(pb|pb\.gw|gen|generated|g|freezed|designer|min\.map)\.\w+"
@@ -44,7 +46,7 @@ def path_reason(path: str) -> str | None:
     *folders, name = path.lower().split("/")
     if name in LOCK_FILES:
         return "lock file"
-    if not VENDORED_FOLDERS.isdisjoint(folders):
+    if not VENDORED_FOLDERS.isdisjoint(folders) or (folders and folders[0] in VENDORED_AT_THE_TOP):
         return "vendored"
     if MINIFIED_NAMES.fullmatch(name):
         return "minified"
@@ -57,7 +59,7 @@ def text_reason(lines: Sequence[str]) -> str | None:
     """Why a file with these lines holds no hand-made edits, or None."""
     if any(len(line) <= LONGEST_LINE and GENERATOR_NOTE.search(line.lower()) for line in lines[:NOTE_LINES]):
         return "generated"
-    if any(len(line) > LONGEST_LINE for line in lines):
+    if max(map(len, lines), default=0) > LONGEST_LINE:
         return "minified"
     if len(lines) >= 5 and sum(map(len, lines)) > LONGEST_MEAN * len(lines):
         return "minified"

@@ -26,6 +26,8 @@ from gapo_cli.tasks.git_reader import Commit, GitReader
 from gapo_cli.tasks.licences import LICENCE_NAME, combined_guess
 
 SPLITS = ("train", "dev", "eval")
+MINER_VERSION = 1
+"""Raised with every change that makes other tasks of the same history, so that prepared sets are built anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ class GitHistory(TaskShape, FileFilter):
         with self._reader() as reader:
             settings = asdict(self) | {"repo": self.name or reader.source.name, "revision": reader.resolve(self.revision)}
             ends = hashlib.sha256((reader.source.common / "shallow").read_bytes()).hexdigest() if reader.source.is_shallow else None
-            return {"source": "git", "git": reader.git_version(), "shallow": ends, **settings}
+            return {"source": "git", "miner": MINER_VERSION, "git": reader.git_version(), "shallow": ends, **settings}
 
     def build(self, progress: Progress = no_progress) -> TaskSet:
         """Raises DataError where git cannot read the history."""

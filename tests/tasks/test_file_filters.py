@@ -14,6 +14,8 @@ from gapo_cli.tasks.file_filters import path_reason, text_reason
         ("a/third_party/b.c", "vendored"),
         ("node_modules/left-pad/index.js", "vendored"),
         ("src/vendor.py", None),
+        ("deps/lua/src/lapi.c", "vendored"),
+        ("src/deps/graph.py", None),
         ("static/jquery.min.js", "minified"),
         ("app.bundle.js", "minified"),
         ("src/admin.js", None),

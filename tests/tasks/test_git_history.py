@@ -87,7 +87,7 @@ def test_every_file_that_is_left_out_is_counted_by_its_reason(repository, tmp_pa
         repository.write("nul.py", b"a\0b" + value.encode())
         repository.write("latin.py", f"# gr\xfc\xdfe {value}\n".encode("latin-1"))
         repository.write("latin_new.py", text.encode() + (b"# \xfc\n" if value == "2" else b""))
-        repository.write("long.py", text + "# filler\n" * 70_000)
+        repository.write("long.py", text + "# filler\n" * 120_000)
         repository.write("mixed.py", f"a\r\nb\nv = {value}\n")
         repository.write("mode.py", "same = 1\n")
         repository.write("bad\nname.py", text)
