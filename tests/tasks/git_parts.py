@@ -11,15 +11,20 @@ START = 1_600_000_000
 
 
 class Repository:
-    """A work tree in `folder`."""
+    """A work tree in `folder`, made where there is none."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.commits = 0
-        folder.mkdir(parents=True)
-        self.git("init", "-q", "-b", "main")
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            self.git("init", "-q", "-b", "main")
 
-    def git(self, *arguments: str | bytes, stdin: bytes | None = None, check: bool = True, **environment: str) -> str:
+    def git(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> str:
+        """What a command prints, stripped."""
+        return self.output(*arguments, stdin=stdin, **environment).decode(errors="surrogateescape").strip()
+
+    def output(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> bytes:
         moment = f"{START + 86_400 * self.commits} +0000"
         settings = {
             "PATH": os.environ["PATH"], "HOME": str(self.folder.parent), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull,
@@ -27,8 +32,8 @@ class Repository:
             "GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@example.org", "GIT_COMMITTER_DATE": moment,
         }  # fmt: skip
         done = subprocess.run(["git", *arguments], cwd=self.folder, input=stdin, env=settings | environment, capture_output=True, check=False)
-        assert not check or done.returncode == 0, done.stderr.decode(errors="replace")
-        return done.stdout.decode(errors="surrogateescape").strip()
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+        return done.stdout
 
     def write(self, path: str | bytes, content: str | bytes) -> None:
         where = os.path.join(os.fsencode(self.folder), os.fsencode(path))
