@@ -30,6 +30,7 @@ CHAT = Prompt("task-c", "", (Message("system", "You edit."), Message("user", "if
 def serve(tmp_path, monkeypatch):
     """Starts servers with the options given, and gives an engine that waits next to nothing between its tries."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     started = []
 
     def start(*options: str, **settings):
