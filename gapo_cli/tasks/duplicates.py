@@ -81,10 +81,14 @@ class Ranks:
 
 def rank_shingles(splits: Mapping[str, Sequence[EditTask]]) -> dict[str, list[Ranks]]:
     """The shingles of each task of each split as numbers that mean the same in all splits."""
-    named = {split: [shingles(task) for task in tasks] for split, tasks in splits.items()}
+    numbers: dict[tuple[str, ...], int] = {}
+    named = {
+        split: [[numbers.setdefault(shingle, len(numbers)) for shingle in shingles(task)] for task in tasks]
+        for split, tasks in splits.items()
+    }
     counts = Counter(chain.from_iterable(chain.from_iterable(named.values())))
     # any one order serves, ties included, as long as it is the same for every set
-    rank = {shingle: number for number, shingle in enumerate(sorted(counts, key=counts.__getitem__))}
+    rank = {number: place for place, number in enumerate(sorted(counts, key=counts.__getitem__))}
     return {split: [Ranks.of(map(rank.__getitem__, found)) for found in members] for split, members in named.items()}
 
 
