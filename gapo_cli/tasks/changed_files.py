@@ -140,10 +140,14 @@ class ChangedFiles:
     def edit_steps(self, change: FileChange, path: str, patches: dict[tuple[str, str], BlobPatch], context: int) -> list[Step]:
         patch = patches.get((change.old, change.new))
         if patch is None or patch.binary or not patch.changes:  # git calls a long file binary, too
-            raise Unusable("too long" if max(map(self.reader.size, (change.old, change.new))) > self.options.max_file else "binary")
+            raise Unusable(
+                "too long" if max(map(self.reader.size, (change.old, change.new))) > self.options.max_file else "binary"
+            )
         lines = self.lines(change.old)
         try:
-            changes = [LineChange(part.start, part.end, tuple(added_line(line) for line in part.added)) for part in patch.changes]
+            changes = [
+                LineChange(part.start, part.end, tuple(added_line(line) for line in part.added)) for part in patch.changes
+            ]
         except UnicodeDecodeError as error:
             raise Unusable("not UTF-8") from error
         file = EditedFile(path, tuple(lines), join_changes(lines, changes, self.options.join_lines))

@@ -27,10 +27,10 @@ class TaskShape:
     `tasks_per_commit`: at most, drawn evenly. `history_events`: the newest so many that a task shows. `max_event`:
     characters of a history event; a longer one is not shown. `history_context`: unchanged lines around a history edit.
     `margin`: the fewest and the most unchanged lines that the region has above and below the edit. `max_region`:
-    characters of the region and of its target. `max_added`: lines that an edit may add over what it removes: more
-    than that is written anew. `max_changed`: lines that it removes and adds together. `max_new_words`: the share of an edit's new words that may stand nowhere in what the task
-    shows: hashes, version numbers and new names cannot be predicted. `context_lines`: the file's lines above and below the region, `max_context`: their
-    characters on either side.
+    characters of the region and of its target. `max_added`: lines that an edit may add over what it removes: more than
+    that is written anew. `max_changed`: lines that it removes and adds together. `max_new_words`: the share of an edit's
+    new words that may stand nowhere in what the task shows: hashes, version numbers and new names cannot be predicted.
+    `context_lines`: the file's lines above and below the region; `max_context`: their characters on either side.
     """
 
     seed: int = 0
@@ -57,7 +57,9 @@ class TaskShape:
             raise UserError(f"data.source.max_new_words={self.max_new_words}: need 0 to 1 (1: off)")
         margin = tuple(self.margin)
         if len(margin) != 2 or not all(isinstance(side, int) for side in margin) or not 1 <= margin[0] <= margin[1]:
-            raise UserError(f"data.source.margin={list(margin)}: need two whole numbers, the first at least 1, the second no less")
+            raise UserError(
+                f"data.source.margin={list(margin)}: need two whole numbers, the first at least 1, the second no less"
+            )
         object.__setattr__(self, "margin", margin)
 
 
@@ -75,7 +77,9 @@ class Step:
         return self.file is None or not self.file.edits[self.index].is_whitespace_only
 
 
-def tasks_of_commit(name: str, steps: Sequence[Step], source: Source, instruction: str | None, shape: TaskShape) -> tuple[list[EditTask], Counter]:
+def tasks_of_commit(
+    name: str, steps: Sequence[Step], source: Source, instruction: str | None, shape: TaskShape
+) -> tuple[list[EditTask], Counter]:
     """Up to `tasks_per_commit` tasks, and how many edits gave none by reason. `name`: how the tasks' ids begin;
     `source.revision` is the commit."""
     rejects: Counter[str] = Counter()
@@ -127,7 +131,13 @@ def _reason(edit: Edit, shape: TaskShape) -> str | None:
 
 
 def _make_task(
-    name: str, file: EditedFile, index: int, history: Sequence[HistoryEvent], source: Source, instruction: str | None, shape: TaskShape
+    name: str,
+    file: EditedFile,
+    index: int,
+    history: Sequence[HistoryEvent],
+    source: Source,
+    instruction: str | None,
+    shape: TaskShape,
 ) -> EditTask | None:
     """None where region or target are too long, or there is no line to begin from."""
     edit = file.edits[index]

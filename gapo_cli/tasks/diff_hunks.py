@@ -16,8 +16,10 @@ from gapo_cli.errors import DataError
 _COMMIT = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _INDEX = re.compile(rb"index ([0-9a-f]{40,64})\.\.([0-9a-f]{40,64})(?: [0-7]{6})?")
 _HUNK = re.compile(rb"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@.*", re.DOTALL)
-_HEADERS = (b"old mode ", b"new mode ", b"similarity index ", b"dissimilarity index ", b"rename from ", b"rename to ",
-            b"copy from ", b"copy to ", b"new file mode ", b"deleted file mode ", b"--- ", b"+++ ", b"Binary files ")  # fmt: skip
+_HEADERS = (
+    b"old mode ", b"new mode ", b"similarity index ", b"dissimilarity index ", b"rename from ", b"rename to ", b"copy from ",
+    b"copy to ", b"new file mode ", b"deleted file mode ", b"--- ", b"+++ ", b"Binary files ",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

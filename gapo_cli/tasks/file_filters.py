@@ -10,14 +10,14 @@ import re
 from collections.abc import Sequence
 
 LOCK_FILES = frozenset({
-    "bun.lock", "bun.lockb", "cargo.lock", "composer.lock", "conda-lock.yml", "deno.lock", "flake.lock", "gemfile.lock", "go.sum",
-    "go.work.sum", "gopkg.lock", "gradle.lockfile", "mix.lock", "module.bazel.lock", "npm-shrinkwrap.json", "package-lock.json",
-    "packages.lock.json", "paket.lock", "pdm.lock", "pipfile.lock", "pixi.lock", "pnpm-lock.yaml", "podfile.lock", "poetry.lock",
-    "pubspec.lock", "uv.lock", "yarn.lock",
+    "bun.lock", "bun.lockb", "cargo.lock", "composer.lock", "conda-lock.yml", "deno.lock", "flake.lock", "gemfile.lock",
+    "go.sum", "go.work.sum", "gopkg.lock", "gradle.lockfile", "mix.lock", "module.bazel.lock", "npm-shrinkwrap.json",
+    "package-lock.json", "packages.lock.json", "paket.lock", "pdm.lock", "pipfile.lock", "pixi.lock", "pnpm-lock.yaml",
+    "podfile.lock", "poetry.lock", "pubspec.lock", "uv.lock", "yarn.lock",
 })  # fmt: skip
 VENDORED_FOLDERS = frozenset({
-    "3rdparty", "_vendor", "bower_components", "carthage", "external", "extern", "godeps", "jspm_packages", "node_modules", "pods",
-    "site-packages", "third-party", "third_party", "thirdparty", "vendor", "vendored", "vendors", ".yarn",
+    "3rdparty", "_vendor", "bower_components", "carthage", "external", "extern", "godeps", "jspm_packages", "node_modules",
+    "pods", "site-packages", "third-party", "third_party", "thirdparty", "vendor", "vendored", "vendors", ".yarn",
 })  # fmt: skip
 VENDORED_AT_THE_TOP = frozenset({"dependencies", "deps"})
 """Deeper down these hold a project's own code."""

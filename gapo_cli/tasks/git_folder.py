@@ -64,7 +64,9 @@ def find_git_folder(path: Path) -> GitFolder:
     Raises UserError where there is none, or where a link in it leads out of it."""
     where = path.expanduser().absolute()
     if not where.is_dir():
-        raise UserError(f"data.repo={path}: {'is a file' if where.exists() else 'does not exist'}; name a folder with a git repository")
+        raise UserError(
+            f"data.repo={path}: {'is a file' if where.exists() else 'does not exist'}; name a folder with a git repository"
+        )
     where = where.resolve()
     entry = where / ".git"
     if entry.is_file() and not entry.is_symlink():
@@ -108,7 +110,9 @@ def _nearest(where: Path) -> str:
 def _refuse_links_out(path: Path, folder: Path) -> None:
     for link in _links(folder):
         if not link.resolve().is_relative_to(folder):
-            raise UserError(f"data.repo={path}: {link} is a link that leads out of the repository; name the repository it belongs to")
+            raise UserError(
+                f"data.repo={path}: {link} is a link that leads out of the repository; name the repository it belongs to"
+            )
 
 
 def _links(folder: Path) -> Iterator[Path]:
@@ -157,8 +161,10 @@ def make_stand_in(source: GitFolder, folder: Path, largest_file: int) -> dict[st
         (folder / name).mkdir()
     environment = clean_environment(folder)
     if _extension(source, "refStorage", environment) not in ("", "files"):
-        raise UserError(f"data.repo={source.path}: keeps its refs as reftables, which cannot be read here; "
-                        "clone it with `git clone --bare --ref-format=files` and name the clone")
+        raise UserError(
+            f"data.repo={source.path}: keeps its refs as reftables, which cannot be read here; "
+            "clone it with `git clone --bare --ref-format=files` and name the clone"
+        )
     object_format = _extension(source, "objectFormat", environment) or "sha1"
     if object_format not in ("sha1", "sha256"):
         raise UserError(f"data.repo={source.path}: extensions.objectFormat={object_format}: need sha1 or sha256")

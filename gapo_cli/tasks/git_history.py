@@ -65,7 +65,11 @@ class GitHistory(TaskShape, FileFilter):
         version may draw a diff differently)."""
         with self._reader() as reader:
             settings = asdict(self) | {"repo": self.name or reader.source.name, "revision": reader.resolve(self.revision)}
-            ends = hashlib.sha256((reader.source.common / "shallow").read_bytes()).hexdigest() if reader.source.is_shallow else None
+            ends = (
+                hashlib.sha256((reader.source.common / "shallow").read_bytes()).hexdigest()
+                if reader.source.is_shallow
+                else None
+            )
             return {"source": "git", "miner": MINER_VERSION, "git": reader.git_version(), "shallow": ends, **settings}
 
     def build(self, progress: Progress = no_progress) -> TaskSet:
@@ -154,7 +158,9 @@ class _Walk:
         self.progress("reading commits", len(single), len(single))
         return found
 
-    def tasks(self, commit: Commit, files: Sequence[Usable], patches: Sequence[BlobPatch], licence: str | None) -> list[EditTask]:
+    def tasks(
+        self, commit: Commit, files: Sequence[Usable], patches: Sequence[BlobPatch], licence: str | None
+    ) -> list[EditTask]:
         """A commit's tasks; those of a split by time have no split yet."""
         by_blobs = {(patch.old, patch.new): patch for patch in patches}
         sequences: dict[str, list[Step]] = {}

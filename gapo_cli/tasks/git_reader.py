@@ -17,8 +17,10 @@ from gapo_cli.tasks.diff_hunks import BlobPatch, read_patches
 from gapo_cli.tasks.git_folder import GitFolder, find_git_folder, git_program, make_stand_in
 
 # -l: git pairs at most so many new files with deleted ones, since the time grows with the square
-_DIFF_TREE = ("diff-tree", "--stdin", "-r", "-M", "-l400", "--no-ext-diff", "--no-textconv", "--no-color", "--diff-algorithm=histogram",
-              "--indent-heuristic", "--src-prefix=a/", "--dst-prefix=b/", "--full-index")  # fmt: skip
+_DIFF_TREE = (
+    "diff-tree", "--stdin", "-r", "-M", "-l400", "--no-ext-diff", "--no-textconv", "--no-color", "--diff-algorithm=histogram",
+    "--indent-heuristic", "--src-prefix=a/", "--dst-prefix=b/", "--full-index",
+)  # fmt: skip
 _RAW = re.compile(rb":(\d{6}) (\d{6}) ([0-9a-f]+) ([0-9a-f]+) ([A-Z])\d*")
 
 REGULAR = frozenset({"100644", "100755"})
@@ -76,9 +78,13 @@ class GitReader:
         if done.returncode == 0 and found:
             return found
         if revision == "HEAD":
-            raise DataError(f"data.repo={self.source.path}: has no commits on its current branch; commit something, "
-                            "or name a branch by data.source.revision=NAME")
-        raise DataError(f"data.source.revision={revision}: no such commit in {self.source.path}; name a branch, a tag or a commit id")
+            raise DataError(
+                f"data.repo={self.source.path}: has no commits on its current branch; commit something, "
+                "or name a branch by data.source.revision=NAME"
+            )
+        raise DataError(
+            f"data.source.revision={revision}: no such commit in {self.source.path}; name a branch, a tag or a commit id"
+        )
 
     def git_version(self) -> str:
         """As "2.39"."""
@@ -153,8 +159,14 @@ class GitReader:
         return process.stdout, int(header[2])
 
     def _run(self, command: Sequence[str], check: bool = True) -> subprocess.CompletedProcess[bytes]:
-        done = subprocess.run([git_program(), *command], env=self._environment, cwd=self._folder, stdin=subprocess.DEVNULL,
-                              capture_output=True, check=False)
+        done = subprocess.run(
+            [git_program(), *command],
+            env=self._environment,
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
         if check and done.returncode:
             raise self._failure(_last_line(done.stderr))
         return done
@@ -172,9 +184,17 @@ class GitReader:
                     raise self._failure(_last_line(complaints.read()))
 
     @contextlib.contextmanager
-    def _process(self, command: Sequence[str], stdin: int | IO[bytes], stderr: int | IO[bytes] = subprocess.DEVNULL) -> Iterator[subprocess.Popen]:
-        process = subprocess.Popen([git_program(), *command], env=self._environment, cwd=self._folder, stdin=stdin,
-                                   stdout=subprocess.PIPE, stderr=stderr)
+    def _process(
+        self, command: Sequence[str], stdin: int | IO[bytes], stderr: int | IO[bytes] = subprocess.DEVNULL
+    ) -> Iterator[subprocess.Popen]:
+        process = subprocess.Popen(
+            [git_program(), *command],
+            env=self._environment,
+            cwd=self._folder,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
         try:
             yield process
         finally:
@@ -199,4 +219,3 @@ def _split_nul(stream: IO[bytes]) -> Iterator[bytes]:
     while block := stream.read(1 << 16):
         *fields, rest = (rest + block).split(b"\0")
         yield from fields
-

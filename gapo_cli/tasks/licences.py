@@ -30,8 +30,17 @@ _PHRASES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("PSF-2.0", ("python software foundation license version 2",)),
     ("Unlicense", ("this is free and unencumbered software released into the public domain",)),
     ("Zlib", ("this software is provided 'as-is'", "altered source versions must be plainly marked")),
-    ("ISC", ("permission to use, copy, modify, and/or distribute this software for any purpose", "provided that the above copyright")),
-    ("ISC", ("permission to use, copy, modify, and distribute this software for any purpose", "provided that the above copyright")),
+    (
+        "ISC",
+        (
+            "permission to use, copy, modify, and/or distribute this software for any purpose",
+            "provided that the above copyright",
+        ),
+    ),
+    (
+        "ISC",
+        ("permission to use, copy, modify, and distribute this software for any purpose", "provided that the above copyright"),
+    ),
     ("0BSD", ("permission to use, copy, modify, and/or distribute this software for any purpose",)),
     ("MIT", ("permission is hereby granted, free of charge, to any person obtaining a copy", "the above copyright notice")),
     ("MIT-0", ("permission is hereby granted, free of charge, to any person obtaining a copy",)),

@@ -27,11 +27,14 @@ class Repository:
     def output(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> bytes:
         moment = f"{START + 86_400 * self.commits} +0000"
         settings = {
-            "PATH": os.environ["PATH"], "HOME": str(self.folder.parent), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull,
+            "PATH": os.environ["PATH"], "HOME": str(self.folder.parent),
+            "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@example.org", "GIT_AUTHOR_DATE": moment,
             "GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@example.org", "GIT_COMMITTER_DATE": moment,
         }  # fmt: skip
-        done = subprocess.run(["git", *arguments], cwd=self.folder, input=stdin, env=settings | environment, capture_output=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments], cwd=self.folder, input=stdin, env=settings | environment, capture_output=True, check=False
+        )
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         return done.stdout
 

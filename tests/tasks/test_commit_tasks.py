@@ -102,7 +102,9 @@ def test_words_of_the_history_and_of_its_paths_are_shown_words():
 
 
 def test_edits_of_blanks_are_made_but_not_shown():
-    steps = steps_of(lines(30), LineChange(0, 1, ("line_1=1",)), LineChange(9, 10, ("line_1",)), LineChange(20, 21, ("line_1",)))
+    steps = steps_of(
+        lines(30), LineChange(0, 1, ("line_1=1",)), LineChange(9, 10, ("line_1",)), LineChange(20, 21, ("line_1",))
+    )
     tasks, rejects = made(steps)
     assert rejects == {"nothing before it": 1, "only blanks before it": 1}
     assert [event.diff for event in tasks[0].history] == [steps[1].event.diff]
@@ -110,7 +112,9 @@ def test_edits_of_blanks_are_made_but_not_shown():
 
 
 def test_long_history_is_left_out_and_so_are_the_oldest_events_beyond_the_limit():
-    steps = steps_of(lines(60), LineChange(0, 1, ("x" * 3000,)), *(LineChange(at, at + 1, ("line_9",)) for at in (10, 20, 30, 40)))
+    steps = steps_of(
+        lines(60), LineChange(0, 1, ("x" * 3000,)), *(LineChange(at, at + 1, ("line_9",)) for at in (10, 20, 30, 40))
+    )
     tasks, rejects = made(steps, history_events=2)
     assert rejects == {"nothing before it": 1, "history too long": 1}
     assert [len(task.history) for task in tasks] == [1, 2, 2]

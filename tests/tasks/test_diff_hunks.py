@@ -35,7 +35,16 @@ def test_lines_added_at_the_top_come_before_the_first_line():
 
 
 def test_content_that_looks_like_headers_stays_content():
-    lines = [f"{COMMIT}", "diff --git a/y b/y", f"index {OLD}..{NEW}", "@@ -1 +1 @@", "--- a/x", "+++ b/x", "\\ No newline at end of file", ""]
+    lines = [
+        f"{COMMIT}",
+        "diff --git a/y b/y",
+        f"index {OLD}..{NEW}",
+        "@@ -1 +1 @@",
+        "--- a/x",
+        "+++ b/x",
+        "\\ No newline at end of file",
+        "",
+    ]
     removed, added = "".join(f"-{line}\n" for line in lines), "".join(f"+{line}\n" for line in lines)
     ((_, (patch,)),) = read(HEADER + f"@@ -1,8 +1,8 @@\n{removed}{added}")
     assert patch.changes == (Change(0, 8, tuple(line.encode() for line in lines)),)
@@ -55,7 +64,8 @@ def test_a_binary_file_has_no_changes_and_says_so():
 
 def test_a_renamed_file_that_was_edited_has_changes_and_one_that_was_not_has_no_patch():
     pure = "diff --git a/u b/v\nsimilarity index 100%\nrename from u\nrename to v\n"
-    edited = f"diff --git a/x b/y\nsimilarity index 90%\nrename from x\nrename to y\nindex {OLD}..{NEW} 100644\n--- a/x\n+++ b/y\n@@ -1 +1 @@\n-a\n+b\n"
+    named = "diff --git a/x b/y\nsimilarity index 90%\nrename from x\nrename to y\n"
+    edited = f"{named}index {OLD}..{NEW} 100644\n--- a/x\n+++ b/y\n@@ -1 +1 @@\n-a\n+b\n"
     assert read(f"{COMMIT}\n{pure}{edited}") == [(COMMIT, [BlobPatch(OLD, NEW, (Change(0, 1, (b"b",)),))])]
 
 
@@ -88,8 +98,9 @@ def test_the_changes_of_any_two_files_turn_one_into_the_other(old, new):
 
 
 PIECES = st.sampled_from([
-    COMMIT.encode(), b"diff --git a/x b/x", f"index {OLD}..{NEW}".encode(), b"--- a/x", b"+++ b/x", b"@@ -1 +1 @@", b"@@ -0,0 +1,2 @@",
-    b"@@ -1,999999999 +1,999999999 @@", b"-a", b"+b", b" c", b"\\ No newline at end of file", b"Binary files differ", b"",
+    COMMIT.encode(), b"diff --git a/x b/x", f"index {OLD}..{NEW}".encode(), b"--- a/x", b"+++ b/x", b"@@ -1 +1 @@",
+    b"@@ -0,0 +1,2 @@", b"@@ -1,999999999 +1,999999999 @@", b"-a", b"+b", b" c", b"\\ No newline at end of file",
+    b"Binary files differ", b"",
 ])  # fmt: skip
 
 

@@ -50,7 +50,10 @@ def test_a_generators_note_among_the_first_lines_tells(note):
     assert text_reason(["x = 1"] * 20 + [note]) is None
 
 
-@pytest.mark.parametrize("line", ["def generate(self):", "# numbers are generated lazily", "// edit the generated report by hand", "regenerated = True"])
+@pytest.mark.parametrize(
+    "line",
+    ["def generate(self):", "# numbers are generated lazily", "// edit the generated report by hand", "regenerated = True"],
+)
 def test_talk_about_generating_is_no_generators_note(line):
     assert text_reason([line]) is None
 

@@ -21,7 +21,7 @@ class Trap:
     def __init__(self, folder: Path) -> None:
         self.marker = folder / "marker"
         self.program = folder / "program"
-        self.program.write_text(f"#!/bin/sh\ntouch {self.marker}\ncat \"$1\" 2>/dev/null\nexit 0\n")
+        self.program.write_text(f'#!/bin/sh\ntouch {self.marker}\ncat "$1" 2>/dev/null\nexit 0\n')
         self.program.chmod(0o755)
         self.repository = Repository(folder / "work")
         self.repository.commit(a_py=numbered(30))

@@ -37,14 +37,27 @@ def test_phrases_tell_licences_apart(text, name):
 
 
 def test_two_licence_files_are_a_choice_and_other_files_do_not_count():
-    assert combined_guess({"LICENSE-MIT": MIT, "LICENSE-APACHE": APACHE, "COPYING": "see the other files", "README": BSD}) == "Apache-2.0 OR MIT"
+    assert (
+        combined_guess({"LICENSE-MIT": MIT, "LICENSE-APACHE": APACHE, "COPYING": "see the other files", "README": BSD})
+        == "Apache-2.0 OR MIT"
+    )
     assert combined_guess({"licence.txt": "All rights reserved."}) == UNRECOGNISED
     assert combined_guess({"LICENSE.md": MIT, "UNLICENSE": MIT}) == "MIT"
     assert combined_guess({"README.md": MIT, "license_checker.py": MIT, "setup.py": MIT}) is None
 
 
 @pytest.mark.parametrize(
-    "name", ["LICENSE", "licence.md", "COPYING", "COPYING.LESSER", "LICENSE-APACHE-2.0", "LICENSE_1_0.txt", "MIT-LICENSE.txt", "UNLICENSE"]
+    "name",
+    [
+        "LICENSE",
+        "licence.md",
+        "COPYING",
+        "COPYING.LESSER",
+        "LICENSE-APACHE-2.0",
+        "LICENSE_1_0.txt",
+        "MIT-LICENSE.txt",
+        "UNLICENSE",
+    ],
 )
 def test_licence_files_are_known_by_their_usual_names(name):
     assert combined_guess({name: MIT}) == "MIT"
