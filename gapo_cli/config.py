@@ -13,6 +13,7 @@ from gapo_cli.errors import UserError, did_you_mean
 AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "constant")
 LAYOUTS = ("packed", "padded")
 DTYPES = ("float32", "bfloat16")
+BASELINES = ("copy", "replace")
 
 
 def require(condition: bool, sentence: str) -> None:
@@ -216,7 +217,8 @@ class SupervisedConfig:
 @dataclass(frozen=True)
 class EvaluationConfig:
     """Held-out evaluation. `tasks` None: all of the split. `samples` answers a task at `temperature` beside the greedy
-    one (0: greedy only). `every_steps` 0: only before and after training."""
+    one (0: greedy only). `every_steps` 0: only before and after training. For gapo eval alone: `baseline` is the rule
+    that answers instead of a model."""
 
     split: str = "eval"
     tasks: int | None = None
@@ -224,8 +226,11 @@ class EvaluationConfig:
     temperature: float = 1.0
     every_steps: int = 0
     greedy: bool = True
+    baseline: str | None = None
 
     def __post_init__(self) -> None:
+        if self.baseline is not None:
+            one_of("baseline", self.baseline, BASELINES)
         require(self.tasks is None or self.tasks > 0, f"evaluation.tasks={self.tasks}: need at least 1, or null for all")
         require(self.samples >= 0, f"evaluation.samples={self.samples}: need 0 or more")
         require(self.greedy or self.samples > 0, "evaluation.greedy=false needs evaluation.samples above 0")

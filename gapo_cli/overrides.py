@@ -1,8 +1,8 @@
 """What a person types after a verb, turned into Hydra overrides. Pure: knows neither Hydra nor the yaml tree.
 
 `tau=0.5` is short for `estimator.tau=0.5`, `samples=8` for `evaluation.samples=8`; `estimator=dapo` means
-`algorithm=dapo estimator=grpo`; after `eval`, `on zeta` means `data=zeta`. `data.split=NAME` is the split that the verb
-works on: `evaluation.split` for `eval`, `data.train_split` for the others.
+`algorithm=dapo estimator=grpo`; after `eval`, `on zeta` means `data=zeta` and `baseline=copy` is `evaluation.baseline=copy`.
+`data.split=NAME` is the split that the verb works on: `evaluation.split` for `eval`, `data.train_split` for the others.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from gapo_cli.errors import UserError
 
 SHORT_KEYS = {"tau": "estimator.tau", "samples": "evaluation.samples"}
+EVAL_KEYS = {"baseline": "evaluation.baseline"}
+"""Short keys that only `eval` has."""
 ESTIMATOR_ALIASES = {"dapo": ("algorithm=dapo", "estimator=grpo")}
 
 
@@ -46,6 +48,10 @@ def expand_one(verb: str, word: str) -> Iterable[str]:
                 f"estimator={value}: {swept[0]} is an algorithm, not an estimator, and cannot be swept beside them; "
                 f"sweep algorithm=grpo,{swept[0]}"
             )
+    if key in EVAL_KEYS or key in EVAL_KEYS.values():
+        if verb != "eval":
+            raise UserError(f"{word}: is for `gapo eval`; leave it out")
+        return [f"{EVAL_KEYS.get(key, key)}={value}"]
     if key == "data.split":
         return [f"{'evaluation.split' if verb == 'eval' else 'data.train_split'}={value}"]
     return [f"{SHORT_KEYS.get(key, key)}={value}"]

@@ -92,6 +92,8 @@ MISTAKES = [
     (["train", "--config-dir", "nowhere"], "--config-dir nowhere: is not a folder"),
     (["train", "--qiet"], "No such option: --qiet"),
     (["prepare", "data=jsonl", "data.path=nothing.jsonl"], "data.path=nothing.jsonl: does not exist"),
+    (["eval", "baseline=cpy"], "baseline=cpy: need one of copy, replace; did you mean copy?"),
+    (["train", "baseline=copy"], "baseline=copy: is for `gapo eval`; leave it out"),
     (["eval", "on"], "eval on: name a data set"),
     (["sweep", "seed=0"], "give a key several values, as tau=0.3,0.5,0.7 seed=0,1,2"),
     (["sweep", "estimator=gapo,mediam"], "estimator=mediam: unknown estimator; did you mean median?"),

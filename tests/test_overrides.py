@@ -15,6 +15,7 @@ from gapo_cli.overrides import continue_from, expand, quoted
         ("train", ["estimator=gapo", "algorithm=dapo"], ["estimator=gapo", "algorithm=dapo"]),
         ("sweep", ["tau=0.3,0.5", "seed=0,1,2"], ["estimator.tau=0.3,0.5", "seed=0,1,2"]),
         ("eval", ["on", "zeta", "model=hf"], ["data=zeta", "model=hf"]),
+        ("eval", ["baseline=copy"], ["evaluation.baseline=copy"]),
         ("eval", ["samples=8"], ["evaluation.samples=8"]),
         ("eval", ["on", "zeta", "data.split=train"], ["data=zeta", "evaluation.split=train"]),
         ("train", ["data.split=all"], ["data.train_split=all"]),

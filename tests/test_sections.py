@@ -68,3 +68,10 @@ def test_arguments_of_a_dataclass_part_are_checked_and_others_are_left_to_themse
         check_arguments(Inner, {"rate": "fast"}, "part")
     with pytest.raises(UserError, match="part.raet: unknown key; did you mean part.rate?"):
         check_arguments(Inner, {"raet": 2}, "part")
+
+
+def test_the_baselines_that_may_be_named_are_those_that_there_are():
+    from gapo_cli.config import BASELINES
+    from gapo_cli.evaluation.baselines import BASELINES as RULES
+
+    assert tuple(RULES) == BASELINES

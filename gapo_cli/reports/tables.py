@@ -111,8 +111,10 @@ def sizes_note(answers: Mapping[str, Breakdown]) -> str:
     note += f". In brackets: 95 % intervals ({', '.join(methods)})."
     values = {name: breakdown.overall.exact_match.value or 0.0 for name, breakdown in answers.items()}
     by_rule = max((values[name] for name in BASELINE_NAMES.values() if name in values), default=0.0)
-    by_model = max((value for name, value in values.items() if name not in BASELINE_NAMES.values()), default=0.0)
-    return f"{note} A rule without a model does better on these tasks than the model." if by_rule > by_model else note
+    by_model = [value for name, value in values.items() if name not in BASELINE_NAMES.values()]
+    if by_model and by_rule > max(by_model):
+        note += " A rule without a model does better on these tasks than the model."
+    return note
 
 
 def _listed(numbers: Sequence[float]) -> str:

@@ -34,7 +34,8 @@ class EvaluationResult:
 
 
 def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
-    """Answers `evaluation.tasks` tasks of `evaluation.split`: greedily, and `evaluation.samples` times at its temperature.
+    """Answers `evaluation.tasks` tasks of `evaluation.split`: greedily, and `evaluation.samples` times at its temperature;
+    with `evaluation.baseline`, that rule answers and no model is loaded.
     Tasks whose prompt does not fit the context count as wrong. Raises UserError for a split without tasks."""
     tasks = load_tasks(experiment, experiment.evaluation.split, display)
     # torch and pandas only from here on: a wrong setting is answered at once
@@ -42,18 +43,22 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     from gapo_cli.evaluation.summary import summarise
     from gapo_cli.files import write_text
     from gapo_cli.reports.base_note import base_note
-    from gapo_cli.reports.tables import answers_of, evaluation_tables
+    from gapo_cli.reports.tables import BASELINE_NAMES, answers_of, evaluation_tables
     from gapo_cli.training.run_files import RunFiles
     from gapo_cli.training.validation import select_tasks
 
     set_up_run(experiment, experiment.run_dir)
-    predictions = answer_tasks(experiment, tasks, display)
+    selected = select_tasks(tasks, experiment.evaluation.tasks)
+    rule = experiment.evaluation.baseline
+    predictions = answer_by_rule(rule, selected) if rule else answer_tasks(experiment, tasks, display)
     summary = summarise(predictions)
-    baselines = measure_baselines(select_tasks(tasks, experiment.evaluation.tasks))
+    baselines = {} if rule else measure_baselines(selected)
     json, parquet = RunFiles(experiment.run_dir).write_evaluation(STEP, predictions, summary, baselines)
-    tables = evaluation_tables(answers_of(summary, baselines, experiment.model.name))
-    heading = f"{experiment.model.name} on {experiment.data.name}, split {experiment.evaluation.split}"
-    note = base_note(experiment.model.path)
+    name = BASELINE_NAMES[rule] if rule else experiment.model.name
+    answers = {name: summary.greedy} if rule and summary.greedy else answers_of(summary, baselines, name)
+    tables = evaluation_tables(answers)
+    heading = f"{name} on {experiment.data.name}, split {experiment.evaluation.split}"
+    note = None if rule else base_note(experiment.model.path)
     for text in (heading, *(table.to_text() for table in tables), *([note] if note else [])):
         display.say(f"{text}\n")
     table = experiment.run_dir / TABLE
@@ -61,6 +66,14 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     write_text(table, "\n".join(parts))
     display.say(f"numbers: {json}\npredictions: {parquet}\ntable: {table}")
     return EvaluationResult(experiment.run_dir, summary, baselines, json, parquet, table)
+
+
+def answer_by_rule(rule: str, tasks: Sequence[EditTask]) -> list[Prediction]:
+    """What a baseline makes of the tasks."""
+    from gapo_cli.evaluation.baselines import BASELINES
+    from gapo_cli.evaluation.predictions import predicted_region
+
+    return [predicted_region(task, BASELINES[rule](task)) for task in tasks]
 
 
 def answer_tasks(experiment: Experiment, tasks: Sequence[EditTask], display: Display) -> list[Prediction]:

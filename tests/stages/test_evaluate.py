@@ -142,6 +142,22 @@ def test_baselines_answer_the_tasks_that_the_model_answers(experiment):
     assert result.baselines["copy"].overall.changing_tasks == (1 if still else 2)
 
 
+@pytest.mark.parametrize(("rule", "right", "shown"), [("copy", 1, "copy the region"), ("replace", 4, "repeat the replacement")])
+def test_a_baseline_answers_alone_and_no_model_is_loaded(experiment, rule, right, shown):
+    alone = replace(
+        experiment, model=replace(experiment.model, path="/nowhere/at/all"), evaluation=EvaluationConfig(baseline=rule)
+    )
+    display = Listening()
+    result = evaluate(alone, display)
+    overall = result.summary.greedy.overall
+    # t0 changes nothing; t1, t2 and t3 are what the history did, the one that is too long for a model among them
+    assert (overall.exact_match.value, overall.tasks) == (right / 4, 4)
+    assert overall.exact_match_on_changes.value == (right - 1) / 3
+    assert result.baselines == {} and result.summary.sampled is None
+    assert f"{shown} on prints, split eval" in "\n".join(display.said)
+    assert "A rule without a model" not in "\n".join(display.said)
+
+
 def test_an_empty_split_is_refused_before_a_model_is_loaded(experiment):
     missing = replace(experiment, source=Prints(0), model=replace(experiment.model, path="/nowhere/at/all"))
     with pytest.raises(DataError, match="split 'eval' has no tasks"):
