@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from gapo_cli.config import ModelConfig
@@ -12,11 +13,12 @@ from gapo_cli.errors import CheckpointError
 ALLOWED_PATHS = "need a folder in Hugging Face format, a hub name such as Qwen/Qwen2.5-Coder-0.5B, or asset:NAME"
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
-HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
+MODEL_FILES = (*TOKENIZER_FILES, "*.safetensors")
 
 
-def find_folder(config: ModelConfig) -> Path:
-    """The local folder that `config.path` stands for; a hub model is downloaded, or taken from the cache."""
+def find_folder(config: ModelConfig, files: Sequence[str] = MODEL_FILES) -> Path:
+    """The local folder that `config.path` stands for; of a hub model, `files` are downloaded, or taken from the cache."""
     path = config.path
     if path.startswith("asset:"):
         folder = ASSETS / path.removeprefix("asset:")
@@ -31,15 +33,15 @@ def find_folder(config: ModelConfig) -> Path:
         raise CheckpointError(f"model.path={path}: this is a file; {ALLOWED_PATHS}")
     if not HUB_NAME.fullmatch(path) or path.startswith("."):
         raise CheckpointError(f"model.path={path}: no such folder; {ALLOWED_PATHS}")
-    return _download(config)
+    return _download(config, files)
 
 
-def _download(config: ModelConfig) -> Path:
+def _download(config: ModelConfig, files: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     path = config.path
-    patterns = [*HUB_FILES, *(("*.py",) if config.trust_remote_code else ())]
+    patterns = [*files, *(("*.py",) if config.trust_remote_code else ())]
     try:
         return Path(snapshot_download(path, allow_patterns=patterns))
     except GatedRepoError as error:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from gapo_cli.config import DTYPES, ModelConfig, one_of
 from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.models.folders import check_files, find_folder
 from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
+from gapo_cli.models.tokenizer_files import first_line, load_tokenizer, quiet
 from gapo_cli.records import Prompt
 
 
@@ -77,7 +78,7 @@ def save_model(loaded: LoadedModel, folder: Path) -> None:
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
         try:
             written = temporary / "model"
-            with _quiet():
+            with quiet():
                 loaded.model.save_pretrained(written)
                 loaded.tokenizer.save_pretrained(written)
             readable = (written / "config.json").stat().st_mode  # safetensors makes its files private
@@ -116,31 +117,12 @@ def _put_in_place(written: Path, folder: Path, previous: Path) -> None:
         raise
 
 
-def load_tokenizer(config: ModelConfig, folder: Path) -> Any:
-    """The tokenizer as its tokenizer.json says. AutoTokenizer would rebuild it for some model types (transformers 5.19
-    gives every Qwen2 folder Qwen's own pre-tokenizer), which a tokenizer of one's own does not survive."""
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    damaged = f"model.path={config.path}: {folder} has no tokenizer that loads; copy tokenizer.json and tokenizer_config.json into it"
-    try:
-        with _quiet():
-            if (folder / "tokenizer.json").is_file() and not config.trust_remote_code:
-                tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-            else:
-                tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
-    except Exception as error:  # the tokenizers library raises bare Exception for a damaged tokenizer.json
-        raise CheckpointError(f"{damaged} ({_first_line(error)})") from error
-    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what AutoTokenizer makes of no files at all
-        raise CheckpointError(damaged)
-    return tokenizer
-
-
 def _load_weights(config: ModelConfig, folder: Path) -> Any:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     try:
-        with _quiet():
+        with quiet():
             model, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=torch.float32,
@@ -150,7 +132,7 @@ def _load_weights(config: ModelConfig, folder: Path) -> Any:
                 output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        raise CheckpointError(f"model.path={config.path}: {folder} does not load ({_first_line(error)})") from error
+        raise CheckpointError(f"model.path={config.path}: {folder} does not load ({first_line(error)})") from error
     if loading["missing_keys"]:
         missing = ", ".join(sorted(loading["missing_keys"])[:3])
         raise CheckpointError(f"model.path={config.path}: the weights in {folder} lack {missing}; copy or save the model again")
@@ -204,23 +186,3 @@ def _neutral_generation_config(tokenizer: Any, model_config: Any) -> Any:
 
     ends = _end_tokens(tokenizer, model_config)
     return GenerationConfig(eos_token_id=list(ends), pad_token_id=ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' own progress bars and reports: what matters is raised, and the terminal has its own display."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

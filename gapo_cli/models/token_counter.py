@@ -25,8 +25,8 @@ class TokenCounter:
 
 @lru_cache(maxsize=2)
 def _tokenizer(path: str, trust_remote_code: bool) -> Any:
-    from gapo_cli.models.folders import find_folder
-    from gapo_cli.models.load import load_tokenizer
+    from gapo_cli.models.folders import TOKENIZER_FILES, find_folder
+    from gapo_cli.models.tokenizer_files import load_tokenizer
 
     config = ModelConfig(name=path, path=path, context_length=1, trust_remote_code=trust_remote_code)
-    return load_tokenizer(config, find_folder(config))
+    return load_tokenizer(config, find_folder(config, TOKENIZER_FILES))

@@ -1,5 +1,8 @@
 """The counter of prompt budgets counts what the model will see."""
 
+import subprocess
+import sys
+
 import pytest
 
 from gapo_cli.errors import CheckpointError
@@ -28,3 +31,12 @@ def test_nothing_is_loaded_before_a_count_is_asked_for(tmp_path):
     task = EditTask("t", Source("made", "eval"), "python", "m.py", "x\n", (0, 2), "y\n")
     with pytest.raises(CheckpointError, match="nowhere"):
         template.render(task)
+
+
+def test_counting_does_not_import_torch(tiny_model_folder):
+    code = (
+        "import sys; from gapo_cli.models.token_counter import TokenCounter\n"
+        "print(TokenCounter(sys.argv[1])('ab'), 'torch' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code, str(tiny_model_folder)], capture_output=True, text=True, check=True).stdout
+    assert shown.split() == ["2", "False"]
