@@ -51,8 +51,9 @@ def test_a_wheel_holds_the_yaml_tree_and_the_assets(tmp_path):
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())
-    yaml = {f"gapo_cli/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
-    data = {str(path.relative_to(ROOT)) for folder in ("assets", "reports") for path in (ROOT / "gapo_cli" / folder).rglob("*")
-            if path.is_file() and path.suffix != ".pyc"}
+    yaml = {f"gapo_cli/{path.relative_to(checkout)}" for path in (checkout / "conf").rglob("*.yaml")}
+    rooms = [path for folder in ("assets", "reports") for path in (checkout / "gapo_cli" / folder).rglob("*")]
+    data = {str(path.relative_to(checkout)) for path in rooms if path.is_file()}
+    assert {"gapo_cli/conf/config.yaml", "gapo_cli/assets/nano-noisy/model.safetensors", "gapo_cli/reports/report.css"} <= yaml | data
     assert yaml | data <= held
     assert not [name for name in held if name.startswith("tests/")]
