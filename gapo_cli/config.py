@@ -218,7 +218,7 @@ class SupervisedConfig:
 class EvaluationConfig:
     """Held-out evaluation. `tasks` None: all of the split. `samples` answers a task at `temperature` beside the greedy
     one (0: greedy only). `every_steps` 0: only before and after training. For gapo eval alone: `baseline` is the rule
-    that answers instead of a model."""
+    that answers instead of a model; `against` is an earlier run to compare with, task by task."""
 
     split: str = "eval"
     tasks: int | None = None
@@ -227,6 +227,7 @@ class EvaluationConfig:
     every_steps: int = 0
     greedy: bool = True
     baseline: str | None = None
+    against: str | None = None
 
     def __post_init__(self) -> None:
         if self.baseline is not None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from gapo_cli.errors import UserError
 
 SHORT_KEYS = {"tau": "estimator.tau", "samples": "evaluation.samples"}
-EVAL_KEYS = {"baseline": "evaluation.baseline"}
+EVAL_KEYS = {"baseline": "evaluation.baseline", "against": "evaluation.against"}
 """Short keys that only `eval` has."""
 ESTIMATOR_ALIASES = {"dapo": ("algorithm=dapo", "estimator=grpo")}
 

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from gapo_cli.config import EvaluationConfig
+from gapo_cli.evaluation.paired import Comparison, compare
+from gapo_cli.evaluation.predictions import Mode, Prediction
 from gapo_cli.evaluation.summary import Breakdown, Summary
 from gapo_cli.interfaces import Display, Experiment, TextEngine
 from gapo_cli.records import EditTask
+from gapo_cli.stages.earlier_answers import check_overlap, read_answers
 from gapo_cli.stages.prepare import load_tasks
 from gapo_cli.stages.run_setup import ANSWERS, set_up_run
-
-if TYPE_CHECKING:
-    from gapo_cli.evaluation.predictions import Prediction
 
 STEP = 0
 """Nothing is learnt here: an evaluation's files are those of a run's step 0."""
 TABLE = "evaluation.md"
+COMPARISON = "comparison.json"
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What was measured and where it lies: `json` the numbers, `predictions` every answer, `table` as markdown."""
+    """What was measured and where it lies: `json` the numbers, `predictions` every answer, `table` as markdown.
+    `comparison`: with the run that `evaluation.against` names."""
 
     run_dir: Path
     summary: Summary
@@ -31,6 +33,7 @@ class EvaluationResult:
     json: Path
     predictions: Path
     table: Path
+    comparison: Mapping[Mode, Comparison] = field(default_factory=dict)
 
 
 def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
@@ -41,15 +44,19 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     # torch and pandas only from here on: a wrong setting is answered at once
     from gapo_cli.evaluation.baselines import measure_baselines
     from gapo_cli.evaluation.summary import summarise
-    from gapo_cli.files import write_text
+    from gapo_cli.files import write_json, write_text
     from gapo_cli.reports.base_note import base_note
+    from gapo_cli.reports.paired_words import comparison_lines
     from gapo_cli.reports.tables import BASELINE_NAMES, answers_of, evaluation_tables
     from gapo_cli.training.run_files import RunFiles
     from gapo_cli.training.validation import select_tasks
 
-    set_up_run(experiment, experiment.run_dir)
     selected = select_tasks(tasks, experiment.evaluation.tasks)
-    rule = experiment.evaluation.baseline
+    rule, against = experiment.evaluation.baseline, experiment.evaluation.against
+    other, earlier = read_answers(Path(against)) if against else (None, [])
+    if against:
+        check_overlap(against, earlier, selected, modes_of(experiment.evaluation))
+    set_up_run(experiment, experiment.run_dir)
     predictions = answer_by_rule(rule, selected) if rule else answer_tasks(experiment, tasks, display)
     summary = summarise(predictions)
     baselines = {} if rule else measure_baselines(selected)
@@ -58,14 +65,27 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     answers = {name: summary.greedy} if rule and summary.greedy else answers_of(summary, baselines, name)
     tables = evaluation_tables(answers)
     heading = f"{name} on {experiment.data.name}, split {experiment.evaluation.split}"
+    comparison = compare(predictions, earlier) if other else {}
+    compared = comparison_lines(comparison, name, str(other)) if comparison else []
+    if comparison:
+        row = {"against": str(other), **{mode: one.to_dict() for mode, one in comparison.items()}}
+        write_json(experiment.run_dir / COMPARISON, row)
     note = None if rule else base_note(experiment.model.path)
-    for text in (heading, *(table.to_text() for table in tables), *([note] if note else [])):
-        display.say(f"{text}\n")
+    for text in (heading, *(table.to_text() for table in tables), "\n".join(compared), note):
+        if text:
+            display.say(f"{text}\n")
     table = experiment.run_dir / TABLE
-    parts = [f"# {heading}\n", *(table.to_markdown() for table in tables), *([f"{note}\n"] if note else [])]
+    parts = [f"# {heading}\n", *(table.to_markdown() for table in tables), *(f"{line}\n" for line in (*compared, note) if line)]
     write_text(table, "\n".join(parts))
     display.say(f"numbers: {json}\npredictions: {parquet}\ntable: {table}")
-    return EvaluationResult(experiment.run_dir, summary, baselines, json, parquet, table)
+    return EvaluationResult(experiment.run_dir, summary, baselines, json, parquet, table, comparison)
+
+
+def modes_of(evaluation: EvaluationConfig) -> list[Mode]:
+    """How the tasks will be answered."""
+    if evaluation.baseline:
+        return ["greedy"]
+    return [*(["greedy"] if evaluation.greedy else []), *(["sampled"] if evaluation.samples else [])]
 
 
 def answer_by_rule(rule: str, tasks: Sequence[EditTask]) -> list[Prediction]:

@@ -15,7 +15,7 @@ from gapo_cli.config import (
     SupervisedConfig,
     TrainerConfig,
 )
-from gapo_cli.errors import DataError
+from gapo_cli.errors import DataError, UserError
 from gapo_cli.evaluation.predictions import from_rows
 from gapo_cli.evaluation.summary import Summary, summarise
 from gapo_cli.interfaces import Experiment, QuietDisplay
@@ -156,6 +156,68 @@ def test_a_baseline_answers_alone_and_no_model_is_loaded(experiment, rule, right
     assert result.baselines == {} and result.summary.sampled is None
     assert f"{shown} on prints, split eval" in "\n".join(display.said)
     assert "A rule without a model" not in "\n".join(display.said)
+
+
+def test_two_evaluations_of_the_same_tasks_are_compared_in_words(experiment, tmp_path):
+    copied = evaluate(replace(experiment, run_dir=tmp_path / "copied", evaluation=EvaluationConfig(baseline="copy")), QuietDisplay())
+    against = EvaluationConfig(baseline="replace", against=str(copied.run_dir))
+    display = Listening()
+    result = evaluate(replace(experiment, evaluation=against), display)
+    one = result.comparison["greedy"]
+    assert (one.both_right, one.this_right, one.other_right, one.neither_right) == (1, 3, 0, 0)
+    assert one.p_value == pytest.approx(2 / 8)  # three heads or three tails in three tosses
+    assert json.loads((experiment.run_dir / "comparison.json").read_text())["greedy"]["p_value"] == one.p_value
+    for shown in ("\n".join(display.said), result.table.read_text()):
+        assert "both right on 1, only repeat the replacement on 3, only the other on 0, neither on 0" in shown
+        assert "These tasks do not show that one is better" in shown
+
+
+def test_tasks_that_only_one_evaluation_has_are_named_with_their_number(experiment, tmp_path):
+    few = EvaluationConfig(baseline="copy", tasks=3)
+    copied = evaluate(replace(experiment, run_dir=tmp_path / "copied", evaluation=few), QuietDisplay())
+    display = Listening()
+    evaluate(replace(experiment, evaluation=EvaluationConfig(baseline="replace", against=str(copied.predictions))), display)
+    assert "3 tasks answered by both; 1 is only in this evaluation and left out" in "\n".join(display.said)
+
+
+class OtherPrints(Prints):
+    """The same ids for other edits, or other ids."""
+
+    def __init__(self, change):
+        self.change = change
+        super().__init__(4)
+
+    def fingerprint(self):
+        return {"change": str(sorted(self.change(task(0)).to_dict()))}
+
+    def build(self, progress):
+        return TaskSet({"eval": tuple(self.change(task(number)) for number in range(self.count))})
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "sentence"),
+    [
+        (lambda one: replace(one, id=f"other-{one.id}"), {}, "none of its 4 tasks is among the 4 of this evaluation"),
+        (lambda one: replace(one, target="else\n"), {}, "task t0: has another region or target there"),
+        (lambda one: one, {"baseline": None, "greedy": False, "samples": 1}, "has no sampled answers"),
+    ],
+)
+def test_what_cannot_be_paired_is_refused_before_a_model_answers(experiment, tmp_path, change, settings, sentence):
+    copied = evaluate(replace(experiment, run_dir=tmp_path / "copied", evaluation=EvaluationConfig(baseline="copy")), QuietDisplay())
+    asked = EvaluationConfig(**{"baseline": "copy", "against": str(copied.run_dir)} | settings)
+    other = replace(experiment, source=OtherPrints(change), data=replace(experiment.data, name="others"), evaluation=asked)
+    with pytest.raises(UserError, match=sentence):
+        evaluate(other, QuietDisplay())
+    assert not experiment.run_dir.exists()
+
+
+@pytest.mark.parametrize(("made", "sentence"), [([], "no such folder"), (["eval"], "has no predictions in eval/")])
+def test_a_run_without_answers_cannot_be_compared_with(experiment, tmp_path, made, sentence):
+    run = tmp_path / "other"
+    for name in made:
+        (run / name).mkdir(parents=True)
+    with pytest.raises(UserError, match=sentence):
+        evaluate(replace(experiment, evaluation=EvaluationConfig(baseline="copy", against=str(run))), QuietDisplay())
 
 
 def test_an_empty_split_is_refused_before_a_model_is_loaded(experiment):
