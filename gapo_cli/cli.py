@@ -79,19 +79,22 @@ def gapo(
 def prepare(
     words: Words = None, config_dir: ConfigDir = None, print_config: PrintConfig = False, quiet: Quiet = False, debug: Debug = False
 ) -> None:
-    """Build a task set and keep it under data/.
+    """Build a task set and keep it under data/; show and write what it is made of.
+
+    Languages, lengths in characters and in the model's tokens, history, repeated edits: statistics.md, .json and .svg.
 
     \b
     Examples:
       gapo prepare
+      gapo prepare data=zeta model=hf model.path=Qwen/Qwen2.5-Coder-7B
       gapo prepare data.source.families=[rename_function,add_argument]
       gapo prepare data=jsonl data.path=my_tasks/
     """
-    prepared = run_verb("prepare", words, config_dir, print_config, quiet)
-    if prepared is not None and not quiet:
-        from gapo_cli.console import show_prepared
+    described = run_verb("prepare", words, config_dir, print_config, quiet)
+    if described is not None and not quiet:
+        from gapo_cli.console import show_described
 
-        show_prepared(prepared)
+        show_described(described)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from gapo_cli.stages.prepare import Prepared
+    from gapo_cli.stages.statistics import Described
     from gapo_cli.stages.sweep import SweepResult
 
 SHOW_AFTER_SECONDS = 2.0
@@ -71,24 +71,29 @@ def metrics_table(rows: Iterable[Mapping[str, str]]) -> Table:
     return table
 
 
-def show_prepared(prepared: Prepared, console: Console | None = None) -> None:
-    """The table of `gapo prepare`: tasks of each split by family, then by language, and where the set lies."""
+def show_described(described: Described, console: Console | None = None) -> None:
+    """What `gapo prepare` shows: the statistics of the set, what its source has to note, and where it lies."""
     console = console or make_console()
-    splits = prepared.manifest["splits"]
-    table = Table(box=None, header_style="bold", show_footer=True)
-    table.add_column("", footer="all")
-    for split, counts in splits.items():
-        table.add_column(split, justify="right", footer=str(counts["tasks"]))
-    for kind in ("families", "languages"):
-        names = sorted({name for counts in splits.values() for name in counts[kind]})
-        if kind == "families" and names == [""]:
-            continue
-        for name in names:
-            table.add_row(escape(name or "no family"), *(str(counts[kind].get(name, 0)) for counts in splits.values()))
-        table.add_section()
-    console.print(table)
+    print_text(console, described.note)
+    for shown in described.tables:
+        table = Table(box=None, header_style="bold", padding=(0, 1))
+        table.add_column(escape(shown.columns[0]))
+        for column in shown.columns[1:]:
+            table.add_column(escape(column), justify="right")
+        for row in shown.rows:
+            table.add_row(*map(escape, row))
+        print_text(console, "")
+        console.print(table)
+        if shown.note:
+            print_text(console, shown.note)
+    prepared = described.prepared
+    if not prepared.built:
+        for note in prepared.manifest["report"].get("notes", ()):
+            print_text(console, note)
     seconds = prepared.manifest["seconds"]
+    print_text(console, "")
     print_text(console, f"{'built in' if prepared.built else 'was there already; building it took'} {seconds:.1f} s: {prepared.folder}")
+    print_text(console, f"statistics: {described.markdown}")
 
 
 def show_sweep(result: SweepResult, console: Console | None = None) -> None:

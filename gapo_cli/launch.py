@@ -34,7 +34,7 @@ from gapo_cli.stages.sweep import sweep as compare_jobs
 
 RESOLVED = "config.resolved.yaml"
 STAGES = {
-    "prepare": "gapo_cli.stages.prepare:prepare",
+    "prepare": "gapo_cli.stages.statistics:prepare_and_describe",
     "rollout": "gapo_cli.stages.rollout:rollout",
     "train": "gapo_cli.stages.train:train",
     "eval": "gapo_cli.stages.evaluate:evaluate",

@@ -140,17 +140,32 @@ def test_a_users_own_yaml_wins_and_adds(here, capsys):
     assert "estimator=mine: unknown estimator" in capsys.readouterr().err
 
 
-def test_prepare_writes_the_set_and_shows_its_table(here, tasks, capsys):
+def test_prepare_writes_the_set_and_what_it_is_made_of(here, tasks, capsys):
     command = ["prepare", "data=jsonl", f"data.path={tasks}"]
     assert run_command(command) == 0
     shown = capsys.readouterr().out
-    assert [line.split() for line in shown.splitlines() if "is_none" in line] == [["is_none", str(TASKS_PER_SPLIT), str(TASKS_PER_SPLIT)]]
+    (families,) = [line.split("  ") for line in shown.splitlines() if "is_none" in line]
+    assert [cell.strip() for cell in families if cell.strip()] == ["is_none", *["12 (100.0 %)"] * 2, "24 (100.0 %)"]
     (folder,) = (here / "data").iterdir()
-    assert sorted(path.name for path in folder.iterdir()) == ["eval.jsonl", "manifest.json", "train.jsonl"]
+    written = ["eval.jsonl", "manifest.json", "statistics.json", "statistics.md", "statistics.svg", "train.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == written
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["splits"]["train"]["families"] == {"is_none": TASKS_PER_SPLIT}
     assert run_command(command) == 0
     assert "was there already" in capsys.readouterr().out
+
+
+def test_prepare_shows_how_many_rows_it_skipped_each_time(here, tasks, capsys):
+    with tasks.open("a") as stream:
+        stream.write("{broken\n")
+    for _ in range(2):
+        assert run_command(["prepare", "data=jsonl", f"data.path={tasks}", "data.on_error=skip"]) == 0
+        shown = capsys.readouterr().out
+        assert shown.count("skipped 1 of 25 rows (data.on_error=skip)") == 1
+        assert f"{tasks}:25: not JSON" in shown
+    (folder,) = (here / "data").iterdir()
+    assert json.loads((folder / "statistics.json").read_text())["skipped"] == 1
+    assert "skipped 1 of 25 rows" in (folder / "statistics.md").read_text()
 
 
 def test_quiet_shows_nothing(here, tasks, capsys):
