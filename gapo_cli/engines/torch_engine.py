@@ -137,11 +137,13 @@ class TorchEngine:
             tokens, logprobs = (drawn.cpu().numpy() for drawn in draw(logits, here, sampling))
             stopped = np.isin(tokens, ends)
             decoded.add(grid.sample, place, tokens, logprobs, stopped)
-            if stopped.any() or place + 1 == sampling.max_new_tokens:
-                left = 0 if place + 1 == sampling.max_new_tokens else int((~stopped).sum())
-                progress("sampling", finished + len(decoded.lengths) - left, total)
-                if not left:
-                    break
+            left = 0 if place + 1 == sampling.max_new_tokens else int((~stopped).sum())
+            # those still being written count by the share of the token limit they have used, so that long answers show
+            written = left * (place + 1) // sampling.max_new_tokens
+            progress("sampling", finished + len(decoded.lengths) - left + written, total)
+            if not left:
+                break
+            if stopped.any():
                 grid.keep(~stopped)
             logits = head(grid.step(tokens[~stopped]))
         return decoded
