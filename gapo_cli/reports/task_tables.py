@@ -116,6 +116,7 @@ def draw(statistics: Mapping[str, SplitStatistics], path: Path) -> None:
     for unused in axes:
         unused.set_axis_off()
     figure.axes[1].legend(fontsize="small")
+    figure.supxlabel("The last bar of a length has everything above it, too.", fontsize="small")
     # the same statistics give the same file
     with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "gapo", "svg.fonttype": "none"}):
         figure.savefig(temporary, format="svg", metadata={"Date": None})
@@ -133,4 +134,5 @@ def draw_lengths(axes: Axes, title: str, by_split: Mapping[str, Distribution]) -
     for split, found in by_split.items():
         width = found.edges[1] - found.edges[0] if len(found.edges) > 1 else 1
         axes.stairs([100 * count / found.count for count in found.counts], [*found.edges, found.edges[-1] + width], label=split)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_title(f"{title}, % of the tasks")
