@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from gapo_cli.errors import DataError
+from gapo_cli.evaluation.reversal import region_undone
 from gapo_cli.records import Completion, EditTask
 
 Mode = Literal["greedy", "sampled"]
@@ -18,7 +19,8 @@ NOT_GENERATED = "none"
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """`before` is the region as it stood, `target` as it should be, `region` as predicted, or None with the reason in
-    `malformed`. `sample` counts the sampled answers of a task from 0. `tokens` is the length of the completion."""
+    `malformed`. `sample` counts the sampled answers of a task from 0. `tokens` is the length of the completion.
+    `undone`: the region without the history's last edit (reversal.py), None where there is no such edit in it."""
 
     task_id: str
     family: str
@@ -32,6 +34,7 @@ class Prediction:
     tokens: int
     before: str
     target: str
+    undone: str | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -48,6 +51,11 @@ class Prediction:
     def is_noop(self) -> bool:
         """The prediction leaves the region as it stood (compared stripped)."""
         return self.region is not None and self.region.strip() == self.before.strip()
+
+    @property
+    def is_reversal(self) -> bool:
+        """The prediction is the region without the history's last edit (compared stripped)."""
+        return self.undone is not None and self.region is not None and self.region.strip() == self.undone.strip()
 
     @property
     def is_truncated(self) -> bool:
@@ -76,21 +84,24 @@ def prediction_of(task: EditTask, completion: Completion, mode: Mode, sample: in
         tokens=completion.length,
         before=task.region,
         target=task.target,
+        undone=region_undone(task),
     )
 
 
 def unanswered(task: EditTask, malformed: str, mode: Mode, sample: int = 0) -> Prediction:
     """A task that the model could not be asked, for the reason `malformed` ("prompt_too_long"): it counts as wrong."""
     return Prediction(
-        task.id, family_of(task), task.language, mode, sample, "", None, malformed, NOT_GENERATED, 0, task.region, task.target
-    )
+        task.id, family_of(task), task.language, mode, sample, "", None, malformed, NOT_GENERATED, 0, task.region, task.target,
+        region_undone(task),
+    )  # fmt: skip
 
 
 def predicted_region(task: EditTask, region: str) -> Prediction:
     """A region that came from a rule and not from a model: a baseline's prediction."""
     return Prediction(
-        task.id, family_of(task), task.language, "greedy", 0, region, region, None, NOT_GENERATED, 0, task.region, task.target
-    )
+        task.id, family_of(task), task.language, "greedy", 0, region, region, None, NOT_GENERATED, 0, task.region, task.target,
+        region_undone(task),
+    )  # fmt: skip
 
 
 def to_rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
@@ -100,16 +111,17 @@ def to_rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
 
 def from_rows(rows: Iterable[Mapping[str, Any]]) -> list[Prediction]:
     """Predictions from rows as pandas gives them back. Columns that a Prediction lacks are passed over; a missing one
-    raises DataError."""
+    raises DataError, except `undone`, which earlier runs did not write."""
     return [_from_row(row) for row in rows]
 
 
 def _from_row(row: Mapping[str, Any]) -> Prediction:
     try:
-        values = {name: row[name] for name in Prediction.__dataclass_fields__}
+        values = {name: row[name] for name in Prediction.__dataclass_fields__ if name != "undone"}
     except KeyError as error:
         raise DataError(f"predictions: column {error} is missing") from error
-    for name in ("region", "malformed"):
+    values["undone"] = row.get("undone")
+    for name in ("region", "malformed", "undone"):
         # a column of strings and None may come back from pandas with NaN for None
         if not isinstance(values[name], str):
             values[name] = None

@@ -15,13 +15,17 @@ import numpy as np
 
 from gapo_cli import matching
 from gapo_cli.errors import DataError
+from gapo_cli.evaluation.edit_measures import changed_lines, chrf, delta_chrf
 from gapo_cli.evaluation.predictions import MODES, NOT_GENERATED, Mode, Prediction
 from gapo_cli.evaluation.uncertainty import Measure, measure_means, pass_at_k, wilson
 
+NOT_MEASURED = Measure()
 PASS_AT = (1, 2, 4, 8, 16, 32)
 """The k of pass@k that are reported, as far as every task has that many samples."""
 SHARES = ("exact_match", "strict_match", "noop_rate", "malformed_rate", "truncated_rate")
-MEANS = ("edit_similarity", "bleu")
+MEANS = ("edit_similarity", "bleu", "chrf", "delta_chrf", "changed_lines_precision", "changed_lines_recall")
+ON_CHANGES = ("exact_match", "strict_match", *MEANS)
+"""What is also measured over the tasks whose right answer changes something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,8 @@ class Metrics:
     """One set of predictions, measured. `exact_match` compares stripped texts and is the headline; `strict_match`
     compares every character. `bleu` is the mean of the sentences' own scores. `noop_rate`: the prediction leaves the
     region as it stood. `exact_match_on_changes`: over the `changing_tasks` whose right answer is not the region as it
-    stood. `malformed_reasons`: reason → share of the predictions. `response_tokens`: mean completion length, None where
+    stood; `on_changes`: the other measures over them. `reversal_rate`: over the `reversible_tasks`, the region without the
+    history's last edit comes out. docs/metrics.md defines them all. `malformed_reasons`: reason → share of the predictions. `response_tokens`: mean completion length, None where
     no model was asked. `pass_at`: k → pass@k, for sampled answers."""
 
     tasks: int
@@ -43,6 +48,13 @@ class Metrics:
     malformed_rate: Measure
     truncated_rate: Measure
     exact_match_on_changes: Measure
+    chrf: Measure = NOT_MEASURED
+    delta_chrf: Measure = NOT_MEASURED
+    changed_lines_precision: Measure = NOT_MEASURED
+    changed_lines_recall: Measure = NOT_MEASURED
+    reversible_tasks: int = 0
+    reversal_rate: Measure = NOT_MEASURED
+    on_changes: Mapping[str, Measure] = field(default_factory=dict)
     response_tokens: float | None = None
     malformed_reasons: Mapping[str, float] = field(default_factory=dict)
     pass_at: Mapping[int, Measure] = field(default_factory=dict)
@@ -51,6 +63,8 @@ class Metrics:
         row: dict[str, Any] = {"tasks": self.tasks, "predictions": self.predictions, "changing_tasks": self.changing_tasks}
         row |= {name: getattr(self, name).to_dict() for name in MEASURES}
         row |= {"response_tokens": self.response_tokens, "malformed_reasons": dict(self.malformed_reasons)}
+        row |= {"reversible_tasks": self.reversible_tasks}
+        row |= {"on_changes": {name: measure.to_dict() for name, measure in self.on_changes.items()}}
         return row | {"pass_at": {str(k): measure.to_dict() for k, measure in self.pass_at.items()}}
 
     @classmethod
@@ -59,14 +73,18 @@ class Metrics:
             tasks=row["tasks"],
             predictions=row["predictions"],
             changing_tasks=row["changing_tasks"],
-            **{name: Measure.from_dict(row[name]) for name in MEASURES},
+            # runs of before these were measured lack the newer ones
+            **{name: Measure.from_dict(row[name] if name in FIRST_MEASURES else row.get(name)) for name in MEASURES},
+            reversible_tasks=row.get("reversible_tasks", 0),
+            on_changes={name: Measure.from_dict(measure) for name, measure in row.get("on_changes", {}).items()},
             response_tokens=row["response_tokens"],
             malformed_reasons=row["malformed_reasons"],
             pass_at={int(k): Measure.from_dict(measure) for k, measure in row["pass_at"].items()},
         )
 
 
-MEASURES = (*SHARES, *MEANS, "exact_match_on_changes")
+MEASURES = (*SHARES, *MEANS, "exact_match_on_changes", "reversal_rate")
+FIRST_MEASURES = (*SHARES, *MEANS[:2], "exact_match_on_changes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,21 +180,29 @@ def _breakdown(predictions: list[Prediction], mode: Mode, seed: int) -> Breakdow
 
 def _scores(predictions: Sequence[Prediction]) -> np.ndarray:
     """(N, SHARES and MEANS), float64: each prediction's own numbers."""
-    return np.array(
-        [
-            (
-                one.region is not None and matching.exact_match(one.region, one.target),
-                one.region is not None and matching.strict_match(one.region, one.target),
-                one.is_noop,
-                one.malformed is not None,
-                one.is_truncated,
-                0.0 if one.region is None else matching.edit_similarity(one.region, one.target),
-                0.0 if one.region is None else matching.bleu(one.region, one.target),
+    agreements: dict[tuple[str, str, str], tuple[float, ...]] = {}
+
+    def measured(one: Prediction) -> tuple[float, ...]:
+        if one.region is None:
+            return (0.0,) * (2 + len(MEANS))
+        key = (one.before, one.region, one.target)
+        if key not in agreements:  # samples of a task are often alike
+            agreements[key] = (
+                matching.exact_match(one.region, one.target),
+                matching.strict_match(one.region, one.target),
+                matching.edit_similarity(one.region, one.target),
+                matching.bleu(one.region, one.target),
+                chrf(one.region, one.target),
+                delta_chrf(*key),
+                *changed_lines(*key),
             )
-            for one in predictions
-        ],
-        dtype=np.float64,
-    )
+        return agreements[key]
+
+    rows = []
+    for one in predictions:
+        exact, strict, *means = measured(one)
+        rows.append((exact, strict, one.is_noop, one.malformed is not None, one.is_truncated, *means))
+    return np.array(rows, dtype=np.float64)
 
 
 def _metrics(predictions: Sequence[Prediction], scores: np.ndarray, mode: Mode, seed: int) -> Metrics:
@@ -187,27 +213,42 @@ def _metrics(predictions: Sequence[Prediction], scores: np.ndarray, mode: Mode, 
     means = np.stack([np.bincount(task_of, weights=column) for column in scores.T], axis=1) / samples[:, None]
     changes = np.zeros(len(index), dtype=bool)
     changes[task_of] = [one.changes_something for one in predictions]
+    columns = (*SHARES, *MEANS)
+    picked = means[changes][:, [columns.index(name) for name in ON_CHANGES]]
+    reversible = [row for row, one in enumerate(predictions) if one.undone is not None]
+    reversals = _task_means([predictions[row].is_reversal for row in reversible], task_of[reversible])
     pass_at: dict[int, Measure] = {}
     if mode == "greedy":
         shares = [wilson(int(column.sum()), len(index)) for column in means[:, : len(SHARES)].T]
         measures = [*shares, *measure_means(means[:, len(SHARES) :], seed)]
-        on_changes = wilson(int(means[changes, 0].sum()), int(changes.sum()))
+        on_changes = [*(wilson(int(column.sum()), len(picked)) for column in picked[:, :2].T), *measure_means(picked[:, 2:], seed)]
+        reversal_rate = wilson(int(reversals.sum()), len(reversals))
     else:
         reported = [k for k in PASS_AT if k <= samples.min()]
         correct = np.rint(means[:, 0] * samples).astype(int)
         passed = np.stack([pass_at_k(samples, correct, k) for k in reported], axis=1)
         measures = measure_means(np.hstack([means, passed]), seed)
         pass_at = dict(zip(reported, measures[means.shape[1] :], strict=True))
-        on_changes = measures[0] if changes.all() else measure_means(means[changes, :1], seed)[0]
+        on_changes = measure_means(picked, seed)
+        reversal_rate = measure_means(reversals[:, None], seed)[0]
     reasons = Counter(one.malformed for one in predictions if one.malformed is not None)
     lengths = [one.tokens for one in predictions if one.finish_reason != NOT_GENERATED]
     return Metrics(
         tasks=len(index),
         predictions=len(predictions),
         changing_tasks=int(changes.sum()),
-        **dict(zip((*SHARES, *MEANS), measures[: len(SHARES) + len(MEANS)], strict=True)),
-        exact_match_on_changes=on_changes,
+        **dict(zip(columns, measures[: len(columns)], strict=True)),
+        exact_match_on_changes=on_changes[0],
+        reversible_tasks=len(reversals),
+        reversal_rate=reversal_rate,
+        on_changes=dict(zip(ON_CHANGES, on_changes, strict=True)),
         response_tokens=float(np.mean(lengths)) if lengths else None,
         malformed_reasons={reason: count / len(predictions) for reason, count in sorted(reasons.items())},
         pass_at=pass_at,
     )
+
+
+def _task_means(values: Sequence[bool], task_of: np.ndarray) -> np.ndarray:
+    """The mean of the values of each task that has any."""
+    tasks, rows = np.unique(task_of, return_inverse=True)
+    return np.bincount(rows, weights=np.asarray(values, dtype=np.float64), minlength=len(tasks)) / np.bincount(rows)[: len(tasks)]

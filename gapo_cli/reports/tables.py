@@ -84,9 +84,34 @@ def breakdown_table(answers: Mapping[str, Breakdown], by: str, title: str = "") 
     return Table(title, (f"exact match, % by {'family' if by == 'families' else 'language'}", "tasks", *parts), tuple(rows))
 
 
+def change_table(answers: Mapping[str, Breakdown], title: str = "") -> Table:
+    """How well the change itself was met, one row a kind of answer: on all tasks, and, if some of them change nothing, on
+    those that change something. The reversal rate is over the tasks whose last edit can be undone."""
+    measures = {
+        "chrF": "chrf",
+        "delta-chrF": "delta_chrf",
+        "lines, precision": "changed_lines_precision",
+        "lines, recall": "changed_lines_recall",
+    }
+    all_change = all(breakdown.overall.changing_tasks == breakdown.overall.tasks for breakdown in answers.values())
+    columns = ("the change, %", *measures, "undoes the last edit")
+    rows = []
+    for name, breakdown in answers.items():
+        one = breakdown.overall
+        values = (percent(getattr(one, measure)) for measure in measures.values())
+        rows.append((name, *values, with_interval(one.reversal_rate)))
+        if not all_change:
+            picked = {**dict.fromkeys(measures.values(), Measure()), **one.on_changes}
+            rows.append((f"{name}, where something changes", *(percent(picked[measure]) for measure in measures.values()), ""))
+    sizes = sorted({breakdown.overall.reversible_tasks for breakdown in answers.values()})
+    return Table(title, columns, tuple(rows), f"Of {_listed(sizes)} tasks the last edit can be undone.")
+
+
 def evaluation_tables(answers: Mapping[str, Breakdown]) -> list[Table]:
-    """The overall table, and those by family and language where there is more than one of them."""
+    """The overall table, that of the change where it was measured, and those by family and language where there is more than one of them."""
     tables = [overall_table(answers)]
+    if any(breakdown.overall.delta_chrf.value is not None for breakdown in answers.values()):
+        tables.append(change_table(answers))
     for by in ("families", "languages"):
         if any(len(getattr(breakdown, by)) > 1 for breakdown in answers.values()):
             tables.append(breakdown_table(answers, by))

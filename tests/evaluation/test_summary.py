@@ -120,3 +120,24 @@ def test_metrics_have_the_names_of_the_metrics_file_and_no_gaps():
     assert metrics["val/sampled/exact_match"] == metrics["val/sampled/pass@2"] == 1
     assert "val/response_tokens" not in metrics
     assert all(isinstance(value, float) for value in metrics.values())
+
+
+def test_the_newer_measures_are_taken_on_all_tasks_and_on_those_that_change_something():
+    overall = summarise(GREEDY).greedy.overall
+    # a and b are right, c copies, d is malformed; e changes nothing and is right
+    for name in ("delta_chrf", "changed_lines_precision", "changed_lines_recall"):
+        assert getattr(overall, name).value == pytest.approx(3 / 5)
+        assert overall.on_changes[name].value == pytest.approx(2 / 4)
+    # old against new shares no character
+    assert overall.chrf.value == pytest.approx(3 / 5)
+    assert overall.on_changes["strict_match"] == wilson(1, 4)
+    assert overall.reversible_tasks == 0 and overall.reversal_rate.value is None
+
+
+def test_numbers_of_a_run_that_did_not_measure_them_yet_are_read():
+    row = summarise(GREEDY).to_dict()
+    for name in ("chrf", "delta_chrf", "changed_lines_precision", "changed_lines_recall", "reversal_rate", "on_changes"):
+        for part in (row["greedy"]["overall"], *row["greedy"]["families"].values(), *row["greedy"]["languages"].values()):
+            del part[name]
+    read = Summary.from_dict(row).greedy.overall
+    assert read.exact_match == wilson(3, 5) and read.chrf.value is None and read.on_changes == {}

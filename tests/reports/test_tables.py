@@ -6,7 +6,15 @@ from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import summarise
 from gapo_cli.evaluation.uncertainty import Measure
 from gapo_cli.reports.base_note import NOISY_LOG, base_note
-from gapo_cli.reports.tables import Table, answers_of, breakdown_table, evaluation_tables, overall_table, with_interval
+from gapo_cli.reports.tables import (
+    Table,
+    answers_of,
+    breakdown_table,
+    change_table,
+    evaluation_tables,
+    overall_table,
+    with_interval,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -60,7 +68,7 @@ def test_a_baseline_that_is_ahead_is_named_plainly():
 
 
 def test_one_language_is_not_a_table():
-    assert [table.columns[0] for table in evaluation_tables(ANSWERS)] == ["%", "exact match, % by family"]
+    assert [table.columns[0] for table in evaluation_tables(ANSWERS)] == ["%", "the change, %", "exact match, % by family"]
 
 
 def test_text_is_aligned_and_markdown_is_escaped():
@@ -75,3 +83,12 @@ def test_the_noise_that_the_base_is_said_to_have_is_the_noise_it_was_given():
     assert "40 % of the outcomes were the finished edit" in base_note("asset:nano-noisy")
     assert "no noise" in base_note("asset:nano-clean")
     assert base_note("some/model") is None
+
+
+def test_the_change_has_a_row_for_all_tasks_and_one_for_those_that_change_something():
+    still = Prediction("still", "", "python", "greedy", 0, "", "old", None, "stop", 5, "old", "old", undone="older")
+    table = change_table({"nano": summarise([*predictions(), still]).greedy})
+    # two of three changes are met, and the task that changes nothing is right; it alone has an edit to undo
+    assert [row[:3] for row in table.rows] == [("nano", "75.0", "75.0"), ("nano, where something changes", "66.7", "66.7")]
+    assert table.rows[0][-1].startswith("0.0 [0.0, ")
+    assert table.note == "Of 1 tasks the last edit can be undone."

@@ -1,0 +1,76 @@
+"""What the region was before the history's last edit."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gapo_cli.evaluation.predictions import predicted_region
+from gapo_cli.evaluation.reversal import hunks_of, region_undone
+from gapo_cli.evaluation.summary import summarise
+from gapo_cli.evaluation.uncertainty import wilson
+from gapo_cli.records import EditTask, HistoryEvent, Source
+
+REGION = "a\nlog(x)\nb\nprint(y)\n"
+TARGET = "a\nlog(x)\nb\nlog(y)\n"
+UNDONE = "a\nprint(x)\nb\nprint(y)\n"
+EDIT = "@@ -1,3 +1,3 @@\n a\n-print(x)\n+log(x)\n b\n"
+
+
+def task(*diffs, region=REGION, target=TARGET, path="a.py", name="t"):
+    history = tuple(HistoryEvent("edit", path, diff) for diff in diffs)
+    return EditTask(name, Source("made", "eval"), "python", "a.py", region, (0, len(region)), target, history=history)
+
+
+@pytest.mark.parametrize(
+    ("diffs", "undone"),
+    [
+        ([EDIT], UNDONE),
+        # only the newest edit counts
+        (["@@ -1 +1 @@\n-c\n+a\n", EDIT], UNDONE),
+        # context that sticks out of the region is cut off
+        (["@@ -1,5 +1,5 @@\n outside\n a\n-print(x)\n+log(x)\n b\n"], UNDONE),
+        # added lines go, removed lines come back
+        (["@@ -1,2 +1,3 @@\n a\n+log(x)\n b\n"], "a\nb\nprint(y)\n"),
+        (["@@ -1,3 +1,2 @@\n log(x)\n-gone\n b\n"], "a\nlog(x)\ngone\nb\nprint(y)\n"),
+        # a hunk elsewhere changes nothing here; the one that is here is taken back
+        (["@@ -1 +1 @@\n-q\n+r\n" + EDIT], UNDONE),
+    ],
+)
+def test_the_last_edit_is_taken_back(diffs, undone):
+    assert region_undone(task(*diffs)) == undone
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        task(),
+        task("@@ -1 +1 @@\n-q\n+r\n"),
+        task(EDIT, path="b.py"),
+        task("@@ -1 +1 @@\n-q\n+a\n", region="a\nb\na\n"),  # a stands at two places
+        task(EDIT, target=UNDONE),  # undoing is what is asked for
+    ],
+)
+def test_where_nothing_can_be_undone_wrongly_there_is_none(edited):
+    assert region_undone(edited) is None
+
+
+def test_lines_that_look_like_a_header_inside_a_hunk_are_lines():
+    assert hunks_of("--- a\n+++ b\n@@ -1 +1 @@\n--- x\n+++ y\n\\ No newline at end of file\n") == [[("-", "-- x"), ("+", "++ y")]]
+
+
+def test_the_reversal_rate_is_over_the_tasks_with_an_edit_to_undo():
+    answers = [
+        predicted_region(task(EDIT, name="undone"), UNDONE.strip()),
+        predicted_region(task(EDIT, name="right"), TARGET),
+        predicted_region(task(EDIT, name="kept"), REGION),
+        predicted_region(task(name="nothing to undo"), UNDONE),
+    ]
+    overall = summarise(answers).greedy.overall
+    assert overall.reversible_tasks == 3
+    assert overall.reversal_rate == wilson(1, 3)
+
+
+@given(st.text("-+ @\\ab\n", max_size=40), st.text("ab \n", max_size=20))
+def test_any_text_as_a_diff_is_taken_without_an_error(diff, region):
+    undone = region_undone(task(diff, region=region))
+    assert undone is None or undone.strip() != region.strip()
