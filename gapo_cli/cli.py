@@ -150,7 +150,10 @@ def evaluate(
       gapo eval
       gapo eval samples=8
       gapo eval on jsonl data.path=my_tasks/ evaluation.split=eval
-      gapo eval model=hf model.path=outputs/train/RUN/checkpoints/best prompt=nano
+      gapo eval run=outputs/train/RUN against=outputs/eval/RUN
+      gapo eval on zeta baseline=copy
+
+    With no model named, the checkpoint that was trained last under outputs/ is taken, and the line above the table says so.
     """
     run_verb("eval", words, config_dir, print_config, quiet)
 

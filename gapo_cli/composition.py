@@ -30,6 +30,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from gapo_cli import config as sections
 from gapo_cli.errors import UserError, did_you_mean
 from gapo_cli.interfaces import Experiment
+from gapo_cli.model_choice import choose_model
 from gapo_cli.overrides import ESTIMATOR_ALIASES, continue_from, expand, key_of, quoted
 from gapo_cli.sections import build_section, check_arguments, convert, unknown_key
 
@@ -92,6 +93,7 @@ def one_line(error: BaseException) -> str:
 
 def composed_yaml(verb: str, words: Sequence[str], config_dir: Path | None = None, *, sweep: bool = False) -> str:
     """The composed config as `--print-config` shows it: resolved where every value is there, else as written."""
+    words, _ = choose_model(verb, words)
     with open_tree(config_dir) as hydra:
         config = without_hydra(compose_overrides(hydra, command_overrides(verb, words), sweep=sweep))
         complete = not any(missing_keys(OmegaConf.to_container(config, resolve=False)))

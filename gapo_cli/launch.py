@@ -28,6 +28,7 @@ from gapo_cli.composition import (
 from gapo_cli.errors import UserError
 from gapo_cli.files import write_text
 from gapo_cli.interfaces import Display, Experiment, QuietDisplay
+from gapo_cli.model_choice import choose_model
 from gapo_cli.overrides import key_of, quoted
 from gapo_cli.stages.sweep import METRICS, PLAN, SweepResult, plan_jobs, save_job, save_plan
 from gapo_cli.stages.sweep import sweep as compare_jobs
@@ -51,6 +52,7 @@ class Outcome:
 
 def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | None = None) -> Any:
     """Runs one verb and returns what its stage returns. Raises UserError for the user's mistakes."""
+    words, chosen = choose_model(verb, words)
     with open_tree(config_dir) as hydra:
         overrides = command_overrides(verb, words)
         config = compose_overrides(hydra, overrides)
@@ -58,6 +60,8 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
         run_dir = next((word.split("=", 1)[1] for word in overrides if key_of(word) == "hydra.run.dir"), None)
         if verb == "train" and run_dir and not experiment.resume and (Path(config.hydra.run.dir) / METRICS).exists():
             raise UserError(f"hydra.run.dir={run_dir}: holds a run already; name another folder, or go on with it by resume={run_dir}")
+        if chosen:
+            display.say(chosen)
         before = read_settings(Path(config.hydra.run.dir)) if experiment.resume else {}
         job = hydra.run(config_name="config", task_function=functools.partial(perform, display=display), overrides=overrides)
     outcome: Outcome = job.return_value
