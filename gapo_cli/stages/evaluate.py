@@ -20,6 +20,7 @@ STEP = 0
 """Nothing is learnt here: an evaluation's files are those of a run's step 0."""
 TABLE = "evaluation.md"
 COMPARISON = "comparison.json"
+CASES = "cases.html"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     from gapo_cli.evaluation.summary import summarise
     from gapo_cli.files import write_json, write_text
     from gapo_cli.reports.base_note import base_note
+    from gapo_cli.reports.cases import write_cases
     from gapo_cli.reports.paired_words import comparison_lines
     from gapo_cli.reports.tables import BASELINE_NAMES, answers_of, evaluation_tables
     from gapo_cli.training.run_files import RunFiles
@@ -77,7 +79,8 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     table = experiment.run_dir / TABLE
     parts = [f"# {heading}\n", *(table.to_markdown() for table in tables), *(f"{line}\n" for line in (*compared, note) if line)]
     write_text(table, "\n".join(parts))
-    display.say(f"numbers: {json}\npredictions: {parquet}\ntable: {table}")
+    cases = write_cases(selected, predictions, heading, experiment.run_dir / CASES)
+    display.say(f"numbers: {json}\npredictions: {parquet}\ntable: {table}\ncases: {cases}")
     return EvaluationResult(experiment.run_dir, summary, baselines, json, parquet, table, comparison)
 
 
