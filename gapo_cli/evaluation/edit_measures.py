@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ def changed_lines(before: str, prediction: str, target: str) -> Agreement:
     return agreement(predicted, right) if predicted or right else Agreement(1.0, 1.0)
 
 
+@lru_cache(maxsize=64)  # a task's samples, one after another, share its region and target
 def ngrams(text: str, order: int) -> Counter[str]:
+    """Shared between callers: not to be changed."""
     return Counter(text[start : start + order] for start in range(len(text) - order + 1))
 
 
