@@ -218,6 +218,7 @@ def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Pa
     typed = {name: build_section(kind, values[name], name, HELPERS.get(name, frozenset())) for name, kind in SECTIONS.items()}
     sections.one_of("stage", values["stage"], ("rl", "sft"))
     seed, resume = convert(values["seed"], int, "seed"), convert(values["resume"], str | None, "resume")
+    sections.require(seed >= 0, f"seed={seed}: need 0 or more")
     # the parts last: building an engine imports torch, and a mistake should be answered before that
     parts = {name: build_part(config, key, choices.get(key.split(".")[0], "")) for name, key in PARTS.items()}
     return Experiment(

@@ -73,7 +73,7 @@ class OverlongConfig:
     factor: float = 1.0
 
     def __post_init__(self) -> None:
-        positive("algorithm.overlong", buffer_tokens=self.buffer_tokens)
+        positive("algorithm.overlong", buffer_tokens=self.buffer_tokens, factor=self.factor)
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,9 @@ class AlgorithmConfig:
         require(self.dual_clip > 1, f"algorithm.dual_clip={self.dual_clip}: need more than 1")
         require(self.kl_coefficient >= 0, f"algorithm.kl_coefficient={self.kl_coefficient}: need 0 or more")
         positive("algorithm", max_generation_rounds=self.max_generation_rounds)
+        require(self.importance_cap is None or self.importance_cap > 0,
+                f"algorithm.importance_cap={self.importance_cap}: need a number above 0, or null for none")
+        require(self.entropy_coefficient >= 0, f"algorithm.entropy_coefficient={self.entropy_coefficient}: need 0 or more")
         if self.aggregation == "constant":
             require(self.constant_divisor is not None and self.constant_divisor > 0,
                     "algorithm.aggregation=constant needs algorithm.constant_divisor above 0")
@@ -121,8 +124,13 @@ class OptimizerConfig:
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        positive("trainer.optimizer", learning_rate=self.learning_rate, max_grad_norm=self.max_grad_norm)
-        require(0 <= self.decay_from <= 1, f"trainer.optimizer.decay_from={self.decay_from}: need 0 to 1")
+        positive("optimizer", learning_rate=self.learning_rate, max_grad_norm=self.max_grad_norm)
+        require(len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+                f"optimizer.betas={list(self.betas)}: need two numbers from 0 to below 1")
+        require(self.weight_decay >= 0, f"optimizer.weight_decay={self.weight_decay}: need 0 or more")
+        require(self.warmup_steps >= 0, f"optimizer.warmup_steps={self.warmup_steps}: need 0 or more")
+        require(0 <= self.decay_from <= 1, f"optimizer.decay_from={self.decay_from}: need 0 to 1")
+        require(0 <= self.final_fraction <= 1, f"optimizer.final_fraction={self.final_fraction}: need 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def put_in_place(written: Path, folder: Path, previous: Path) -> None:
+    """Renames `written` to `folder`. A folder cannot be renamed over another: one that stands there steps aside to
+    `previous`, and comes back if the renaming fails or is interrupted."""
+    if not folder.exists():
+        written.rename(folder)
+        return
+    folder.rename(previous)
+    try:
+        written.rename(folder)
+    except BaseException:
+        previous.rename(folder)
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

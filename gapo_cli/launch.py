@@ -30,6 +30,7 @@ from gapo_cli.files import write_text
 from gapo_cli.interfaces import Display, Experiment, QuietDisplay
 from gapo_cli.model_choice import choose_model
 from gapo_cli.overrides import key_of, quoted
+from gapo_cli.stages.run_setup import ENVIRONMENT
 from gapo_cli.stages.sweep import METRICS, PLAN, SweepResult, plan_jobs, save_job, save_plan
 from gapo_cli.stages.sweep import sweep as compare_jobs
 
@@ -101,7 +102,7 @@ def run_stage(config: DictConfig, display: Display) -> Any:
 
 def remove_if_nothing_came_of_it(run_dir: Path) -> None:
     """Removes a run directory that holds its configuration and nothing else."""
-    if {path.name for path in run_dir.iterdir()} <= {".hydra", RESOLVED}:
+    if {path.name for path in run_dir.iterdir()} <= {".hydra", RESOLVED, ENVIRONMENT}:
         shutil.rmtree(run_dir)
 
 

@@ -129,7 +129,7 @@ def shortest_run(ordered: np.ndarray, tau: float) -> np.ndarray:
     """The highest-density interval H of arXiv:2510.21830, Algorithm 1: of all runs of k = ceil(tau * n) rewards that are
     neighbours in order, the one that spans least; the lowest such run where several do. (n, b) → (k, b), ascending."""
     size = share_of(tau, len(ordered))
-    # float64, and argmin takes the first of equal widths: ties stay ties, and the lowest run wins them
+    # float64 and argmin, which takes the first of equal widths: a strict < as in the published code
     widths = ordered[size - 1 :] - ordered[: len(ordered) - size + 1]
     groups = ordered.shape[1]
     first = widths.argmin(axis=0) * groups + np.arange(groups)  # flat index into (n, b)

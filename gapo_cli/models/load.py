@@ -15,6 +15,7 @@ import torch
 
 from gapo_cli.config import DTYPES, ModelConfig, one_of
 from gapo_cli.errors import CheckpointError, UserError
+from gapo_cli.files import put_in_place
 from gapo_cli.models.folders import check_files, find_folder
 from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
 from gapo_cli.models.tokenizer_files import first_line, load_tokenizer, quiet
@@ -86,7 +87,7 @@ def save_model(loaded: LoadedModel, folder: Path) -> None:
                 path.chmod(readable)
                 with path.open("rb") as stream:
                     os.fsync(stream.fileno())
-            _put_in_place(written, folder, temporary / "previous")
+            put_in_place(written, folder, temporary / "previous")
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except (OSError, SafetensorError) as error:
@@ -102,19 +103,6 @@ def encode_prompt(loaded: LoadedModel, prompt: Prompt) -> tuple[int, ...]:
 def encode_prompts(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
     """`encode_prompt` of each, in one call of the tokenizer."""
     return encode_texts(loaded.tokenizer, [prompt_text(loaded.tokenizer, loaded.config, prompt) for prompt in prompts])
-
-
-def _put_in_place(written: Path, folder: Path, previous: Path) -> None:
-    """Renames `written` to `folder`; a folder that stands there goes to `previous`, and comes back if the renaming fails."""
-    if not folder.exists():
-        written.rename(folder)
-        return
-    folder.rename(previous)
-    try:
-        written.rename(folder)
-    except OSError:
-        previous.rename(folder)
-        raise
 
 
 def _load_weights(config: ModelConfig, folder: Path) -> Any:

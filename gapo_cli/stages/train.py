@@ -40,6 +40,8 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
         "gapo train: a served model (engine=openai) cannot be trained, its weights lie elsewhere; leave engine= out, or use "
         "gapo eval or gapo rollout",
     )
+    if experiment.stage == "rl":
+        check_settings(experiment)
     note = base_note(experiment.model.path)
     if note is not None:
         display.say(note)
@@ -57,7 +59,6 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
 
 def reinforce(experiment: Experiment, display: Display) -> TrainResult:
     """The stage=rl of `train`."""
-    check_settings(experiment)
     # torch only from here on: a wrong setting is answered at once
     from gapo_cli.training.checkpoints import FOLDER, find_checkpoint
     from gapo_cli.training.loop import TrainingLoop
@@ -85,6 +86,19 @@ def reinforce(experiment: Experiment, display: Display) -> TrainResult:
 def check_settings(experiment: Experiment) -> None:
     sampling = experiment.sampling
     require(sampling.group_size >= 2, f"sampling.group_size={sampling.group_size}: need at least 2 to train")
+    trainer, algorithm = experiment.trainer, experiment.algorithm
+    several_updates = trainer.epochs_per_step > 1 or trainer.prompts_per_mini_batch < trainer.prompts_per_step
+    require(
+        algorithm.importance_cap is None or not several_updates or trainer.recompute_logprobs,
+        f"algorithm.importance_cap={algorithm.importance_cap}: with several optimizer steps a rollout batch it needs "
+        "trainer.recompute_logprobs=true, or there is nothing to compare the engine's log-probabilities with",
+    )
+    overlong = algorithm.overlong
+    require(
+        overlong is None or overlong.buffer_tokens <= sampling.max_new_tokens,
+        f"algorithm.overlong.buffer_tokens={overlong and overlong.buffer_tokens}: need at most "
+        f"sampling.max_new_tokens={sampling.max_new_tokens}",
+    )
     require(sampling.temperature > 0, f"sampling.temperature={sampling.temperature}: need above 0 to train, all completions are equal at 0")
 
 

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from gapo_cli.errors import CheckpointError
+from gapo_cli.files import put_in_place
 from gapo_cli.models.load import LoadedModel, save_model
 
 FOLDER = "checkpoints"
@@ -158,10 +159,7 @@ def _new_folder(target: Path, previous: str) -> Iterator[Path]:
             yield aside / target.name
             for path in [aside / target.name, *(aside / target.name).rglob("*")]:
                 _sync(path)
-            if target.exists():
-                # a folder cannot be renamed over another: the old one steps aside and goes when the new one stands
-                target.rename(aside / "previous")
-            (aside / target.name).rename(target)
+            put_in_place(aside / target.name, target, aside / "previous")
             _sync(target.parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)

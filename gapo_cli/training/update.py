@@ -105,8 +105,10 @@ class PolicyUpdate:
 
     def _fill_old_logprobs(self, micro: MicroBatch, metrics: UpdateMetrics) -> None:
         if self.trainer.recompute_logprobs:
-            micro.logprobs_old = self._logprobs(self.policy.model, self._token_batch(micro))
-            metrics.add_mismatch(micro, micro.logprobs_old)
+            recomputed = self._logprobs(self.policy.model, self._token_batch(micro))
+            metrics.add_mismatch(micro, recomputed)
+            # what an earlier policy sampled has its log-probabilities from then only from the engine
+            micro.logprobs_old = torch.where(micro.fresh, recomputed, micro.logprobs_engine)
         else:
             micro.logprobs_old = micro.logprobs_engine
 

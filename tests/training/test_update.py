@@ -217,6 +217,13 @@ def test_recomputed_logprobs_replace_the_engines(tiny_policy, trainer, monkeypat
     assert row["training/rollout_k3"] > 0.1
 
 
+def test_recomputing_leaves_stale_groups_the_engines_logprobs(tiny_policy, trainer):
+    """Group 2 is of an earlier policy, which was off by a factor of e^2: clipped. Recomputed alike, no token would be."""
+    one = updater(tiny_policy, trainer, rate=1e-12, recompute_logprobs=True)
+    row = one.update(random_groups(tiny_policy, 4, off_by=2.0), [True, True, False, True])
+    assert row["actor/pg_clipfrac"] > 0.02
+
+
 def test_recomputing_for_one_step_makes_no_extra_pass(tiny_policy, trainer, monkeypatch):
     passes = count_groups_in_passes(monkeypatch)
     one = updater(tiny_policy, trainer, recompute_logprobs=True, prompts_per_mini_batch=4)
