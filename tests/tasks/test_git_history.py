@@ -435,12 +435,12 @@ def test_prepare_builds_once_and_again_when_the_repository_has_grown(tmp_path):
         def say(self, text: str) -> None:
             said.append(text)
 
-    first = run("prepare", words, Listening())
-    assert first.built and not run("prepare", words, QuietDisplay()).built
+    first = run("prepare", words, Listening()).prepared
+    assert first.built and not run("prepare", words, QuietDisplay()).prepared.built
     assert "2 edits: nothing before it 1, task 1" in said
     assert first.manifest["report"]["revision"] == repository.git("rev-parse", "HEAD")
     repository.commit(a_py=numbered(30, L5="word = 5", L22="word = 22"))
-    again = run("prepare", words, QuietDisplay())
+    again = run("prepare", words, QuietDisplay()).prepared
     assert again.built and again.folder != first.folder
 
 
