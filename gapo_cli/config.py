@@ -33,8 +33,9 @@ def positive(section: str, **values: float) -> None:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """`path`: a folder, a hub name, or `asset:NAME` for weights shipped with the package. `context_length`: tokens of
-    prompt and answer together. `chat`: prompts go through the tokenizer's chat template."""
+    """`path`: a folder, a hub name, `asset:NAME` for weights shipped with the package, or `gguf:PACKAGE` for those of an
+    installed package. `context_length`: tokens of prompt and answer together. `chat`: prompts go through the tokenizer's
+    chat template."""
 
     name: str
     path: str

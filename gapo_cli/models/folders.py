@@ -10,7 +10,7 @@ from pathlib import Path
 from gapo_cli.config import ModelConfig
 from gapo_cli.errors import CheckpointError
 
-ALLOWED_PATHS = "need a folder in Hugging Face format, a hub name such as Qwen/Qwen2.5-Coder-0.5B, or asset:NAME"
+ALLOWED_PATHS = "need a folder in Hugging Face format, a hub name such as Qwen/Qwen2.5-Coder-0.5B, asset:NAME or gguf:PACKAGE"
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
@@ -18,7 +18,8 @@ MODEL_FILES = (*TOKENIZER_FILES, "*.safetensors")
 
 
 def find_folder(config: ModelConfig, files: Sequence[str] = MODEL_FILES) -> Path:
-    """The local folder that `config.path` stands for; of a hub model, `files` are downloaded, or taken from the cache."""
+    """The local folder that `config.path` stands for; of a hub model, `files` are downloaded, or taken from the cache; what
+    lies in a package as GGUF is converted, or taken from the cache."""
     path = config.path
     if path.startswith("asset:"):
         folder = ASSETS / path.removeprefix("asset:")
@@ -26,6 +27,10 @@ def find_folder(config: ModelConfig, files: Sequence[str] = MODEL_FILES) -> Path
             names = ", ".join(sorted(f"asset:{entry.parent.name}" for entry in ASSETS.glob("*/config.json"))) or "none"
             raise CheckpointError(f"model.path={path}: no such weights are shipped with the package (there are: {names})")
         return folder
+    if path.startswith("gguf:"):
+        from gapo_cli.models.gguf_package import converted_folder
+
+        return converted_folder(path)
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder
