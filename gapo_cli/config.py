@@ -137,15 +137,15 @@ class OptimizerConfig:
 @dataclass(frozen=True)
 class TrainerConfig:
     """Scale. `steps`: rollout batches of `prompts_per_step` groups; each is learnt from `epochs_per_step` times in
-    mini-batches of `prompts_per_mini_batch` groups (one optimizer step each), cut into micro-batches of
-    `groups_per_micro_batch` groups (0: not cut), which never changes the loss."""
+    mini-batches of `prompts_per_mini_batch` groups (one optimizer step each), cut into micro-batches of at
+    most `max_tokens_per_microbatch` tokens, padding included (0: not cut), which never changes the loss."""
 
     steps: int
     prompts_per_step: int
     prompts_per_mini_batch: int
     optimizer: OptimizerConfig
     epochs_per_step: int = 1
-    groups_per_micro_batch: int = 0
+    max_tokens_per_microbatch: int = 0
     layout: str = "packed"
     device: str = "cpu"
     dtype: str = "float32"
@@ -163,7 +163,8 @@ class TrainerConfig:
         require(self.prompts_per_mini_batch <= self.prompts_per_step,
                 f"trainer.prompts_per_mini_batch={self.prompts_per_mini_batch}: need at most "
                 f"trainer.prompts_per_step={self.prompts_per_step}")
-        require(self.groups_per_micro_batch >= 0, f"trainer.groups_per_micro_batch={self.groups_per_micro_batch}: need 0 (no cut) or more")
+        require(self.max_tokens_per_microbatch >= 0,
+                f"trainer.max_tokens_per_microbatch={self.max_tokens_per_microbatch}: need 0 (no cut) or more")
         require(self.threads >= 0, f"trainer.threads={self.threads}: need 0 (all cores) or more")
 
 

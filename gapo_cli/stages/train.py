@@ -132,6 +132,14 @@ def build_parts(
     )
     if fitted.too_long:
         display.say(f"left out {len(fitted.too_long)} of {len(tasks)} training tasks that do not fit model.context_length={model.context_length}")
+    budget = trainer.max_tokens_per_microbatch
+    # the last token of an answer is a label only
+    beyond = sum(len(one.token_ids) + sampling.max_new_tokens - 1 > budget for one in fitted.kept) if budget else 0
+    if beyond:
+        display.say(
+            f"trainer.max_tokens_per_microbatch={budget}: {beyond} of {len(fitted.kept)} training prompts pass it with an answer of "
+            f"{sampling.max_new_tokens} tokens; such an answer is a micro-batch of its own"
+        )
     return Parts(
         run_dir=run_dir,
         seed=experiment.seed,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import torch
@@ -16,15 +17,18 @@ from gapo_cli.config import AlgorithmConfig
 from gapo_cli.losses import token_weights
 from gapo_cli.models.layout import TokenBatch, pack, pad
 from gapo_cli.records import Group
+from gapo_cli.training.token_budget import Piece, cut_to_budget
 
 
 @dataclass(slots=True)
 class MicroBatch:
-    """Some groups of a mini-batch. The tensors are (N,), one value a completion token, in the order of TokenBatch.
-    `fresh`: the token's group was sampled by the policy as it is before the update. `logprobs_old` and `logprobs_ref`
-    are filled in when they are known and then serve all epochs."""
+    """What one forward pass is made for. `prompts`: token ids, one prompt a piece of a group; `completions`: the token ids
+    of each piece's completions. The tensors are (N,), one value a completion token, in the order of TokenBatch. `fresh`:
+    the token's group was sampled by the policy as it is before the update. `logprobs_old` and `logprobs_ref` are filled in
+    when they are known and then serve all epochs."""
 
-    groups: tuple[Group, ...]
+    prompts: tuple[tuple[int, ...], ...]
+    completions: tuple[tuple[tuple[int, ...], ...], ...]
     advantages: torch.Tensor
     weights: torch.Tensor
     logprobs_engine: torch.Tensor
@@ -35,9 +39,7 @@ class MicroBatch:
     def token_batch(self, layout: str, pad_id: int) -> TokenBatch:
         """Laid out anew for each pass: masks of whole rollout batches would not fit the memory."""
         lay_out = pack if layout == "packed" else pad
-        prompts = [group.prompt_token_ids for group in self.groups]
-        completions = [[completion.token_ids for completion in group.completions] for group in self.groups]
-        return lay_out(prompts, completions, pad_id).to(self.weights.device)
+        return lay_out(self.prompts, self.completions, pad_id).to(self.weights.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +59,46 @@ def cut_mini_batch(
     groups: Sequence[Group],
     fresh: Sequence[bool],
     algorithm: AlgorithmConfig,
-    groups_per_micro_batch: int,
+    layout: str,
+    max_tokens: int,
     device: torch.device | str = "cpu",
 ) -> MiniBatch:
-    """The groups, which have advantages, in micro-batches of `groups_per_micro_batch` (0: one of all). Groups without
-    gradient are left out: no pass is made for them, but their tokens count in the weights of the others."""
-    sizes = [len(group.completions) for group in groups]
+    """The groups, which have advantages, in micro-batches of at most `max_tokens` tokens in `layout` (0: one of all). Groups
+    without gradient are left out: no pass is made for them, but their tokens count in the weights of the others."""
     lengths = torch.tensor([len(completion.token_ids) for group in groups for completion in group.completions])
     weights = token_weights(lengths, algorithm.aggregation, algorithm.constant_divisor)
-    lengths_of, weights_of = lengths.split(sizes), weights.split(sizes)
-    computed = [index for index, group in enumerate(groups) if has_gradient(group, algorithm)]
-    if groups_per_micro_batch:
-        # neighbours of like length: less padding
-        computed.sort(key=lambda index: len(groups[index].prompt_token_ids) + int(lengths_of[index].sum()))
-    chunk_size = groups_per_micro_batch or max(len(computed), 1)
+    total_weight = float((weights * lengths).sum())
+    computed = [has_gradient(group, algorithm) for group in groups]
+    chosen = np.repeat(computed, [len(group.completions) for group in groups])
+    lengths, weights = lengths[chosen], weights[chosen]
+    fresh = list(compress(fresh, computed))
+    groups = list(compress(groups, computed))
+    first = np.cumsum([0, *(len(group.completions) for group in groups)])
+    cut = cut_to_budget(
+        [len(group.prompt_token_ids) for group in groups],
+        [[len(completion.token_ids) for completion in group.completions] for group in groups],
+        layout,
+        max_tokens,
+    )
 
-    def micro_batch(chunk: Sequence[int]) -> MicroBatch:
-        own = tuple(groups[index] for index in chunk)
-        repeats = torch.cat([lengths_of[index] for index in chunk])
-        advantages = torch.from_numpy(np.concatenate([group.advantages for group in own])).float()
-        engine = [value for group in own for completion in group.completions for value in completion.logprobs]
-        of_completions = torch.cat([torch.full((sizes[index],), fresh[index]) for index in chunk])
+    def micro_batch(pieces: Sequence[Piece]) -> MicroBatch:
+        own = [(groups[piece.group], slice(piece.start, piece.stop)) for piece in pieces]
+        completions = [group.completions[part] for group, part in own]
+        places = np.concatenate([np.arange(piece.start, piece.stop) + first[piece.group] for piece in pieces])
+        advantages = torch.from_numpy(np.concatenate([group.advantages[part] for group, part in own])).float()
+        is_fresh = torch.tensor([fresh[piece.group] for piece in pieces for _ in range(piece.start, piece.stop)])
+        engine = [value for some in completions for completion in some for value in completion.logprobs]
+
+        def of_tokens(of_completions: torch.Tensor) -> torch.Tensor:
+            return of_completions.repeat_interleave(lengths[places]).to(device)
+
         return MicroBatch(
-            groups=own,
-            advantages=advantages.repeat_interleave(repeats).to(device),
-            weights=torch.cat([weights_of[index] for index in chunk]).repeat_interleave(repeats).to(device),
+            prompts=tuple(group.prompt_token_ids for group, _ in own),
+            completions=tuple(tuple(completion.token_ids for completion in some) for some in completions),
+            advantages=of_tokens(advantages),
+            weights=of_tokens(weights[places]),
             logprobs_engine=torch.tensor(engine, dtype=torch.float32, device=device),
-            fresh=of_completions.repeat_interleave(repeats).to(device),
+            fresh=of_tokens(is_fresh),
         )
 
-    chunks = [computed[start : start + chunk_size] for start in range(0, len(computed), chunk_size)]
-    return MiniBatch(tuple(micro_batch(chunk) for chunk in chunks), float((weights * lengths).sum()))
+    return MiniBatch(tuple(micro_batch(pieces) for pieces in cut), total_weight)

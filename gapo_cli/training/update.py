@@ -48,7 +48,8 @@ class PolicyUpdate:
                 groups[start : start + size],
                 fresh[start : start + size],
                 self.algorithm,
-                self.trainer.groups_per_micro_batch,
+                self.trainer.layout,
+                self.trainer.max_tokens_per_microbatch,
                 self.policy.device,
             )
             for start in range(0, len(groups), size)

@@ -23,11 +23,27 @@ SHAPE = {
     "pad_token_id": 0,
 }
 
+WINDOW = 32  # as long as the longest prompt with its longest completion; packed rows are longer
+
 
 def tiny(model_type: str, **changes):
     torch.manual_seed(1)
     config = AutoConfig.for_model(model_type, **SHAPE | changes)
     return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+
+
+FAMILIES = {
+    "qwen2": {},
+    "qwen2 with a window": {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1},
+    "qwen3": {"head_dim": 16},
+    "llama": {},
+    "mistral": {"sliding_window": None},
+    "mistral with a window": {"sliding_window": WINDOW},
+}
+
+
+def family(name: str):
+    return tiny(name.split()[0], **FAMILIES[name])
 
 
 def ragged_groups(group_sizes: list[int]) -> tuple[list[list[int]], list[list[list[int]]]]:
@@ -37,7 +53,7 @@ def ragged_groups(group_sizes: list[int]) -> tuple[list[list[int]], list[list[li
         length = int(torch.randint(low, high, (1,), generator=generator))
         return torch.randint(2, 97, (length,), generator=generator).tolist()
 
-    return [tokens(1, 20) for _ in group_sizes], [[tokens(1, 12) for _ in range(size)] for size in group_sizes]
+    return [tokens(1, 21) for _ in group_sizes], [[tokens(1, 13) for _ in range(size)] for size in group_sizes]
 
 
 def gradient(model, batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,24 +61,61 @@ def gradient(model, batch) -> tuple[torch.Tensor, torch.Tensor]:
     model.zero_grad()
     logprobs = completion_logprobs(model, batch).logprobs
     (logprobs * torch.linspace(-1, 2, len(logprobs))).sum().backward()
-    return logprobs.detach(), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    return logprobs.detach(), torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.requires_grad])
 
 
-@pytest.mark.parametrize("group_sizes", [[1], [8], [1, 2, 3], [4, 8, 5, 6]], ids=str)
-@pytest.mark.parametrize("model_type", ["qwen2", "llama", "qwen3"])
-def test_packed_and_padded_rows_have_the_same_logprobs_and_gradient(model_type, group_sizes):
-    model = tiny(model_type)
+def assert_same(ours, theirs):
+    """The pairs that `gradient` gives."""
+    (logprobs, gradient), (expected, expected_gradient) = ours, theirs
+    assert torch.isfinite(gradient).all()
+    assert expected_gradient.norm() > 0
+    assert (logprobs - expected).abs().max() < 1e-4
+    assert (gradient - expected_gradient).norm() / expected_gradient.norm() < 1e-5
+
+
+@pytest.mark.parametrize("group_sizes", [[1], [16], [1, 2, 3], [4, 8, 5, 6]], ids=str)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_packed_and_padded_rows_have_the_same_logprobs_and_gradient(name, group_sizes):
+    model = family(name)
     prompts, completions = ragged_groups(group_sizes)
-    packed, packed_gradient = gradient(model, pack(prompts, completions, pad_id=0))
-    padded, padded_gradient = gradient(model, pad(prompts, completions, pad_id=0))
-    assert torch.isfinite(packed_gradient).all()
-    assert (packed - padded).abs().max() < 1e-4
-    assert (packed_gradient - padded_gradient).norm() / padded_gradient.norm() < 1e-5
+    packed = pack(prompts, completions, pad_id=0)
+    # beyond the window in columns and within it in positions
+    assert max(group_sizes) < 8 or packed.input_ids.shape[1] > WINDOW > packed.position_ids.max()
+    assert_same(gradient(model, packed), gradient(model, pad(prompts, completions, pad_id=0)))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gradient_checkpointing_changes_neither_logprobs_nor_gradient(name):
+    model = family(name)
+    prompts, completions = ragged_groups([4, 3])
+    expected = gradient(model, pad(prompts, completions, pad_id=0))
+    passes = []
+    model.get_decoder().layers[0].mlp.register_forward_pre_hook(lambda *_: passes.append(1))
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    assert_same(gradient(model, pack(prompts, completions, pad_id=0)), expected)
+    assert len(passes) == 2  # once forward, once again for the backward pass
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointing"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_lora_adapters_have_the_same_gradient_in_both_layouts(name, checkpointing):
+    peft = pytest.importorskip("peft", reason="adapters come from peft, which is not installed")
+    torch.manual_seed(2)
+    settings = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    model = peft.get_peft_model(family(name), settings)
+    prompts, completions = ragged_groups([4, 3])
+    expected = gradient(model, pad(prompts, completions, pad_id=0))
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
+    assert_same(gradient(model, pack(prompts, completions, pad_id=0)), expected)
 
 
 @pytest.mark.parametrize("layout", [pack, pad])
-def test_logprobs_are_those_of_each_sequence_alone(layout):
-    model = tiny("qwen2")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_logprobs_are_those_of_each_sequence_alone(name, layout):
+    model = family(name)
     prompts, completions = ragged_groups([2, 3])
     alone = []
     with torch.no_grad():

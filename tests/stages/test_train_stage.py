@@ -142,12 +142,22 @@ def test_a_resumed_run_goes_on_in_its_own_folder_and_equals_one_that_never_stopp
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("layout", ["packed", "padded"])
 def test_layouts_and_precisions_train(experiment, layout, dtype):
-    trainer = replace(experiment.trainer, layout=layout, dtype=dtype, steps=1, groups_per_micro_batch=1)
+    trainer = replace(experiment.trainer, layout=layout, dtype=dtype, steps=1, max_tokens_per_microbatch=64)
     train(replace(experiment, trainer=trainer), QuietDisplay())
     row = rows_of(experiment.run_dir)[1]
     assert math.isfinite(row["actor/grad_norm"])
     # the engine's and the trainer's probabilities agree as far as the precision goes
     assert row["training/rollout_probs_diff_max"] < (1e-4 if dtype == "float32" else 0.1)
+
+
+def test_prompts_that_pass_the_micro_batch_budget_alone_are_counted_and_trained(experiment):
+    # prompts of 10, 13, 16, 19, 10 and 13 tokens; 8 new tokens, the last of which is no input: 16 + 7 and 19 + 7 pass 22
+    trainer = replace(experiment.trainer, steps=1, max_tokens_per_microbatch=22)
+    display = Listening()
+    train(replace(experiment, trainer=trainer), display)
+    (line,) = [line for line in display.said if "max_tokens_per_microbatch" in line]
+    assert "max_tokens_per_microbatch=22: 2 of 6 training prompts" in line
+    assert math.isfinite(rows_of(experiment.run_dir)[1]["actor/grad_norm"])
 
 
 def test_a_group_of_one_is_refused_before_anything_is_loaded(experiment):

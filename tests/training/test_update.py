@@ -51,10 +51,10 @@ def updater(policy, trainer, algorithm=PLAIN, rate=1e-3, **changes):
     return PolicyUpdate(policy, reference, Optimizer(policy.model.parameters(), trainer.optimizer, 100), algorithm, trainer, 1.0)
 
 
-def gradient(policy, groups, trainer, algorithm, old="engine", cut=0, **changes):
+def gradient(policy, groups, trainer, algorithm, old="engine", budget=0, **changes):
     """The flat gradient of one mini-batch of all groups."""
-    one = updater(policy, trainer, algorithm, groups_per_micro_batch=cut, **changes)
-    mini_batch = cut_mini_batch(groups, [True] * len(groups), algorithm, cut)
+    one = updater(policy, trainer, algorithm, **changes)
+    mini_batch = cut_mini_batch(groups, [True] * len(groups), algorithm, one.trainer.layout, budget)
     for micro in mini_batch.micro_batches:
         micro.logprobs_old = micro.logprobs_engine if old == "engine" else None
     policy.model.zero_grad()
@@ -77,8 +77,9 @@ def test_the_gradient_does_not_depend_on_the_micro_batches(tiny_policy, trainer,
     groups = random_groups(tiny_policy)
     whole = gradient(tiny_policy, groups, trainer, algorithm, layout=layout)
     assert whole.norm() > 0
-    for cut in (1, 2):
-        assert relative_error(gradient(tiny_policy, groups, trainer, algorithm, cut=cut, layout=layout), whole) < 1e-5
+    # 1: every completion alone, its group's prompt repeated; 20: some groups are divided; 60: none is
+    for budget in (1, 20, 60):
+        assert relative_error(gradient(tiny_policy, groups, trainer, algorithm, budget=budget, layout=layout), whole) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -91,16 +92,16 @@ def test_the_gradient_does_not_depend_on_the_micro_batches(tiny_policy, trainer,
         ("constant", [1 / 48, 1 / 48, 1 / 48, 1 / 48]),
     ],
 )
-@pytest.mark.parametrize("cut", [0, 1])
-def test_tokens_weigh_what_they_weigh_in_the_whole_mini_batch(aggregation, weights, cut):
+@pytest.mark.parametrize(("budget", "micro_batches"), [(0, 1), (1, 4)])
+def test_tokens_weigh_what_they_weigh_in_the_whole_mini_batch(aggregation, weights, budget, micro_batches):
     def group(number, *lengths):
         completions = tuple(Completion((7,) * length, (-1.0,) * length, "", "stop") for length in lengths)
         scores = np.zeros(len(lengths))
         return Group(edit_task(number), (5, 6), completions, {}, scores, scores, np.array([1.0, -1.0]))
 
     algorithm = replace(PLAIN, aggregation=aggregation, constant_divisor=12.0)
-    mini_batch = cut_mini_batch([group(0, 1, 2), group(1, 3, 4)], [True, True], algorithm, cut)
-    assert len(mini_batch.micro_batches) == (2 if cut else 1)
+    mini_batch = cut_mini_batch([group(0, 1, 2), group(1, 3, 4)], [True, True], algorithm, "packed", budget)
+    assert len(mini_batch.micro_batches) == micro_batches
     found = torch.cat([micro.weights for micro in mini_batch.micro_batches])
     expected = np.repeat(weights, [1, 2, 3, 4])
     assert found.tolist() == pytest.approx(expected)
@@ -259,9 +260,9 @@ def test_truncated_importance_sampling_scales_what_the_engine_got_wrong(tiny_pol
 
 def test_metrics_do_not_depend_on_the_micro_batches(tiny_policy, trainer):
     rows = []
-    for cut in (0, 1):
+    for budget in (0, 30):
         policy = load_model(tiny_policy.config)
-        one = updater(policy, trainer, replace(KL, aggregation="constant", constant_divisor=12.0), groups_per_micro_batch=cut)
+        one = updater(policy, trainer, replace(KL, aggregation="constant", constant_divisor=12.0), max_tokens_per_microbatch=budget)
         rows.append(one.update(random_groups(tiny_policy, 4), [True] * 4))
     assert rows[0].keys() == rows[1].keys()
     for name, value in rows[0].items():
