@@ -17,6 +17,7 @@ from gapo_cli.config import DTYPES, ModelConfig, one_of
 from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.files import put_in_place
 from gapo_cli.models.folders import check_files, find_folder
+from gapo_cli.models.linear import use_onednn
 from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
 from gapo_cli.models.tokenizer_files import first_line, load_tokenizer, quiet
 from gapo_cli.records import Prompt
@@ -63,6 +64,7 @@ def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32")
     tokenizer = load_tokenizer(config, folder)
     model = _load_weights(config, folder).to(device)
     _check_fit(config, model, tokenizer)
+    use_onednn(model)
     model.generation_config = _neutral_generation_config(tokenizer, model.config)
     return LoadedModel(model, tokenizer, config, device, dtype)
 
