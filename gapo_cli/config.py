@@ -32,18 +32,42 @@ def positive(section: str, **values: float) -> None:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters (arXiv:2106.09685) instead of training all weights. `rank` 0: off. `alpha`: an adapter's output is
+    scaled by alpha / rank (None: by 1). `dropout`: of what goes into an adapter, in the supervised stage only. `targets`:
+    the ends of the names of the matrices that get one."""
+
+    rank: int = 0
+    alpha: float | None = None
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+    def __post_init__(self) -> None:
+        require(self.rank >= 0, f"model.lora.rank={self.rank}: need 0 (off) or more")
+        require(self.alpha is None or self.alpha > 0, f"model.lora.alpha={self.alpha}: need a number above 0, or null for the rank")
+        require(0 <= self.dropout < 1, f"model.lora.dropout={self.dropout}: need 0 to below 1")
+        require(bool(self.targets), "model.lora.targets=[]: need at least one name, as [q_proj,v_proj]")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """`path`: a folder, a hub name, `asset:NAME` for weights shipped with the package, or `gguf:PACKAGE` for those of an
     installed package. `context_length`: tokens of prompt and answer together. `chat`: prompts go through the tokenizer's
-    chat template."""
+    chat template; `thinking`: what that is told as enable_thinking (None: nothing). `dtype`: what the weights are held in,
+    beside what `trainer.dtype` computes in; bfloat16, half the memory, is for weights that are not trained. `lora`: train
+    adapters instead of the weights; of an adapter's folder at `path`, the settings are its own."""
 
     name: str
     path: str
     context_length: int
     chat: bool = False
+    thinking: bool | None = None
     trust_remote_code: bool = False
+    dtype: str = "float32"
+    lora: LoraConfig = LoraConfig()
 
     def __post_init__(self) -> None:
+        one_of("model.dtype", self.dtype, DTYPES)
         positive("model", context_length=self.context_length)
 
 

@@ -72,6 +72,10 @@ def convert(value: Any, kind: Any, name: str) -> Any:
         return build_section(kind, value, name)
     if typing.get_origin(kind) is tuple:
         parts = typing.get_args(kind)
+        if parts[-1] is Ellipsis:
+            if not isinstance(value, list | tuple):
+                raise UserError(f"{name}={show(value)}: need a list, {name}=[...]")
+            parts = (parts[0],) * len(value)
         if not isinstance(value, list | tuple) or len(value) != len(parts):
             raise UserError(f"{name}={show(value)}: need {len(parts)} values, {name}=[{','.join('...' for _ in parts)}]")
         return tuple(convert(item, part, name) for item, part in zip(value, parts, strict=True))

@@ -7,17 +7,18 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gapo_cli.config import DTYPES, ModelConfig, one_of
+from gapo_cli.config import DTYPES, ModelConfig, one_of, require
 from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.files import put_in_place
-from gapo_cli.models.folders import check_files, find_folder
+from gapo_cli.models.folders import MODEL_FILES, check_files, find_folder
 from gapo_cli.models.linear import use_onednn
+from gapo_cli.models.lora import ADAPTER_CONFIG, add_adapter, base_of, has_adapter, is_adapter, load_adapter, save_adapter
 from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
 from gapo_cli.models.tokenizer_files import first_line, load_tokenizer, quiet
 from gapo_cli.records import Prompt
@@ -25,8 +26,9 @@ from gapo_cli.records import Prompt
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A causal language model with its tokenizer. The weights are always float32 (they are what an optimizer works on);
-    `dtype` "bfloat16" means that forward passes inside `autocast()` compute in bfloat16. `device`: "cpu", "cuda", ..."""
+    """A causal language model with its tokenizer; with adapters, `model` is peft's. Weights that are trained are float32,
+    which is what an optimizer works on; frozen ones are held in `config.dtype`. `dtype` "bfloat16" means that forward passes
+    inside `autocast()` compute in bfloat16. `device`: "cpu", "cuda", ..."""
 
     model: Any
     tokenizer: Any
@@ -55,23 +57,53 @@ class LoadedModel:
 
 
 def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32") -> LoadedModel:
-    """The model at `config.path` in eval mode on `device`. Raises CheckpointError for a path that is no model or a folder
-    that is damaged, UserError for a device, dtype or context length that cannot be had."""
+    """The model at `config.path` in eval mode on `device`; of an adapter's folder, its base with the adapter on. With
+    `config.lora.rank` a model that has no adapter gets a new one. Raises CheckpointError for a path that is no model or a
+    folder that is damaged, UserError for a device, dtype, adapter or context length that cannot be had."""
     one_of("trainer.dtype", dtype, DTYPES)
+    require(
+        config.dtype == "float32" or dtype == "bfloat16",
+        f"model.dtype={config.dtype}: needs trainer.dtype=bfloat16, what is held in half precision is computed in it too",
+    )
     _check_device(device)
     folder = find_folder(config)
-    check_files(config, folder)
-    tokenizer = load_tokenizer(config, folder)
-    model = _load_weights(config, folder).to(device)
-    _check_fit(config, model, tokenizer)
-    use_onednn(model)
+    adapter = folder if is_adapter(folder) else None
+    base = _base_config(config, adapter) if adapter else config
+    if adapter:
+        folder = find_folder(base)
+    check_files(base, folder)
+    own_tokenizer = adapter is not None and (adapter / "tokenizer_config.json").is_file()
+    tokenizer = load_tokenizer(config, adapter if own_tokenizer else folder)
+    model = _load_weights(base, folder).to(device)
     model.generation_config = _neutral_generation_config(tokenizer, model.config)
+    _check_fit(LoadedModel(model, tokenizer, config, device, dtype))
+    if adapter:
+        model = load_adapter(model, config, adapter).eval()
+    elif config.lora.rank:
+        # files of an adapter are read elsewhere and later: a hub name stays one, all else is said in full
+        name = config.path if folder.parent.name == "snapshots" else str(folder.resolve())
+        model = add_adapter(model, config.lora, name).eval()
+    use_onednn(model)
     return LoadedModel(model, tokenizer, config, device, dtype)
 
 
+def _base_config(config: ModelConfig, adapter: Path) -> ModelConfig:
+    """The config of the base that an adapter's files name. Raises CheckpointError where that is not a whole model."""
+    base = replace(config, path=base_of(adapter))
+    try:
+        nested = is_adapter(find_folder(base, MODEL_FILES))
+    except CheckpointError as error:
+        file = adapter / ADAPTER_CONFIG
+        raise CheckpointError(f"{error}; it is the base that {file} names, correct base_model_name_or_path there if it has moved") from error
+    if nested:
+        raise CheckpointError(f"model.path={config.path}: its base {base.path} is an adapter itself; merge that by `gapo export` first")
+    return base
+
+
 def save_model(loaded: LoadedModel, folder: Path) -> None:
-    """Writes config, safetensors and tokenizer so that transformers and vLLM load `folder`. All or nothing: the files are
-    written beside it and take its place at the end; a folder that stood there before stays whole until then.
+    """Writes config, safetensors and tokenizer so that transformers and vLLM load `folder`; of a model with adapters, the
+    adapter, so that peft loads it. All or nothing: the files are written beside it and take its place at the end; a folder
+    that stood there before stays whole until then.
     Raises CheckpointError if it cannot be written (a full disk)."""
     from safetensors import SafetensorError
 
@@ -82,9 +114,12 @@ def save_model(loaded: LoadedModel, folder: Path) -> None:
         try:
             written = temporary / "model"
             with quiet():
-                loaded.model.save_pretrained(written)
+                if has_adapter(loaded.model):
+                    save_adapter(loaded.model, written)
+                else:
+                    loaded.model.save_pretrained(written)
                 loaded.tokenizer.save_pretrained(written)
-            readable = (written / "config.json").stat().st_mode  # safetensors makes its files private
+            readable = (written / "tokenizer_config.json").stat().st_mode  # safetensors makes its files private
             for path in filter(Path.is_file, written.rglob("*")):
                 path.chmod(readable)
                 with path.open("rb") as stream:
@@ -115,7 +150,7 @@ def _load_weights(config: ModelConfig, folder: Path) -> Any:
         with quiet():
             model, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
-                dtype=torch.float32,
+                dtype=torch.float32 if config.dtype == "float32" else "auto",
                 attn_implementation="sdpa",
                 use_safetensors=True,
                 trust_remote_code=config.trust_remote_code,
@@ -126,7 +161,20 @@ def _load_weights(config: ModelConfig, folder: Path) -> Any:
     if loading["missing_keys"]:
         missing = ", ".join(sorted(loading["missing_keys"])[:3])
         raise CheckpointError(f"model.path={config.path}: the weights in {folder} lack {missing}; copy or save the model again")
+    if config.dtype == "bfloat16":
+        hold_in_bfloat16(model)
     return model.eval()
+
+
+@torch.no_grad()
+def hold_in_bfloat16(model: Any) -> None:
+    """Matrices of linear layers in bfloat16, all other weights in float32: what passes in bfloat16 autocast then compute is
+    bit for bit what they compute with float32 weights. A head that is tied to the embedding stays float32 with it."""
+    embedding = model.get_input_embeddings().weight
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            half = isinstance(module, torch.nn.Linear) and parameter is not embedding
+            parameter.data = parameter.data.to(torch.bfloat16 if half else torch.float32)
 
 
 def _check_device(device: str) -> None:
@@ -138,9 +186,10 @@ def _check_device(device: str) -> None:
         raise UserError(f"trainer.device={device}: torch finds no CUDA device here; use trainer.device=cpu")
 
 
-def _check_fit(config: ModelConfig, model: Any, tokenizer: Any) -> None:
+def _check_fit(loaded: LoadedModel) -> None:
     """Raises for what would go wrong silently later: too few positions, a window or a state instead of full attention,
     a tokenizer larger than the embeddings, no end token, logits that are not the head of the hidden states."""
+    config, model, tokenizer = loaded.config, loaded.model, loaded.tokenizer
     settings = model.config.get_text_config()
     positions = getattr(settings, "max_position_embeddings", None)
     if positions is not None and config.context_length > positions:
@@ -158,7 +207,7 @@ def _check_fit(config: ModelConfig, model: Any, tokenizer: Any) -> None:
     if not _end_tokens(tokenizer, model.config):
         raise CheckpointError(f"model.path={config.path}: neither its tokenizer nor its config names an end token (eos_token)")
     tokens = torch.arange(8, device=model.device)[None] % settings.vocab_size
-    with torch.inference_mode():
+    with torch.inference_mode(), loaded.autocast():
         plain = model.get_output_embeddings()(model.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state)
         if not torch.allclose(plain, model(input_ids=tokens, use_cache=False).logits, rtol=1e-4, atol=1e-5):
             raise UserError(f"model.path={config.path}: it scales or caps its logits after the head, which gapo does not do")

@@ -28,7 +28,8 @@ def prompt_text(tokenizer: Any, config: ModelConfig, prompt: Prompt) -> str:
     if not tokenizer.chat_template:
         raise UserError(f"model.chat=true: the tokenizer of {config.path} has no chat template; choose a chat model")
     messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + prompt.text
+    options = {} if config.thinking is None else {"enable_thinking": config.thinking}
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options) + prompt.text
 
 
 def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:
