@@ -162,7 +162,9 @@ class OptimizerConfig:
 class TrainerConfig:
     """Scale. `steps`: rollout batches of `prompts_per_step` groups; each is learnt from `epochs_per_step` times in
     mini-batches of `prompts_per_mini_batch` groups (one optimizer step each), cut into micro-batches of at
-    most `max_tokens_per_microbatch` tokens, padding included (0: not cut), which never changes the loss."""
+    most `max_tokens_per_microbatch` tokens, padding included (0: not cut), which never changes the loss. `dtype`: what
+    passes compute in; weights that are trained are float32 in any case. `gradient_checkpointing`: activations are made again
+    in the backward pass instead of kept. `reference_dtype`: what a KL reference that is a copy is held in."""
 
     steps: int
     prompts_per_step: int
@@ -173,6 +175,8 @@ class TrainerConfig:
     layout: str = "packed"
     device: str = "cpu"
     dtype: str = "float32"
+    gradient_checkpointing: bool = False
+    reference_dtype: str = "float32"
     recompute_logprobs: bool = False
     checkpoint_every: int = 20
     keep_checkpoints: int = 2
@@ -181,6 +185,9 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         one_of("trainer.layout", self.layout, LAYOUTS)
         one_of("trainer.dtype", self.dtype, DTYPES)
+        one_of("trainer.reference_dtype", self.reference_dtype, DTYPES)
+        require(self.reference_dtype == "float32" or self.dtype == "bfloat16",
+                f"trainer.reference_dtype={self.reference_dtype}: needs trainer.dtype=bfloat16, or reference and policy differ by rounding")
         positive("trainer", steps=self.steps, prompts_per_step=self.prompts_per_step,
                  prompts_per_mini_batch=self.prompts_per_mini_batch, epochs_per_step=self.epochs_per_step,
                  checkpoint_every=self.checkpoint_every, keep_checkpoints=self.keep_checkpoints)

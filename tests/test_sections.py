@@ -24,6 +24,7 @@ class Outer:
     limit: int | None = None
     extra: Inner | None = None
     folder: Path = Path()
+    words: tuple[str, ...] = ()
 
 
 def build(**values):
@@ -37,9 +38,15 @@ def test_values_take_the_types_of_their_fields():
     assert isinstance(section.inner.rate, float)
 
 
+def test_a_list_of_any_length_becomes_a_tuple():
+    assert [build(words=words).words for words in ([], ["a", "b"])] == [(), ("a", "b")]
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
+        ({"words": "ab"}, r"outer.words=ab: need a list, outer.words=\[...\]"),
+        ({"words": ["a", None]}, r"outer.words=null: need a text"),
         ({"steps": "abc"}, "outer.steps=abc: need a whole number"),
         ({"steps": 1.5}, "outer.steps=1.5: need a whole number"),
         ({"steps": True}, "outer.steps=true: need a whole number"),

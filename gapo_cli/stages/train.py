@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,18 +111,18 @@ def build_parts(
 ) -> Any:
     """Loads the models and tokenises the tasks, as the `Parts` of a training loop. The policy is the checkpoint's where
     there is one; the reference is the starting model in any case."""
-    from gapo_cli.models.load import load_model
+    from gapo_cli.models.policy import load_policy
+    from gapo_cli.models.reference import make_reference
     from gapo_cli.training.encoding import encode_tasks, fit_training_tasks
     from gapo_cli.training.loop import Parts
     from gapo_cli.training.validation import select_tasks
 
     trainer, sampling, model = experiment.trainer, experiment.sampling, experiment.model
     start = model if checkpoint is None else replace(model, path=str(checkpoint))
-    policy = load_model(start, trainer.device, trainer.dtype)
+    policy = load_policy(start, trainer)
     reference = None
     if experiment.algorithm.kl_coefficient:
-        reference = copy.deepcopy(policy.model) if checkpoint is None else load_model(model, trainer.device, trainer.dtype).model
-        reference.eval().requires_grad_(False)
+        reference = make_reference(policy, model, trainer.reference_dtype, at_start=checkpoint is None)
     fitted = fit_training_tasks(
         encode_tasks(policy, experiment.template, tasks, display.progress),
         model.context_length,

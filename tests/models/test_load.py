@@ -327,6 +327,15 @@ def test_a_chat_prompt_goes_through_the_template_and_its_text_begins_the_answer(
     assert chat.tokenizer.decode(ids) == "[system]be brief[user]fix it[assistant]```"
 
 
+def test_thinking_is_told_to_the_chat_template_where_it_is_set(tiny_policy):
+    tiny_policy.tokenizer.chat_template = "{{ enable_thinking if enable_thinking is defined else 'unsaid' }}"
+    prompt, said = Prompt("t", "", (Message("user", "fix it"),)), []
+    for thinking in (None, True, False):
+        config = replace(tiny_policy.config, chat=True, thinking=thinking)
+        said.append(tiny_policy.tokenizer.decode(encode_prompt(replace(tiny_policy, config=config), prompt)))
+    assert said == ["unsaid", "True", "False"]
+
+
 def test_a_raw_prompt_for_a_chat_model_and_a_chat_prompt_for_a_raw_model_are_refused(tiny_policy):
     with pytest.raises(UserError, match="model.chat=false: this prompt template makes chat prompts; set model.chat=true"):
         encode_prompt(tiny_policy, Prompt("t", "", (Message("user", "fix it"),)))

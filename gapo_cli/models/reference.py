@@ -1,0 +1,24 @@
+"""The frozen model that training started from: what the KL term compares with."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from gapo_cli.config import ModelConfig
+from gapo_cli.models.folders import find_folder
+from gapo_cli.models.load import LoadedModel, hold_in_bfloat16, load_model
+from gapo_cli.models.lora import StartingModel, has_adapter, is_adapter
+
+
+def make_reference(policy: LoadedModel, start: ModelConfig, dtype: str, *, at_start: bool) -> Any:
+    """For `completion_logprobs`. With adapters it is made of the policy's own weights (models/lora.py). Without, it is a
+    copy, loaded from `start` unless the policy is still `at_start`; `dtype` "bfloat16" holds its matrices in half the memory,
+    with the same results in bfloat16 autocast."""
+    if has_adapter(policy.model):
+        folder = find_folder(start)
+        return StartingModel(policy, folder if is_adapter(folder) else None)
+    model = copy.deepcopy(policy.model) if at_start else load_model(start, policy.device, policy.dtype).model
+    if dtype == "bfloat16":
+        hold_in_bfloat16(model)
+    return model.eval().requires_grad_(False)
