@@ -16,7 +16,7 @@ import torch
 from gapo_cli.config import DTYPES, ModelConfig, one_of, require
 from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.files import put_in_place
-from gapo_cli.models.folders import MODEL_FILES, check_files, find_folder
+from gapo_cli.models.folders import check_files, find_folder
 from gapo_cli.models.linear import use_onednn
 from gapo_cli.models.lora import ADAPTER_CONFIG, add_adapter, base_of, has_adapter, is_adapter, load_adapter, save_adapter
 from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
@@ -68,9 +68,7 @@ def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32")
     _check_device(device)
     folder = find_folder(config)
     adapter = folder if is_adapter(folder) else None
-    base = _base_config(config, adapter) if adapter else config
-    if adapter:
-        folder = find_folder(base)
+    base, folder = _find_base(config, adapter) if adapter else (config, folder)
     check_files(base, folder)
     own_tokenizer = adapter is not None and (adapter / "tokenizer_config.json").is_file()
     tokenizer = load_tokenizer(config, adapter if own_tokenizer else folder)
@@ -87,17 +85,17 @@ def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32")
     return LoadedModel(model, tokenizer, config, device, dtype)
 
 
-def _base_config(config: ModelConfig, adapter: Path) -> ModelConfig:
-    """The config of the base that an adapter's files name. Raises CheckpointError where that is not a whole model."""
+def _find_base(config: ModelConfig, adapter: Path) -> tuple[ModelConfig, Path]:
+    """The base that an adapter's files name, and its folder. Raises CheckpointError where that is not a whole model."""
     base = replace(config, path=base_of(adapter))
     try:
-        nested = is_adapter(find_folder(base, MODEL_FILES))
+        folder = find_folder(base)
     except CheckpointError as error:
         file = adapter / ADAPTER_CONFIG
         raise CheckpointError(f"{error}; it is the base that {file} names, correct base_model_name_or_path there if it has moved") from error
-    if nested:
+    if is_adapter(folder):
         raise CheckpointError(f"model.path={config.path}: its base {base.path} is an adapter itself; merge that by `gapo export` first")
-    return base
+    return base, folder
 
 
 def save_model(loaded: LoadedModel, folder: Path) -> None:
