@@ -5,8 +5,9 @@ conf/config.yaml holds the same keys with their defaults; launch.py turns one in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from gapo_cli.errors import UserError, did_you_mean
 
@@ -269,6 +270,13 @@ class EvaluationConfig:
     greedy: bool = True
     baseline: str | None = None
     against: str | None = None
+
+    def samplings(self, sampling: SamplingConfig) -> dict[Literal["greedy", "sampled"], SamplingConfig]:
+        """How held-out tasks are answered: `sampling` gives the token limit; nothing is cut from the distribution."""
+        plain = replace(sampling, top_p=1.0, top_k=0)
+        greedy = {"greedy": replace(plain, group_size=1, temperature=0.0)} if self.greedy else {}
+        sampled = {"sampled": replace(plain, group_size=self.samples, temperature=self.temperature)} if self.samples else {}
+        return greedy | sampled
 
     def __post_init__(self) -> None:
         if self.baseline is not None:

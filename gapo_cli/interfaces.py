@@ -96,6 +96,14 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class CheckedEngine(Protocol):
+    """What makes an Engine, called with a policy, and can say before a policy is loaded what it cannot do: `check` raises
+    UserError where a package is missing or a sampling cannot be had."""
+
+    def check(self, samplings: Sequence[SamplingConfig]) -> None: ...
+
+
+@runtime_checkable
 class TextEngine(Protocol):
     """An engine that is asked in words: a model that lies on a server. No policy is loaded for it and none can be trained
     with it. `generate_texts` returns, for each prompt, `sampling.group_size` Completions, or None where the server says

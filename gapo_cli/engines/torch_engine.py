@@ -14,6 +14,7 @@ import torch
 from gapo_cli.config import SamplingConfig
 from gapo_cli.engines.drawing import draw, uniforms
 from gapo_cli.engines.grid import Grid
+from gapo_cli.engines.token_answers import answer_text, check_prompts
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Progress, no_progress
 from gapo_cli.records import Completion
@@ -59,7 +60,7 @@ class TorchEngine:
         tokens stay in the text: templates use them as markers. Raises UserError for a prompt that is empty or does not
         leave room for `sampling.max_new_tokens` in the context.
         """
-        self._check(prompts, sampling)
+        check_prompts(prompts, sampling, self.policy.config.context_length)
         total = len(prompts) * sampling.group_size
         answers: list[list[Completion]] = [[] for _ in prompts]
         finished = 0
@@ -70,17 +71,6 @@ class TorchEngine:
                 answers[piece.prompt].extend(completions)
                 finished += piece.count
         return [tuple(group) for group in answers]
-
-    def _check(self, prompts: Sequence[Sequence[int]], sampling: SamplingConfig) -> None:
-        context = self.policy.config.context_length
-        for index, prompt in enumerate(prompts):
-            if not len(prompt):
-                raise UserError(f"prompt {index} has no tokens; need at least one to answer to")
-            if len(prompt) + sampling.max_new_tokens > context:
-                raise UserError(
-                    f"prompt {index} has {len(prompt)} tokens: with sampling.max_new_tokens={sampling.max_new_tokens} it does not "
-                    f"fit model.context_length={context}; shorten it or raise model.context_length"
-                )
 
     def _batches(self, prompts: Sequence[Sequence[int]], group_size: int) -> Iterator[list[_Piece]]:
         """Pieces of groups, at most `max_rows` completions together; prompts of like length go together, the longest
@@ -178,18 +168,9 @@ class TorchEngine:
         return Completion(
             token_ids=tuple(tokens),
             logprobs=tuple(decoded.logprobs[row, :length].tolist()),
-            text=self._text(prompt[-1], tokens[:-1] if stopped else tokens),
+            text=answer_text(self.policy.tokenizer, prompt[-1], tokens[:-1] if stopped else tokens),
             finish_reason="stop" if stopped else "length",
         )
-
-    def _text(self, before: int, tokens: list[int]) -> str:
-        """The text of tokens that follow the token `before`. It is decoded with them and then cut off: decoders of the
-        SentencePiece kind drop the blank of a first token, which is indentation here."""
-        head, whole = self._plain(before), self._plain(before, *tokens)
-        return whole[len(head) :] if whole.startswith(head) else self._plain(*tokens)
-
-    def _plain(self, *tokens: int) -> str:
-        return self.policy.tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,12 @@ class LoadedModel:
         """What fills up rows; masked everywhere, so the end token does where a tokenizer has no padding token."""
         pad = self.tokenizer.pad_token_id
         return self.eos_token_id if pad is None else pad
+
+    def plain_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """`gapo_cli.models.plain_weights.plain_weights` of this model, for rooms that do not import this one."""
+        from gapo_cli.models.plain_weights import plain_weights
+
+        return plain_weights(self)
 
 
 def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32") -> LoadedModel:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gapo_cli.config import EvaluationConfig
+from gapo_cli.config import EvaluationConfig, SamplingConfig
 from gapo_cli.evaluation.paired import Comparison, compare
 from gapo_cli.evaluation.predictions import Mode, Prediction
 from gapo_cli.evaluation.summary import Breakdown, Summary
@@ -14,7 +14,7 @@ from gapo_cli.interfaces import Display, Experiment, TextEngine
 from gapo_cli.records import EditTask
 from gapo_cli.stages.earlier_answers import check_overlap, read_answers
 from gapo_cli.stages.prepare import load_tasks
-from gapo_cli.stages.run_setup import ANSWERS, set_up_run
+from gapo_cli.stages.run_setup import ANSWERS, check_engine, set_up_run
 
 STEP = 0
 """Nothing is learnt here: an evaluation's files are those of a run's step 0."""
@@ -41,6 +41,8 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     """Answers `evaluation.tasks` tasks of `evaluation.split`: greedily, and `evaluation.samples` times at its temperature;
     with `evaluation.baseline`, that rule answers and no model is loaded.
     Tasks whose prompt does not fit the context count as wrong. Raises UserError for a split without tasks."""
+    if experiment.evaluation.baseline is None:
+        check_engine(experiment, experiment.evaluation.samplings(experiment.sampling).values())
     tasks = load_tasks(experiment, experiment.evaluation.split, display)
     # torch and pandas only from here on: a wrong setting is answered at once
     from gapo_cli.evaluation.baselines import measure_baselines
@@ -57,7 +59,7 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     rule, against = experiment.evaluation.baseline, experiment.evaluation.against
     other, earlier = read_answers(Path(against)) if against else (None, [])
     if against:
-        check_overlap(against, earlier, selected, modes_of(experiment.evaluation))
+        check_overlap(against, earlier, selected, modes_of(experiment.evaluation, experiment.sampling))
     set_up_run(experiment, experiment.run_dir)
     predictions = answer_by_rule(rule, selected) if rule else answer_tasks(experiment, tasks, display)
     summary = summarise(predictions)
@@ -84,11 +86,11 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     return EvaluationResult(experiment.run_dir, summary, baselines, json, parquet, table, comparison)
 
 
-def modes_of(evaluation: EvaluationConfig) -> list[Mode]:
+def modes_of(evaluation: EvaluationConfig, sampling: SamplingConfig) -> list[Mode]:
     """How the tasks will be answered."""
     if evaluation.baseline:
         return ["greedy"]
-    return [*(["greedy"] if evaluation.greedy else []), *(["sampled"] if evaluation.samples else [])]
+    return list(evaluation.samplings(sampling))
 
 
 def answer_by_rule(rule: str, tasks: Sequence[EditTask]) -> list[Prediction]:

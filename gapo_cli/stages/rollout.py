@@ -12,7 +12,7 @@ from gapo_cli.interfaces import Display, Experiment, TextEngine
 from gapo_cli.records import EditTask, Group, Prompt
 from gapo_cli.reports.base_note import base_note
 from gapo_cli.stages.prepare import load_tasks
-from gapo_cli.stages.run_setup import ANSWERS, set_up_run
+from gapo_cli.stages.run_setup import ANSWERS, check_engine, set_up_run
 
 if TYPE_CHECKING:
     from gapo_cli.training.rollouts import Sampled
@@ -51,6 +51,7 @@ def rollout(experiment: Experiment, display: Display) -> RolloutResult:
     from gapo_cli.training.rollout_metrics import batch_metrics, generated_metrics
     from gapo_cli.training.rollouts import score
 
+    check_engine(experiment, [experiment.sampling])
     tasks = load_tasks(experiment, experiment.data.train_split, display)
     set_up_run(experiment, experiment.run_dir)
     answer = ask_server if isinstance(experiment.engine, TextEngine) else sample_here

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from gapo_cli.config import SamplingConfig
 from gapo_cli.files import write_json
-from gapo_cli.interfaces import Experiment
+from gapo_cli.interfaces import CheckedEngine, Experiment
 
 ENVIRONMENT = "environment.json"
 ANSWERS = "answers.jsonl"
 """What a served model has answered so far: a run that was stopped goes on from it."""
+
+
+def check_engine(experiment: Experiment, samplings: Iterable[SamplingConfig]) -> None:
+    """Asks an engine that can say so whether it can draw these samplings here, before a model is loaded for it. Raises
+    UserError."""
+    if isinstance(experiment.engine, CheckedEngine):
+        experiment.engine.check(list(samplings))
 
 
 def set_up_run(experiment: Experiment, run_dir: Path) -> None:

