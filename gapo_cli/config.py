@@ -163,7 +163,8 @@ class OptimizerConfig:
 class TrainerConfig:
     """Scale. `steps`: rollout batches of `prompts_per_step` groups; each is learnt from `epochs_per_step` times in
     mini-batches of `prompts_per_mini_batch` groups (one optimizer step each), cut into micro-batches of at
-    most `max_tokens_per_microbatch` tokens, padding included (0: not cut), which never changes the loss. `dtype`: what
+    most `max_tokens_per_microbatch` tokens, padding included (0: not cut), which never changes the loss.
+    `logprob_chunk_tokens`: completion tokens whose logits are in memory at a time (0: all; auto: by estimate). `dtype`: what
     passes compute in; weights that are trained are float32 in any case. `gradient_checkpointing`: activations are made again
     in the backward pass instead of kept. `reference_dtype`: what a KL reference that is a copy is held in."""
 
@@ -173,6 +174,7 @@ class TrainerConfig:
     optimizer: OptimizerConfig
     epochs_per_step: int = 1
     max_tokens_per_microbatch: int = 0
+    logprob_chunk_tokens: int | Literal["auto"] = "auto"
     layout: str = "packed"
     device: str = "cpu"
     dtype: str = "float32"
@@ -197,6 +199,8 @@ class TrainerConfig:
                 f"trainer.prompts_per_step={self.prompts_per_step}")
         require(self.max_tokens_per_microbatch >= 0,
                 f"trainer.max_tokens_per_microbatch={self.max_tokens_per_microbatch}: need 0 (no cut) or more")
+        require(self.logprob_chunk_tokens == "auto" or self.logprob_chunk_tokens >= 0,
+                f"trainer.logprob_chunk_tokens={self.logprob_chunk_tokens}: need auto, 0 (all at a time) or more")
         require(self.threads >= 0, f"trainer.threads={self.threads}: need 0 (all cores) or more")
 
 

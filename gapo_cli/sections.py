@@ -63,11 +63,14 @@ def unknown_key(key: str, keys: list[str]) -> str:
 
 
 def convert(value: Any, kind: Any, name: str) -> Any:
-    """`value` as `kind`: int, float, bool, str, Path, tuple[...], a dataclass, or any of these or None."""
+    """`value` as `kind`: int, float, bool, str, Path, tuple[...], a dataclass, or any of these or None or a Literal word."""
+    words: tuple[str, ...] = ()
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
+        parts = typing.get_args(kind)
+        words = tuple(word for part in parts for word in typing.get_args(part) if typing.get_origin(part) is typing.Literal)
+        if value in words or (value is None and types.NoneType in parts):
+            return value
+        kind = next(part for part in parts if part is not types.NoneType and typing.get_origin(part) is not typing.Literal)
     if dataclasses.is_dataclass(kind):
         return build_section(kind, value, name)
     if typing.get_origin(kind) is tuple:
@@ -81,7 +84,7 @@ def convert(value: Any, kind: Any, name: str) -> Any:
         return tuple(convert(item, part, name) for item, part in zip(value, parts, strict=True))
     need, accepts, make = SCALARS[kind]
     if not accepts(value):
-        raise UserError(f"{name}={show(value)}: need {need}")
+        raise UserError(f"{name}={show(value)}: need {' or '.join((need, *words))}")
     return make(value)
 
 

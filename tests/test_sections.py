@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -25,6 +26,7 @@ class Outer:
     extra: Inner | None = None
     folder: Path = Path()
     words: tuple[str, ...] = ()
+    chunk: int | Literal["auto"] = "auto"
 
 
 def build(**values):
@@ -42,12 +44,19 @@ def test_a_list_of_any_length_becomes_a_tuple():
     assert [build(words=words).words for words in ([], ["a", "b"])] == [(), ("a", "b")]
 
 
+def test_a_number_may_have_a_word_beside_it():
+    assert build(chunk="auto").chunk == "auto"
+    assert build(chunk=7.0).chunk == 7
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
         ({"words": "ab"}, r"outer.words=ab: need a list, outer.words=\[...\]"),
         ({"words": ["a", None]}, r"outer.words=null: need a text"),
         ({"steps": "abc"}, "outer.steps=abc: need a whole number"),
+        ({"chunk": "half"}, "outer.chunk=half: need a whole number or auto"),
+        ({"chunk": None}, "outer.chunk=null: need a whole number or auto"),
         ({"steps": 1.5}, "outer.steps=1.5: need a whole number"),
         ({"steps": True}, "outer.steps=true: need a whole number"),
         ({"steps": None}, "outer.steps=null: need a whole number"),

@@ -1,15 +1,17 @@
 """Log-probabilities of completion tokens under a model: the one place where hidden states become probabilities.
 
 The model's trunk gives hidden states; its head runs on the positions that predict a completion token only, so no logits
-of prompt or padding are ever made.
+of prompt or padding are ever made, and where those of the completions are many, not all at a time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
+from gapo_cli.models.chunked_logprobs import Entropy, chunk_tokens, chunked_distribution, token_distribution
 from gapo_cli.models.layout import TokenBatch
 
 
@@ -22,11 +24,17 @@ class TokenLogprobs:
 
 
 def completion_logprobs(
-    model: torch.nn.Module, batch: TokenBatch, temperature: float = 1.0, with_entropy: bool = False
+    model: torch.nn.Module,
+    batch: TokenBatch,
+    temperature: float = 1.0,
+    entropy: Entropy = "none",
+    chunk: int | Literal["auto"] = "auto",
 ) -> TokenLogprobs:
     """Log-probabilities of `batch.labels` at `temperature`, with gradients where they are enabled.
 
-    Softmax runs in float32 whatever the model's precision. Raises ValueError if temperature is not above 0."""
+    `entropy`: not computed, computed without a gradient, or with one. `chunk`: tokens whose logits are in memory at a time
+    (0: all; "auto": by estimate, see `chunked_logprobs`). Softmax runs in float32 whatever the model's precision. Raises
+    ValueError if temperature is not above 0."""
     if not temperature > 0:
         raise ValueError(f"temperature={temperature}: log-probabilities need a temperature above 0")
     hidden = model.get_decoder()(
@@ -36,8 +44,8 @@ def completion_logprobs(
         use_cache=False,
     ).last_hidden_state
     predicting = hidden.flatten(0, 1)[batch.predictors]  # (N, hidden size)
-    logits = model.get_output_embeddings()(predicting).float() / temperature  # (N, vocabulary)
-    distribution = torch.log_softmax(logits, dim=-1)
-    logprobs = distribution.gather(-1, batch.labels[:, None]).squeeze(-1)
-    entropy = -(distribution.exp() * distribution).sum(-1) if with_entropy else None
-    return TokenLogprobs(logprobs, entropy)
+    head = model.get_output_embeddings()
+    size = chunk_tokens(chunk, len(batch.labels), head.weight.shape[0])
+    if size:
+        return TokenLogprobs(*chunked_distribution(head, predicting, batch.labels, temperature, entropy, size))
+    return TokenLogprobs(*token_distribution(head, predicting, batch.labels, temperature, entropy))

@@ -73,8 +73,11 @@ class PolicyUpdate:
     def _backward(self, micro: MicroBatch, metrics: UpdateMetrics) -> None:
         algorithm = self.algorithm
         batch = self._token_batch(micro)
+        entropy = "gradient" if algorithm.entropy_coefficient else "value"
         with self.policy.autocast():
-            current = completion_logprobs(self.policy.model, batch, self.temperature, with_entropy=True)
+            current = completion_logprobs(
+                self.policy.model, batch, self.temperature, entropy, self.trainer.logprob_chunk_tokens
+            )
         recomputed = self.trainer.recompute_logprobs and micro.logprobs_old is not None
         if not metrics.steps and not recomputed:
             # no step has been made yet: these are of the weights that the engine sampled from
@@ -115,7 +118,7 @@ class PolicyUpdate:
 
     def _logprobs(self, model: torch.nn.Module, batch: TokenBatch) -> torch.Tensor:
         with torch.no_grad(), self.policy.autocast():
-            return completion_logprobs(model, batch, self.temperature).logprobs
+            return completion_logprobs(model, batch, self.temperature, chunk=self.trainer.logprob_chunk_tokens).logprobs
 
     def _token_batch(self, micro: MicroBatch) -> TokenBatch:
         return micro.token_batch(self.trainer.layout, self.policy.pad_token_id)

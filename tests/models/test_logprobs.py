@@ -130,7 +130,7 @@ def test_logprobs_are_those_of_each_sequence_alone(name, layout):
 def test_a_flat_model_gives_every_token_the_logprob_and_entropy_of_a_uniform_distribution():
     model = tiny("qwen2", tie_word_embeddings=False)
     torch.nn.init.zeros_(model.lm_head.weight)
-    answer = completion_logprobs(model, pack([[5]], [[[6, 7]]], pad_id=0), with_entropy=True)
+    answer = completion_logprobs(model, pack([[5]], [[[6, 7]]], pad_id=0), entropy="value")
     # 97 equally likely tokens: log-probability -ln 97, entropy ln 97
     assert torch.allclose(answer.logprobs, torch.full((2,), -math.log(97)))
     assert torch.allclose(answer.entropy, torch.full((2,), math.log(97)))
@@ -143,7 +143,7 @@ def test_temperature_divides_the_logits():
         logits = model(torch.tensor([[5, 6]])).logits[0, -1]
     for temperature in (0.5, 2.0):
         expected = (logits / temperature).log_softmax(-1)
-        answer = completion_logprobs(model, batch, temperature, with_entropy=True)
+        answer = completion_logprobs(model, batch, temperature, entropy="value")
         assert torch.allclose(answer.logprobs, expected[7], atol=1e-5)
         assert torch.allclose(answer.entropy, -(expected.exp() * expected).sum(), atol=1e-5)
 

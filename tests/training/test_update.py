@@ -108,6 +108,27 @@ def test_tokens_weigh_what_they_weigh_in_the_whole_mini_batch(aggregation, weigh
     assert mini_batch.weight == pytest.approx(expected.sum())
 
 
+@pytest.mark.parametrize("algorithm", [KL, replace(KL, entropy_coefficient=0.01)], ids=["kl", "kl and entropy"])
+def test_the_gradient_does_not_depend_on_the_chunks_of_the_logits(tiny_policy, trainer, algorithm):
+    groups = random_groups(tiny_policy)
+    whole = gradient(tiny_policy, groups, trainer, algorithm, logprob_chunk_tokens=0)
+    assert relative_error(gradient(tiny_policy, groups, trainer, algorithm, logprob_chunk_tokens=7), whole) < 1e-6
+
+
+@pytest.mark.parametrize("coefficient", [0.0, 0.01])
+def test_the_entropy_has_a_gradient_only_where_it_is_in_the_loss(tiny_policy, trainer, coefficient, monkeypatch):
+    seen = []
+
+    def noting(*arguments, **keywords):
+        seen.append(logprobs_module.completion_logprobs(*arguments, **keywords).entropy)
+        return logprobs_module.completion_logprobs(*arguments, **keywords)
+
+    monkeypatch.setattr(update_module, "completion_logprobs", noting)
+    groups = random_groups(tiny_policy, 2)
+    gradient(tiny_policy, groups, trainer, replace(PLAIN, entropy_coefficient=coefficient))
+    assert [entropy.requires_grad for entropy in seen] == [coefficient > 0]
+
+
 @pytest.mark.parametrize("algorithm", [PLAIN, KL], ids=["plain", "kl"])
 def test_packed_and_padded_layouts_give_the_same_gradient(tiny_policy, trainer, algorithm):
     groups = random_groups(tiny_policy)
