@@ -31,7 +31,7 @@ from gapo_cli import config as sections
 from gapo_cli.errors import UserError, did_you_mean
 from gapo_cli.interfaces import Experiment
 from gapo_cli.model_choice import choose_model
-from gapo_cli.overrides import ESTIMATOR_ALIASES, continue_from, expand, key_of, quoted
+from gapo_cli.overrides import ESTIMATOR_ALIASES, continue_from, expand, key_of, quoted, unquoted
 from gapo_cli.sections import build_section, check_arguments, convert, unknown_key
 
 SECTIONS = {
@@ -104,7 +104,7 @@ def command_overrides(verb: str, words: Sequence[str]) -> list[str]:
     """The overrides of a command. With `resume=`, those of the run that it goes on with come first, and the run directory
     is that run's own."""
     given = expand(verb, words)
-    resume = next((word.split("=", 1)[1] for word in given if key_of(word) == "resume"), "null")
+    resume = next((unquoted(word.split("=", 1)[1]) for word in given if key_of(word) == "resume"), "null")
     saved: list[str] = []
     if resume not in ("null", ""):
         for folder in (Path(resume), *Path(resume).parents[:2]):

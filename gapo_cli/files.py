@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -79,10 +80,13 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict]]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yields (line number from 1, line) of the lines that are not blank. Raises DataError naming the file."""
+    """Yields (line number from 1, line) of the lines that are not blank, without a byte-order mark, which some editors put
+    before the first. Raises DataError naming the file."""
     try:
         with Path(path).open("rb") as stream:
             for number, line in enumerate(stream, start=1):
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
                 if line.strip():
                     yield number, line
     except OSError as error:

@@ -30,6 +30,7 @@ from gapo_cli.files import write_text
 from gapo_cli.interfaces import Display, Experiment, QuietDisplay
 from gapo_cli.model_choice import choose_model
 from gapo_cli.overrides import key_of, quoted
+from gapo_cli.processors import usable_cores
 from gapo_cli.stages.run_setup import ENVIRONMENT
 from gapo_cli.stages.sweep import METRICS, PLAN, SweepResult, plan_jobs, save_job, save_plan
 from gapo_cli.stages.sweep import sweep as compare_jobs
@@ -157,8 +158,6 @@ def prepare_data(experiments: Sequence[Experiment], display: Display) -> None:
 
 def threads_per_job(config: DictConfig, jobs: int) -> int:
     """The cores shared out among the jobs that run side by side: more threads than cores is far slower than fewer."""
-    from gapo_cli.training.environment import usable_cores
-
     cores = usable_cores()
     side_by_side = int(OmegaConf.select(config, "hydra.launcher.n_jobs") or jobs)
     return max(1, cores // min(jobs, side_by_side if side_by_side > 0 else cores))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.errors import UserError
-from gapo_cli.overrides import key_of, quoted
+from gapo_cli.overrides import key_of, quoted, unquoted
 
 OUTPUTS = Path("outputs")
 RESOLVED, CHOICES = "config.resolved.yaml", ".hydra/hydra.yaml"
@@ -23,7 +23,7 @@ NAMING_KEYS = ("model", "model.path", "model.base", "evaluation.baseline", "base
 def choose_model(verb: str, words: Sequence[str]) -> tuple[list[str], str | None]:
     """The words of a command with those that name a model put before them where the user names none, and a sentence that
     says what was taken (None: the user did). Raises UserError for a `run=` that is no run with a checkpoint."""
-    keys = {key_of(word): word.partition("=")[2] for word in words}
+    keys = {key_of(word): unquoted(word.partition("=")[2]) for word in words}
     if verb != "eval":
         return list(words), None
     named = [key for key in NAMING_KEYS if key in keys]

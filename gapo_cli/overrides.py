@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from gapo_cli.errors import UserError
@@ -14,6 +15,13 @@ from gapo_cli.errors import UserError
 SHORT_KEYS = {"tau": "estimator.tau", "samples": "evaluation.samples"}
 EVAL_KEYS = {"baseline": "evaluation.baseline", "against": "evaluation.against"}
 """Short keys that only `eval` has."""
+PATH_KEYS = frozenset({
+    "data.path", "data.repo", "data.directory", "model.path", "resume", "against", "evaluation.against",
+    "supervised.save_as", "hydra.run.dir", "hydra.sweep.dir",
+})  # fmt: skip
+"""Keys whose values are paths, which may hold what Hydra's grammar reads otherwise or not at all."""
+PLAIN_VALUE = re.compile(r"[\w\-./\\:%+@?|$*, ]*|['\"\[{].*|.*\$\{.*", re.ASCII | re.DOTALL)
+"""What is left as it was typed: what the grammar reads, commas between several values, and what is quoted or made of others."""
 ESTIMATOR_ALIASES = {"dapo": ("algorithm=dapo", "estimator=grpo")}
 
 
@@ -30,7 +38,7 @@ def expand(verb: str, words: Sequence[str]) -> list[str]:
         elif word.startswith("~"):
             overrides.append(word)
         elif "=" not in word or word.startswith("="):
-            raise UserError(f"{word}: need KEY=VALUE, as in trainer.steps=40")
+            raise UserError(f"{word}: need KEY=VALUE, as in trainer.steps=40{', or `on DATA`, as in on zeta' if verb == 'eval' else ''}")
         else:
             overrides.extend(expand_one(verb, word))
     check_algorithm(overrides)
@@ -48,6 +56,8 @@ def expand_one(verb: str, word: str) -> Iterable[str]:
                 f"estimator={value}: {swept[0]} is an algorithm, not an estimator, and cannot be swept beside them; "
                 f"sweep algorithm=grpo,{swept[0]}"
             )
+    if key in PATH_KEYS and not PLAIN_VALUE.fullmatch(value):
+        value = quoted(value)
     if key in EVAL_KEYS or key in EVAL_KEYS.values():
         if verb != "eval":
             raise UserError(f"{word}: is for `gapo eval`; leave it out")
@@ -78,3 +88,10 @@ def quoted(value: str) -> str:
     """A value in quotes, so that Hydra's grammar reads nothing into it (paths with commas, brackets, equals signs)."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
+
+
+def unquoted(value: str) -> str:
+    """The inverse of `quoted`; a value without quotes is as it is."""
+    if len(value) < 2 or value[0] != value[-1] or value[0] not in "'\"":
+        return value
+    return re.sub(r"\\(.)", r"\1", value[1:-1])

@@ -86,9 +86,7 @@ def test_a_folder_that_holds_a_sweep_is_not_written_over(words, monkeypatch, cap
 def test_the_cores_are_shared_out_among_the_jobs_side_by_side(monkeypatch):
     from omegaconf import OmegaConf
 
-    from gapo_cli.training import environment
-
-    monkeypatch.setattr(environment, "usable_cores", lambda: 8)
+    monkeypatch.setattr(launch, "usable_cores", lambda: 8)
     config = {n_jobs: OmegaConf.create({"hydra": {"launcher": {"n_jobs": n_jobs}}}) for n_jobs in (-1, 2, 16)}
     # all cores: 8 places for 3 jobs, 8 // 3 each; 2 at a time: 4 each; 16 places for 9 jobs on 8 cores: 1 each
     assert [launch.threads_per_job(config[n_jobs], jobs) for n_jobs, jobs in ((-1, 3), (2, 3), (16, 9))] == [2, 4, 1]

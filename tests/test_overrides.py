@@ -3,7 +3,7 @@
 import pytest
 
 from gapo_cli.errors import UserError
-from gapo_cli.overrides import continue_from, expand, quoted
+from gapo_cli.overrides import continue_from, expand, quoted, unquoted
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,12 @@ from gapo_cli.overrides import continue_from, expand, quoted
         ("eval", ["on", "zeta", "data.split=train"], ["data=zeta", "evaluation.split=train"]),
         ("train", ["data.split=all"], ["data.train_split=all"]),
         ("train", ["+trainer.extra=1", "~experiment"], ["+trainer.extra=1", "~experiment"]),
-        ("train", ["model.path=/a=b"], ["model.path=/a=b"]),
+        ("train", ["model.path=/a=b"], ["model.path='/a=b'"]),
+        ("prepare", ["data.repo=~/my (old) project"], ["data.repo='~/my (old) project'"]),
+        ("eval", ["against=Läufe/1"], ["evaluation.against='Läufe/1'"]),
+        ("sweep", ["model.path=/a,/b"], ["model.path=/a,/b"]),
+        ("train", ["data.path='/é'", "hydra.run.dir=/é/${seed}", "data.path=null"], ["data.path='/é'", "hydra.run.dir=/é/${seed}", "data.path=null"]),
+        ("train", ["trainer.device=é"], ["trainer.device=é"]),
     ],
 )
 def test_words_become_overrides(verb, words, overrides):
@@ -33,6 +38,7 @@ def test_words_become_overrides(verb, words, overrides):
         ("train", ["foo"], "foo: need KEY=VALUE"),
         ("train", ["=3"], "=3: need KEY=VALUE"),
         ("train", ["on", "zeta"], "on: need KEY=VALUE"),
+        ("eval", ["zeta"], "zeta: need KEY=VALUE, as in trainer.steps=40, or `on DATA`"),
         ("eval", ["on"], "name a data set"),
         ("eval", ["on", "model=hf"], "name a data set"),
         ("train", ["estimator=dapo", "algorithm=grpo"], "algorithm=dapo and algorithm=grpo: they exclude each other"),
@@ -51,3 +57,13 @@ def test_a_resumed_run_keeps_its_overrides_except_those_given_again():
 
 def test_quoted_values_escape_quotes_and_backslashes():
     assert quoted(r"it's\here") == r"'it\'s\\here'"
+
+
+@pytest.mark.parametrize("value", [r"it's\here", "", "'", "plain", r"\'"])
+def test_what_was_quoted_comes_back(value):
+    assert unquoted(quoted(value)) == value
+
+
+@pytest.mark.parametrize(("typed", "value"), [("plain", "plain"), ("'", "'"), ('"a b"', "a b")])
+def test_values_are_taken_out_of_their_quotes(typed, value):
+    assert unquoted(typed) == value

@@ -12,9 +12,7 @@ from gapo_cli.errors import DataError
 from gapo_cli.interfaces import Display, Experiment
 from gapo_cli.records import EditTask
 from gapo_cli.tasks.duplicates import find_repeats
-from gapo_cli.tasks.store import check_files, fingerprint_hash, load_split, read_manifest, save_task_set
-
-ALL_SPLITS = "all"
+from gapo_cli.tasks.store import ALL_SPLITS, check_files, fingerprint_hash, load_split, read_manifest, save_task_set
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,14 @@ def prepare(experiment: Experiment, display: Display) -> Prepared:
     for note in task_set.report.get("notes", ()):
         display.say(note)
     if not any(task_set.splits.values()):
-        raise DataError(f"data={experiment.data.name}: the source gave no task at all; check its settings and input")
+        why = "the lines above say what became of its input" if task_set.report.get("notes") else "check its settings and input"
+        raise DataError(f"data={experiment.data.name}: the source gave no task at all; {why}")
     repeats = find_repeats(task_set.splits, display.progress)
     for pair in repeats.across:
         if pair.exact:
             display.say(
-                f"{pair.exact} tasks of {pair.second} repeat an edit of {pair.first} word for word "
-                f"({pair.examples[0][1]} repeats {pair.examples[0][0]})"
+                f"{'1 task' if pair.exact == 1 else f'{pair.exact} tasks'} of {pair.second} with an edit that {pair.first} has "
+                f"word for word ({pair.examples[0][1]} repeats {pair.examples[0][0]})"
             )
     manifest = save_task_set(
         task_set,

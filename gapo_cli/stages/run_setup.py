@@ -8,6 +8,7 @@ from pathlib import Path
 from gapo_cli.config import SamplingConfig
 from gapo_cli.files import write_json
 from gapo_cli.interfaces import CheckedEngine, Experiment
+from gapo_cli.processors import usable_cores
 
 ENVIRONMENT = "environment.json"
 ANSWERS = "answers.jsonl"
@@ -26,7 +27,7 @@ def set_up_run(experiment: Experiment, run_dir: Path) -> None:
     environment.json."""
     import torch
 
-    from gapo_cli.training.environment import describe_environment, usable_cores
+    from gapo_cli.training.environment import describe_environment
     from gapo_cli.training.random_state import seed_all
 
     threads = experiment.trainer.threads or usable_cores()

@@ -9,6 +9,7 @@ that a repository says can run, whatever settings git grows.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from pathlib import Path
 
 from gapo_cli.errors import DataError, UserError
 
+ADDRESS = re.compile(r"(https?|ssh|git|file):/|[\w.-]+@[\w.-]+:")
+"""How git's addresses begin; Path has made one slash of two."""
 _ENTRIES = ("HEAD", "config", "objects", "packed-refs", "refs", "shallow")
 _CONFIG = """\
 [core]
@@ -63,6 +66,8 @@ def find_git_folder(path: Path) -> GitFolder:
     """The repository at `path`: a folder with `.git` in it, a `.git` folder, a bare repository or a linked work tree.
     Raises UserError where there is none, or where a link in it leads out of it."""
     where = path.expanduser().absolute()
+    if ADDRESS.match(str(path)) and not where.exists():
+        raise UserError(f"data.repo={path}: is an address, and nothing is fetched here; clone it and name the folder of the clone")
     if not where.is_dir():
         raise UserError(
             f"data.repo={path}: {'is a file' if where.exists() else 'does not exist'}; name a folder with a git repository"

@@ -186,7 +186,7 @@ class _Walk:
         """What became of everything, in one line for commits, changed files and edits each; and what may surprise."""
         kinds = (("commits", self.commits), ("changed files", self.files.counts), ("edits", self.edits))
         lines = [f"{counts.total():,} {what}: {', '.join(f'{name} {count:,}' for name, count in tidy(counts).items())}"
-                 for what, counts in kinds]  # fmt: skip
+                 for what, counts in kinds if counts.total()]  # fmt: skip
         if self.reader.source.is_shallow:
             lines.append(f"{self.source.repo} is a shallow clone, of which only the commits that are here were mined; "
                          "`git fetch --unshallow` gets the others")  # fmt: skip

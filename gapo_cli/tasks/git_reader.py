@@ -77,6 +77,8 @@ class GitReader:
         found = done.stdout.decode(errors="replace").strip()
         if done.returncode == 0 and found:
             return found
+        if self._run(["rev-parse", "--verify", "--quiet", "--end-of-options", revision], check=False).stdout:
+            raise self._failure(f"{revision} is no commit that can be read")
         if revision == "HEAD":
             raise DataError(
                 f"data.repo={self.source.path}: has no commits on its current branch; commit something, "

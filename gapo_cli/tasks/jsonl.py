@@ -23,7 +23,7 @@ from gapo_cli.files import parse_row, read_lines
 from gapo_cli.interfaces import Progress
 from gapo_cli.records import EditTask, TaskSet
 from gapo_cli.tasks.row_schema import check_row
-from gapo_cli.tasks.store import SPLIT_NAME, file_hash
+from gapo_cli.tasks.store import file_hash, split_name_error
 
 DEFAULT_SPLIT = "eval"
 TASK_FIELDS = tuple(field.name for field in fields(EditTask))
@@ -118,8 +118,8 @@ class JsonLines:
             row = {"editable": (0, len(row["excerpt"])), **row}
         row = {"id": f"{path.stem}-{number}", **row}
         check_row(row)
-        if not SPLIT_NAME.fullmatch(row["source"]["split"]):
-            raise DataError(f"field 'source.split' is '{row['source']['split']}': need letters, digits, - and _")
+        if wrong := split_name_error(row["source"]["split"]):
+            raise DataError(f"field 'source.split' is '{row['source']['split']}': {wrong}")
         return EditTask.from_dict(row)
 
 

@@ -23,13 +23,17 @@ from typing import Any
 
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.interfaces import Progress, no_progress
+from gapo_cli.processors import usable_cores
 from gapo_cli.records import EditTask, HistoryEvent, Source, TaskSet
 from gapo_cli.tasks.families import ChangeSet, all_families
 from gapo_cli.tasks.source_file import SourceFile
 
 SPLITS = ("train", "dev", "eval")
+GENERATOR_VERSION = 2
+"""Raised with every change that makes other tasks of the same library, so that prepared sets are built anew."""
 _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "encodings", "pydoc_data",
              "__pycache__"}  # fmt: skip
+_MACHINES_OWN = "_sysconfigdata"  # so begins the file that records how this Python was compiled, another one on each machine
 _FILE_BYTES = (1_500, 300_000)  # smaller files hold no two like places; larger ones are tables
 _MAX_DISTANCE = 400  # lines between a change and the next: farther apart they are hardly one edit
 
@@ -65,7 +69,7 @@ class StandardLibrary:
         settings = asdict(self)
         settings.pop("workers")  # it changes the time, not the tasks
         settings["families"] = list(self.families or all_families())
-        return {"source": "stdlib", "python": platform.python_version(), "implementation": platform.python_implementation(),
+        return {"source": "stdlib", "generator": GENERATOR_VERSION, "python": platform.python_version(), "implementation": platform.python_implementation(),
                 **settings}  # fmt: skip
 
     def build(self, progress: Progress = no_progress) -> TaskSet:
@@ -76,7 +80,7 @@ class StandardLibrary:
             raise DataError(f"{root}: holds no Python source; name a folder of packages with data.source.root or use data=jsonl")
         tasks: list[EditTask] = []
         unreadable = 0
-        with ProcessPoolExecutor(self.workers or os.cpu_count()) as pool:
+        with ProcessPoolExecutor(self.workers or usable_cores()) as pool:
             work = partial(tasks_of_file, root, source=self)
             for done, found in enumerate(pool.map(work, paths, chunksize=8), start=1):
                 progress("reading the standard library", done, len(paths))
@@ -100,7 +104,7 @@ def _library_files(root: Path) -> Iterator[str]:
         subfolders[:] = sorted(name for name in subfolders if name not in _LEFT_OUT and not name.startswith("config-"))
         for name in sorted(names):
             path = Path(folder, name)
-            if name.endswith(".py") and _FILE_BYTES[0] < path.stat().st_size < _FILE_BYTES[1]:
+            if name.endswith(".py") and not name.startswith(_MACHINES_OWN) and _FILE_BYTES[0] < path.stat().st_size < _FILE_BYTES[1]:
                 yield path.relative_to(root).as_posix()
 
 

@@ -23,6 +23,10 @@ from gapo_cli.interfaces import Progress, no_progress
 from gapo_cli.records import EditTask, TaskSet
 
 MANIFEST = "manifest.json"
+FORMAT = 2
+"""Of a prepared set's files. Raised with every change that makes older sets unreadable, so that they are built anew."""
+ALL_SPLITS = "all"
+"""Stands for all splits together where a split is named."""
 SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -47,6 +51,13 @@ def count_tasks(tasks: Sequence[EditTask]) -> dict[str, Any]:
     }
 
 
+def split_name_error(split: str) -> str | None:
+    """Why this can be no split's name, or None."""
+    if not SPLIT_NAME.fullmatch(split):
+        return "need letters, digits, - and _"
+    return "which means all splits together; give it another name" if split == ALL_SPLITS else None
+
+
 def save_task_set(
     task_set: TaskSet, folder: Path, manifest: Mapping[str, Any], progress: Progress = no_progress
 ) -> dict[str, Any]:
@@ -64,12 +75,12 @@ def save_task_set(
             return task.to_dict()
 
         for split, tasks in task_set.splits.items():
-            if not SPLIT_NAME.fullmatch(split):
-                raise DataError(f"split '{split}': a split's name is made of letters, digits, - and _")
+            if wrong := split_name_error(split):
+                raise DataError(f"split '{split}': {wrong}")
             path = temporary / f"{split}.jsonl"
             write_jsonl(path, map(row, tasks))
             splits[split] = count_tasks(tasks) | {"sha256": file_hash(path)}
-        whole = {**manifest, "splits": splits}
+        whole = {"format": FORMAT, **manifest, "splits": splits}
         write_json(temporary / MANIFEST, whole)
         progress("writing tasks", total, total)
         temporary.chmod(0o755)
@@ -83,6 +94,7 @@ def put_in_place(temporary: Path, folder: Path) -> None:
     """Renames `temporary` to `folder`, whose old contents go, unless another process has put the same set there since."""
     if folder.exists():
         try:
+            read_manifest(folder)
             check_files(folder, read_manifest(temporary))
             return
         except DataError:
@@ -91,7 +103,7 @@ def put_in_place(temporary: Path, folder: Path) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Raises DataError where it is missing or no manifest."""
+    """Raises DataError where it is missing, no manifest or of another format."""
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -101,6 +113,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: not JSON; `gapo prepare` writes it again") from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("splits"), dict):
         raise DataError(f"{path}: says nothing about splits; `gapo prepare` writes it again")
+    if manifest.get("format") != FORMAT:
+        raise DataError(f"{path}: was written by another version of gapo; `gapo prepare` writes it again")
     return manifest
 
 

@@ -36,12 +36,14 @@ from gapo_cli.prompts.zed_text import (
 )
 from gapo_cli.records import EditTask, HistoryEvent, Source, TaskSet
 from gapo_cli.tasks.languages import EXTENSIONS, UNKNOWN, language_of
+from gapo_cli.tasks.row_schema import text as check_text
 from gapo_cli.tasks.store import file_hash
 
 HUB_NAME = "zed-industries/zeta"
 SPLITS = ("train", "eval", "dpo")
 LICENCE = "Apache-2.0"
 TEXT_FIELDS = ("events", "input", "output", "rejected", "assertions")
+NEEDED_FIELDS = ("input", "output")
 
 HEADER = re.compile(
     r'^User (?:(?P<verb>edited|opened)(?: file:)? "(?P<path>[^\n]*)"|renamed "(?P<old>[^"\n]*)" to "(?P<new>[^\n]*)"):?$',
@@ -108,7 +110,7 @@ def load_from_hub(revision: str | None) -> Mapping[str, Iterable[Mapping[str, An
     except Exception as error:
         raise UserError(
             f"data=zeta: {HUB_NAME} could not be had from the hub ({type(error).__name__}); "
-            "check the network and data.revision, or name a folder that has it: data.path=FOLDER"
+            "check the network and data.source.revision, or name a folder that has it: data.path=FOLDER"
         ) from error
     finally:
         log.setLevel(level)
@@ -124,10 +126,12 @@ def _named(place: str, row: Mapping[str, Any], split: str, index: int) -> EditTa
 def parse_row(row: Mapping[str, Any], split: str, index: int) -> EditTask:
     """The task of one row; `index` is its place in the split, from 0. Raises DataError for a row without a text, or
     without a region between two marker lines."""
-    texts = {name: row.get(name) or "" for name in TEXT_FIELDS}
-    for name, text in texts.items():
-        if not isinstance(text, str):
-            raise DataError(f"field '{name}' must be a string, got {type(text).__name__}")
+    for name in NEEDED_FIELDS:
+        if row.get(name) is None:
+            raise DataError(f"field '{name}' is missing")
+    texts = {name: "" if row.get(name) is None else row[name] for name in TEXT_FIELDS}
+    for name, value in texts.items():
+        check_text(name, value)
     task, raw = _parse_input(texts["input"], f"zeta/{split}/{index}", Source("zeta", split, index, licence=LICENCE))
     history, words = parse_events(texts["events"])
     if words is not None:

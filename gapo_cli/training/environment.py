@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from gapo_cli.processors import usable_cores
+
 PACKAGES = ("gapo-cli", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow", "rapidfuzz", "hydra-core")
 GIT_TIMEOUT_SECONDS = 10
 MEBIBYTE = 1 << 20
@@ -36,11 +38,6 @@ def describe_environment(seed: int, device: str, threads: int) -> dict[str, Any]
             "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else [],
         },
     }
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def git_revision(folder: Path) -> str | None:

@@ -1,5 +1,6 @@
 """gapo prepare as a stage: a task set is built once and checked each time."""
 
+import json
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -69,10 +70,21 @@ def test_a_damaged_set_is_named_and_built_again(tmp_path):
     assert len(load_tasks(run, "train", display)) == 10
 
 
+def test_a_set_of_an_older_version_is_named_and_built_again(tmp_path):
+    run, display = experiment(tmp_path), Listening()
+    folder = prepare(run, display).folder
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["format"], manifest["repeats"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert prepare(run, display).built
+    assert any("another version of gapo" in line and line.endswith("building the task set again") for line in display.said)
+    assert not prepare(run, display).built
+
+
 def test_an_edit_on_both_sides_is_told_and_counted(tmp_path):
     display = Listening()
     prepared = prepare(experiment(tmp_path, Counting(leak=True)), display)
-    assert "1 tasks of eval repeat an edit of train word for word (e repeats t0)" in display.said
+    assert "1 task of eval with an edit that train has word for word (e repeats t0)" in display.said
     assert [pair["exact"] for pair in prepared.manifest["overlaps"]] == [1, 0, 0]
 
 

@@ -355,6 +355,13 @@ def test_a_damaged_repository_is_named_with_what_git_says(repository):
         mine(repository.folder)
 
 
+def test_a_repository_whose_newest_commit_is_lost_is_damaged_and_not_empty(repository):
+    commit = repository.commit(a_py=numbered(20))
+    (repository.folder / ".git/objects" / commit[:2] / commit[2:]).unlink()
+    with pytest.raises(DataError, match=r"git says 'HEAD is no commit that can be read'; its history is damaged"):
+        mine(repository.folder)
+
+
 def test_the_progress_ends_where_it_should(ten):
     seen: dict[str, list[tuple[int, int]]] = {}
     GitHistory(repo=str(ten.folder)).build(lambda what, done, total: seen.setdefault(what, []).append((done, total)))
@@ -391,6 +398,12 @@ def test_what_is_no_repository_is_named_with_what_is_needed(tmp_path, ten):
     (tmp_path / "odd/.git").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="its .git file does not name a folder"):
         mine(tmp_path / "odd")
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a/b.git", "git@example.org:a/b", "ssh://example.org/b"])
+def test_an_address_is_answered_with_what_to_do(address):
+    with pytest.raises(UserError, match="is an address, and nothing is fetched here; clone it"):
+        mine(address)
 
 
 @pytest.mark.parametrize("revision", ["nothing", "--all", "-h", "HEAD:a.py", "a\nb", ""])

@@ -61,6 +61,7 @@ def test_the_files_of_a_folder_are_its_splits(tmp_path):
         (ROW | {"labels": {"family": 3}}, "field 'labels.family' must be a string, got a number"),
         (ROW | {"raw": {"a": [{"b": "\udfff"}]}}, "field 'raw.a.b' has half of a surrogate pair"),
         (ROW | {"source": {"split": "../train"}}, "field 'source.split' is '../train': need letters, digits"),
+        (ROW | {"source": {"split": "all"}}, "field 'source.split' is 'all': which means all splits together; give it another name"),
         ('{"raw": ' + "[" * 100_000, "JSON that cannot be read"),
         ('{"raw": ' + "9" * 5000 + "}", "JSON that cannot be read"),
         (ROW | {"editable": [0, 50]}, r"task mine-3: editable \[0, 50\) lies outside its excerpt of 4 characters"),
@@ -92,6 +93,15 @@ def test_text_that_is_not_utf_8_is_named(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_bytes(json.dumps(ROW).encode() + b'\n{"a": "\xff"}\n')
     with pytest.raises(DataError, match=r"mine\.jsonl:2: not UTF-8 \(byte 8 of the line\)"):
+        build(str(path))
+
+
+def test_a_byte_order_mark_before_the_first_row_is_no_part_of_it(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(ROW).encode() + b"\r\n" + json.dumps(ROW).encode())
+    assert [task.id for task in build(str(path))["eval"]] == ["mine-1", "mine-2"]
+    path.write_bytes(json.dumps(ROW).encode() + b"\n\xef\xbb\xbf" + json.dumps(ROW).encode())
+    with pytest.raises(DataError, match=r"mine\.jsonl:2: not JSON"):
         build(str(path))
 
 

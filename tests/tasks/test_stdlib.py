@@ -8,7 +8,7 @@ import pytest
 
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.tasks.families import all_families
-from gapo_cli.tasks.stdlib import StandardLibrary, hunk, split_of
+from gapo_cli.tasks.stdlib import GENERATOR_VERSION, StandardLibrary, hunk, split_of
 
 PACKAGES = ("json", "logging", "email", "html", "unittest", "concurrent", "argparse.py", "ast.py", "zipfile.py", "csv.py", "shlex.py",
             "textwrap.py", "tarfile.py", "pdb.py", "cmd.py", "queue.py", "socket.py", "ssl.py", "typing.py", "uuid.py")  # fmt: skip
@@ -91,6 +91,18 @@ def test_fingerprint_depends_on_what_the_tasks_depend_on_and_not_on_the_workers(
     assert StandardLibrary(workers=1).fingerprint() == StandardLibrary(workers=2).fingerprint()
     assert StandardLibrary(seed=1).fingerprint() != StandardLibrary().fingerprint()
     assert StandardLibrary(families=("not_in",)).fingerprint() != StandardLibrary().fingerprint()
+
+
+def test_prepared_sets_know_which_generator_made_them(monkeypatch):
+    before = StandardLibrary().fingerprint()
+    monkeypatch.setattr("gapo_cli.tasks.stdlib.GENERATOR_VERSION", GENERATOR_VERSION + 1)
+    assert StandardLibrary().fingerprint() != before
+
+
+def test_what_a_machine_writes_about_itself_gives_no_tasks(tmp_path):
+    for name in ("_sysconfigdata__linux_x86_64-linux-gnu.py", "whole.py"):
+        (tmp_path / name).write_text("if a is None:\n    b = 1\n" * 100)
+    assert StandardLibrary(root=str(tmp_path), workers=1).build().report["files"] == 1
 
 
 def test_an_unknown_family_is_named_with_those_that_exist():

@@ -77,7 +77,15 @@ def test_a_row_that_is_no_task_is_named_by_file_and_line(tmp_path):
         load_split(folder, "eval")
 
 
-@pytest.mark.parametrize(("text", "reason"), [(None, "missing"), ("{", "not JSON"), ("[]", "says nothing about splits")])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "missing"),
+        ("{", "not JSON"),
+        ("[]", "says nothing about splits"),
+        ('{"splits": {}}', "was written by another version of gapo"),
+    ],
+)
 def test_a_manifest_that_is_none_is_named(tmp_path, text, reason):
     if text is not None:
         (tmp_path / "manifest.json").write_text(text)
@@ -85,10 +93,20 @@ def test_a_manifest_that_is_none_is_named(tmp_path, text, reason):
         read_manifest(tmp_path)
 
 
-def test_a_split_whose_name_is_no_file_name_is_refused(tmp_path):
-    with pytest.raises(DataError, match="split '../x'"):
-        save_task_set(TaskSet({"../x": ()}), tmp_path / "set", {})
+@pytest.mark.parametrize("split", ["../x", "", "all"])  # "all" means every split
+def test_a_split_whose_name_cannot_be_one_is_refused(tmp_path, split):
+    with pytest.raises(DataError, match=f"split '{split}'"):
+        save_task_set(TaskSet({split: ()}), tmp_path / "set", {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_set_of_an_older_format_gives_way_though_its_tasks_are_the_same(tmp_path):
+    folder = tmp_path / "set"
+    save_task_set(SET, folder, {"seconds": 1})
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({"splits": manifest["splits"]}))
+    save_task_set(SET, folder, {"seconds": 2})
+    assert read_manifest(folder)["seconds"] == 2
 
 
 def test_the_fingerprint_does_not_hang_on_the_order_of_its_keys():

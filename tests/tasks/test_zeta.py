@@ -232,7 +232,9 @@ def test_a_usual_row_needs_nothing_kept(region, target, after):
         ({"input": INPUT.replace(REGION_END, "")}, "field 'input' has no region"),
         ({"input": INPUT.replace(CURSOR, CURSOR * 2)}, "user_cursor_is_here|> 2 times"),
         ({"output": OUTPUT.replace(REGION_START, "")}, "field 'output' has no region"),
-        ({"events": 3}, "field 'events' must be a string, got int"),
+        ({"output": None}, "field 'output' is missing"),
+        ({"events": 3}, "field 'events' must be a string, got a number"),
+        ({"events": "\ud800"}, "field 'events' has half of a surrogate pair"),
     ],
 )
 def test_a_row_that_is_no_task_names_file_line_and_reason(tmp_path, change, sentence):

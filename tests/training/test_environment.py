@@ -6,7 +6,8 @@ import subprocess
 import numpy as np
 import torch
 
-from gapo_cli.training.environment import describe_environment, git_revision, usable_cores
+from gapo_cli.processors import usable_cores
+from gapo_cli.training.environment import describe_environment, git_revision
 from gapo_cli.training.random_state import random_tensors, random_values, restore_random, seed_all
 
 
