@@ -44,7 +44,7 @@ SECTIONS = {
     "evaluation": sections.EvaluationConfig,
 }
 # keys that a section's yaml may hold for its interpolations, beside the dataclass's fields
-HELPERS = {"model": frozenset({"base"}), "data": frozenset({"path", "repo", "on_error", "source"})}
+HELPERS = {"model": frozenset({"base", "prompt_tokens"}), "data": frozenset({"path", "repo", "on_error", "source"})}
 PARTS = {"source": "data.source", "template": "prompt", "reward": "reward", "estimator": "estimator", "engine": "engine"}
 
 
@@ -63,12 +63,18 @@ def round_quarter(count: int) -> int:
     return max(1, round(count / 4))
 
 
+def if_lora(rank: int, with_adapters: Any, without: Any) -> Any:
+    """The one of two settings that goes with `model.lora.rank`."""
+    return with_adapters if rank else without
+
+
 @contextlib.contextmanager
 def open_tree(config_dir: Path | None) -> Iterator[Any]:
     """Yields Hydra over the yaml tree, with Hydra's own errors turned into UserErrors where it can."""
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"--config-dir {config_dir}: is not a folder; name one with yaml files in it")
-    OmegaConf.register_new_resolver("round_quarter", round_quarter, replace=True)
+    for resolver in (round_quarter, if_lora):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     plugins = Plugins.instance()
     if UserConfigDirectory not in plugins.discover(SearchPathPlugin):
         plugins.register(UserConfigDirectory)

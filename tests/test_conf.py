@@ -63,6 +63,53 @@ def test_a_quarter_of_the_answer_is_dapos_overlong_buffer():
         assert experiment.algorithm.overlong.buffer_tokens == buffer
 
 
+REAL = sorted({option for option in OPTIONS if option.startswith("model=")} - {"model=nano", "model=hf", "model=served"})
+PAPER = {
+    "mistral-7b": "mistralai/Mistral-7B-Instruct-v0.3",
+    "qwen-3b": "Qwen/Qwen2.5-3B-Instruct",
+    "qwen-7b": "Qwen/Qwen2.5-7B-Instruct",
+    "qwen3-4b": "Qwen/Qwen3-4B",
+    "qwen3-8b": "Qwen/Qwen3-8B",
+    "qwen-coder-3b": "Qwen/Qwen2.5-Coder-3B-Instruct",
+    "qwen-coder-7b": "Qwen/Qwen2.5-Coder-7B-Instruct",
+    "qwen-coder-14b": "Qwen/Qwen2.5-Coder-14B-Instruct",
+    "deepseek-coder-6.7b": "deepseek-ai/deepseek-coder-6.7b-instruct",
+}
+
+
+def test_the_nine_models_of_the_paper_have_its_lengths_and_batches():
+    for name, path in PAPER.items():
+        found = experiment_of("train", [f"model={name}"])
+        trainer, optimizer = found.trainer, found.trainer.optimizer
+        assert (found.model.name, found.model.path, found.model.chat) == (name, path, True)
+        assert found.model.thinking is (False if name.startswith("qwen3") else None)
+        assert (found.template.budget, found.sampling.max_new_tokens, found.sampling.group_size) == (4096, 1024, 8)
+        assert (trainer.prompts_per_step, trainer.prompts_per_mini_batch, trainer.device) == (512, 32, "cuda")
+        assert (optimizer.betas, optimizer.weight_decay, optimizer.warmup_steps) == ((0.9, 0.999), 0.1, 10)
+
+
+@pytest.mark.parametrize("option", REAL)
+def test_prompt_answer_and_chat_template_fit_the_context_of_a_real_model(option):
+    experiment = experiment_of("train", [option])
+    assert experiment.template.budget + experiment.sampling.max_new_tokens + 64 == experiment.model.context_length
+
+
+def test_precision_and_learning_rates_go_with_adapters_or_without():
+    def chosen(*words):
+        found = experiment_of("train", ["model=qwen-coder-7b", *words])
+        return found.model.dtype, found.trainer.optimizer.learning_rate, found.supervised.optimizer.learning_rate
+
+    assert chosen() == ("bfloat16", 1e-5, 2e-4)
+    assert chosen("model.lora.rank=0") == ("float32", 1e-6, 1e-5)  # the paper's rate
+    # what is computed in float32 is held in it too
+    assert chosen("trainer=cpu") == ("float32", 5e-5, 2e-4)
+
+
+def test_a_real_model_can_be_taken_to_a_laptop():
+    found = experiment_of("train", ["model=qwen-coder-0.5b", "model.path=some/folder", "trainer=cpu", "evaluation.tasks=7"])
+    assert (found.model.path, found.trainer.device, found.trainer.dtype, found.evaluation.tasks) == ("some/folder", "cpu", "float32", 7)
+
+
 def test_a_model_chooses_its_prompt_and_the_command_line_chooses_again():
     with open_tree(None) as hydra:
         chosen = [

@@ -15,6 +15,10 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
 MODEL_FILES = (*TOKENIZER_FILES, "*.safetensors")
+SECOND_COPIES = ("consolidated*", "original/*")
+"""The same weights again in their makers' own format, as Mistral's and Meta's repositories have them."""
+HUB_SNAPSHOTS = "snapshots"
+"""The folder of the hub's cache that the downloaded models lie in."""
 
 
 def find_folder(config: ModelConfig, files: Sequence[str] = MODEL_FILES) -> Path:
@@ -48,7 +52,7 @@ def _download(config: ModelConfig, files: Sequence[str]) -> Path:
     path = config.path
     patterns = [*files, *(("*.py",) if config.trust_remote_code else ())]
     try:
-        return Path(snapshot_download(path, allow_patterns=patterns))
+        return Path(snapshot_download(path, allow_patterns=patterns, ignore_patterns=list(SECOND_COPIES)))
     except GatedRepoError as error:
         raise CheckpointError(f"model.path={path}: the hub asks for a login; accept its terms and run: hf auth login") from error
     except (RepositoryNotFoundError, HFValidationError) as error:

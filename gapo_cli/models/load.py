@@ -18,7 +18,7 @@ from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.files import put_in_place
 from gapo_cli.models.folders import check_files, find_folder
 from gapo_cli.models.linear import use_onednn
-from gapo_cli.models.lora import ADAPTER_CONFIG, add_adapter, base_of, has_adapter, is_adapter, load_adapter, save_adapter
+from gapo_cli.models.lora import ADAPTER_CONFIG, base_of, has_adapter, is_adapter, load_adapter, save_adapter
 from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
 from gapo_cli.models.tokenizer_files import first_line, load_tokenizer, quiet
 from gapo_cli.records import Prompt
@@ -63,9 +63,9 @@ class LoadedModel:
 
 
 def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32") -> LoadedModel:
-    """The model at `config.path` in eval mode on `device`; of an adapter's folder, its base with the adapter on. With
-    `config.lora.rank` a model that has no adapter gets a new one. Raises CheckpointError for a path that is no model or a
-    folder that is damaged, UserError for a device, dtype, adapter or context length that cannot be had."""
+    """The model at `config.path` in eval mode on `device`; of an adapter's folder, its base with the adapter on.
+    Raises CheckpointError for a path that is no model or a folder that is damaged, UserError for a device, dtype or context
+    length that cannot be had."""
     one_of("trainer.dtype", dtype, DTYPES)
     require(
         config.dtype == "float32" or dtype == "bfloat16",
@@ -83,10 +83,6 @@ def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32")
     _check_fit(LoadedModel(model, tokenizer, config, device, dtype))
     if adapter:
         model = load_adapter(model, config, adapter).eval()
-    elif config.lora.rank:
-        # files of an adapter are read elsewhere and later: a hub name stays one, all else is said in full
-        name = config.path if folder.parent.name == "snapshots" else str(folder.resolve())
-        model = add_adapter(model, config.lora, name).eval()
     use_onednn(model)
     return LoadedModel(model, tokenizer, config, device, dtype)
 
@@ -187,7 +183,7 @@ def _check_device(device: str) -> None:
     except RuntimeError as error:
         raise UserError(f"trainer.device={device}: need cpu or cuda") from error
     if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"trainer.device={device}: torch finds no CUDA device here; use trainer.device=cpu")
+        raise UserError(f"trainer.device={device}: torch finds no CUDA device here; use trainer=cpu, or trainer.device=cpu with smaller batches")
 
 
 def _check_fit(loaded: LoadedModel) -> None:

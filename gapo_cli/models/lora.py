@@ -84,12 +84,6 @@ def load_adapter(model: Any, config: ModelConfig, folder: Path) -> Any:
             f"model.path={config.path}: gapo loads adapters that are plain LORA, and this one is {settings.peft_type} with bias="
             f"{getattr(settings, 'bias', None)}{''.join(f', {name}' for name in beyond)}; merge it with peft and name the merged model"
         )
-    wanted = config.lora.rank
-    if wanted not in (0, settings.r):
-        raise UserError(
-            f"model.lora.rank={wanted}: the adapter at model.path={config.path} has rank {settings.r}; give that, or merge it first by "
-            "`gapo export` and start a new one"
-        )
     try:
         adapted = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
     except (ValueError, RuntimeError, KeyError) as error:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
-from gapo_cli.config import ModelConfig, TrainerConfig
+from gapo_cli.config import ModelConfig, TrainerConfig, require
 from gapo_cli.errors import UserError
+from gapo_cli.models.folders import HUB_SNAPSHOTS, find_folder
 from gapo_cli.models.gradient_checkpointing import checkpoint_layers
 from gapo_cli.models.load import LoadedModel, load_model
+from gapo_cli.models.lora import POLICY, add_adapter, has_adapter
 
 
 def load_policy(config: ModelConfig, trainer: TrainerConfig) -> LoadedModel:
-    """Raises what `load_model` does, and UserError where the weights to train are held in half precision."""
+    """With `config.lora.rank` a model that has no adapter gets a new one. Raises what `load_model` does, and UserError for
+    adapters that cannot be had or are others than the loaded one, and for weights to train that are held in half precision."""
     policy = load_model(config, trainer.device, trainer.dtype)
+    rank = config.lora.rank
+    if has_adapter(policy.model):
+        loaded = policy.model.peft_config[POLICY].r
+        require(
+            rank in (0, loaded),
+            f"model.lora.rank={rank}: the adapter at model.path={config.path} has rank {loaded}; give that, or merge it first by "
+            "`gapo export` and start a new one",
+        )
+    elif rank:
+        adapted = add_adapter(policy.model, config.lora, _lasting_name(config)).to(policy.device).eval()
+        policy = replace(policy, model=adapted)
     if any(parameter.requires_grad and parameter.dtype != torch.float32 for parameter in policy.model.parameters()):
         raise UserError(
             f"model.dtype={config.dtype}: all weights are trained here, and steps as small as a learning rate's are lost in half precision; "
@@ -21,3 +37,10 @@ def load_policy(config: ModelConfig, trainer: TrainerConfig) -> LoadedModel:
     if trainer.gradient_checkpointing:
         checkpoint_layers(policy.model)
     return policy
+
+
+def _lasting_name(config: ModelConfig) -> str:
+    """What an adapter's files call their base: they are read elsewhere and later, so a hub name stays one and all else is said
+    in full."""
+    folder = find_folder(config)
+    return config.path if folder.parent.name == HUB_SNAPSHOTS else str(folder.resolve())

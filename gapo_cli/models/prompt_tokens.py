@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from jinja2 import TemplateError
+
 from gapo_cli.config import ModelConfig
 from gapo_cli.errors import UserError
 from gapo_cli.records import Prompt
@@ -29,7 +31,10 @@ def prompt_text(tokenizer: Any, config: ModelConfig, prompt: Prompt) -> str:
         raise UserError(f"model.chat=true: the tokenizer of {config.path} has no chat template; choose a chat model")
     messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
     options = {} if config.thinking is None else {"enable_thinking": config.thinking}
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options) + prompt.text
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options) + prompt.text
+    except TemplateError as error:  # what raise_exception in a chat template comes to
+        raise UserError(f"model.chat=true: the chat template of {config.path} refuses the prompt ({error}); choose another prompt=") from error
 
 
 def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:

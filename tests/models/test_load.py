@@ -327,6 +327,13 @@ def test_a_chat_prompt_goes_through_the_template_and_its_text_begins_the_answer(
     assert chat.tokenizer.decode(ids) == "[system]be brief[user]fix it[assistant]```"
 
 
+def test_a_chat_template_that_refuses_a_prompt_is_quoted(tiny_policy):
+    tiny_policy.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    chat = replace(tiny_policy, config=replace(tiny_policy.config, chat=True))
+    with pytest.raises(UserError, match=r"refuses the prompt \(roles must alternate\)"):
+        encode_prompt(chat, Prompt("t", "", (Message("user", "fix it"),)))
+
+
 def test_thinking_is_told_to_the_chat_template_where_it_is_set(tiny_policy):
     tiny_policy.tokenizer.chat_template = "{{ enable_thinking if enable_thinking is defined else 'unsaid' }}"
     prompt, said = Prompt("t", "", (Message("user", "fix it"),)), []

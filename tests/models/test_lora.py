@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from gapo_cli.config import LoraConfig, ModelConfig, SamplingConfig
+from gapo_cli.config import LoraConfig, ModelConfig, OptimizerConfig, SamplingConfig, TrainerConfig
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.models.layout import pack, pad
 from gapo_cli.models.load import load_model, save_model
 from gapo_cli.models.logprobs import completion_logprobs
 from gapo_cli.models.lora import StartingModel
+from gapo_cli.models.policy import load_policy
 
 peft = pytest.importorskip("peft", reason="the extra lora is not installed")
 
 TOKENS = torch.tensor([[5, 6, 7, 8, 9, 10]])
+TRAINER = TrainerConfig(1, 1, 1, OptimizerConfig(1e-3))
 LORA = LoraConfig(rank=4, alpha=8, targets=("q_proj", "v_proj", "down_proj"))
 BATCH = ([[5, 6, 7], [8, 9]], [[[10, 11], [12, 13, 14]], [[15], [16, 17]]], 0)
 
@@ -30,7 +32,7 @@ def lora_config(tiny_config: ModelConfig) -> ModelConfig:
 @pytest.fixture
 def adapted(lora_config):
     """A policy whose adapter has moved."""
-    policy = load_model(lora_config)
+    policy = load_policy(lora_config, TRAINER)
     move(policy, seed=1)
     return policy
 
@@ -49,7 +51,8 @@ def logits(policy) -> torch.Tensor:
 
 
 def test_a_new_adapter_changes_nothing_and_is_all_that_is_trained(tiny_policy, lora_config):
-    policy = load_model(lora_config)
+    assert torch.equal(logits(load_model(lora_config)), logits(tiny_policy))  # nothing is trained there: no adapter
+    policy = load_policy(lora_config, TRAINER)
     assert torch.equal(logits(policy), logits(tiny_policy))
     trained = {name: parameter for name, parameter in policy.model.named_parameters() if parameter.requires_grad}
     # two layers, three targets, A and B of each
@@ -61,7 +64,7 @@ def test_a_new_adapter_changes_nothing_and_is_all_that_is_trained(tiny_policy, l
 
 
 def test_without_alpha_an_adapters_output_is_not_scaled(lora_config):
-    policy = load_model(replace(lora_config, lora=replace(LORA, alpha=None)))
+    policy = load_policy(replace(lora_config, lora=replace(LORA, alpha=None)), TRAINER)
     assert policy.model.get_base_model().model.layers[0].self_attn.q_proj.scaling == {"default": 1.0}
 
 
@@ -151,19 +154,22 @@ def test_a_saved_adapter_loads_again_here_and_with_peft(adapted, lora_config, tm
 
 def test_an_adapter_of_a_folder_names_its_base_in_full_and_one_of_the_hub_by_its_name(lora_config, tmp_path, monkeypatch):
     from gapo_cli.models import load
+    from gapo_cli.models import policy as policies
 
     monkeypatch.chdir(Path(lora_config.path).parent)
-    policy = load_model(replace(lora_config, path=Path(lora_config.path).name))
+    policy = load_policy(replace(lora_config, path=Path(lora_config.path).name), TRAINER)
     assert policy.model.peft_config["default"].base_model_name_or_path == lora_config.path
     (tmp_path / "snapshots").mkdir()
     (tmp_path / "snapshots" / "0123").symlink_to(lora_config.path)
-    monkeypatch.setattr(load, "find_folder", lambda config, files=None: tmp_path / "snapshots" / "0123")
-    policy = load_model(replace(lora_config, path="made/up"))
+    for module in (load, policies):
+        monkeypatch.setattr(module, "find_folder", lambda config: tmp_path / "snapshots" / "0123")
+    policy = load_policy(replace(lora_config, path="made/up"), TRAINER)
     assert policy.model.peft_config["default"].base_model_name_or_path == "made/up"
 
 
 def test_a_base_in_bfloat16_computes_bit_for_bit_what_a_float32_one_does_in_autocast(lora_config):
-    policies = [load_model(replace(lora_config, dtype=dtype), dtype="bfloat16") for dtype in ("float32", "bfloat16")]
+    half = replace(TRAINER, dtype="bfloat16")
+    policies = [load_policy(replace(lora_config, dtype=dtype), half) for dtype in ("float32", "bfloat16")]
     batch, found = pack(*BATCH), []
     for policy in policies:
         move(policy, seed=3)
@@ -197,12 +203,12 @@ def test_weights_in_half_precision_are_not_computed_with_in_full(tiny_config):
 
 def test_a_target_that_no_matrix_has_is_named_with_the_nearest(lora_config):
     with pytest.raises(UserError, match=r"model.lora.targets: the model's layers have no q_porj; did you mean q_proj\?"):
-        load_model(replace(lora_config, lora=replace(LORA, targets=("q_porj", "v_proj"))))
+        load_policy(replace(lora_config, lora=replace(LORA, targets=("q_porj", "v_proj"))), TRAINER)
 
 
 def test_the_head_gets_no_adapter(lora_config):
     with pytest.raises(UserError, match="the model's layers have no lm_head"):
-        load_model(replace(lora_config, lora=replace(LORA, targets=("lm_head",))))
+        load_policy(replace(lora_config, lora=replace(LORA, targets=("lm_head",))), TRAINER)
 
 
 def test_a_missing_peft_is_answered_with_the_command(lora_config, monkeypatch):
@@ -210,7 +216,7 @@ def test_a_missing_peft_is_answered_with_the_command(lora_config, monkeypatch):
 
     monkeypatch.setattr(lora.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"model.lora.rank=4 needs: pip install 'gapo-cli\[lora\]'"):
-        load_model(lora_config)
+        load_policy(lora_config, TRAINER)
 
 
 @pytest.mark.parametrize(
@@ -246,9 +252,10 @@ def edit(saved, **changes) -> None:
 
 
 def test_another_rank_than_the_adapters_is_refused(saved):
-    assert load_saved(saved, lora=LORA).model.peft_config["default"].r == 4
+    config = ModelConfig("tiny", str(saved), 64, lora=LORA)
+    assert load_policy(config, TRAINER).model.peft_config["default"].r == 4
     with pytest.raises(UserError, match="model.lora.rank=8: the adapter at .* has rank 4; give that, or merge it first by `gapo export`"):
-        load_saved(saved, lora=LoraConfig(rank=8))
+        load_policy(replace(config, lora=LoraConfig(rank=8)), TRAINER)
 
 
 def test_a_base_that_has_moved_is_named_with_the_file_that_says_so(saved):
