@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # rooms of one floor do not import each other
 GIBIBYTE = 1 << 30
 TEMPERATURES = (0.01, 2.0)
 """What vLLM samples at; a lower temperature it would raise without a word."""
+PREFILL_TOKENS = 4096
+"""Prompt tokens run in one forward pass, or one prompt where it is longer."""
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # in this process: weights are handed over as tensors
     "VLLM_NO_USAGE_STATS": "1",
@@ -184,6 +186,9 @@ class VLLMEngine:
                     dtype=self.dtype,
                     max_model_len=self.policy.config.context_length,
                     max_num_seqs=settings.max_rows,
+                    # a prompt is never cut: on a CPU vLLM fails at a cut prompt whose completion has a seed of its own
+                    enable_chunked_prefill=not on_cpu,
+                    max_num_batched_tokens=max(PREFILL_TOKENS, self.policy.config.context_length),
                     kv_cache_memory_bytes=int(settings.kv_cache_gib * GIBIBYTE),
                     enable_prefix_caching=True,
                     enforce_eager=not settings.compile,
