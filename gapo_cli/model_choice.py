@@ -55,11 +55,12 @@ def newest_best() -> Path | None:
 
 def checkpoint_of(run: Path) -> Path:
     """The checkpoint that `run=` means: the run's best one, or the one whose own folder it is."""
-    is_checkpoint = run.parent.name == "checkpoints" and (run / "config.json").is_file()
+    is_checkpoint = run.parent.name == "checkpoints" and holds_model(run)
     checkpoint = run if is_checkpoint else run / BEST
+    if run.exists() and not holds_model(checkpoint):
+        raise UserError(f"run={run}: has no {BEST}; name the folder of a finished gapo train, as outputs/train/TIME, or one of its checkpoints")
     for needed, missing in (
         (run, "no such folder"),
-        (checkpoint / "config.json", f"has no {BEST}"),
         (checkpoint.parents[1] / RESOLVED, f"has no {RESOLVED}"),
         (checkpoint.parents[1] / CHOICES, f"has no {CHOICES}"),
     ):
@@ -68,8 +69,14 @@ def checkpoint_of(run: Path) -> Path:
     return checkpoint
 
 
+def holds_model(folder: Path) -> bool:
+    """A whole model or an adapter lies there."""
+    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+
+
 def words_of(checkpoint: Path, given: Sequence[str]) -> list[str]:
-    """The overrides that evaluate a checkpoint as its run would; its prompt's are left out where the user names a prompt.
+    """The overrides that evaluate a checkpoint as its run would; its prompt's are left out where the user names a prompt, the
+    device and precision where the user names a trainer.
     `trust_remote_code` is not taken over: that is for the user to say again."""
     from omegaconf import OmegaConf
 
@@ -82,9 +89,14 @@ def words_of(checkpoint: Path, given: Sequence[str]) -> list[str]:
         f"model.name={quoted(f'{model.name} after {run.name}')}",
         f"model.context_length={model.context_length}",
         f"model.chat={typed(model.chat)}",
+        f"model.thinking={typed(model.get('thinking'))}",
+        f"model.dtype={model.get('dtype', 'float32')}",
         f"sampling.max_new_tokens={config.sampling.max_new_tokens}",
     ]
-    if "prompt" not in map(key_of, given):
+    given_keys = set(map(key_of, given))
+    if "trainer" not in given_keys:
+        words += [f"trainer.{key}={config.trainer[key]}" for key in ("device", "dtype")]
+    if "prompt" not in given_keys:
         words.append(f"prompt={OmegaConf.load(run / CHOICES).hydra.runtime.choices.prompt}")
         settings = {str(key): value for key, value in config.prompt.items() if not str(key).startswith("_")}
         words += [f"prompt.{key}={typed(value)}" for key, value in settings.items() if is_scalar(value)]

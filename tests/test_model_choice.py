@@ -19,7 +19,9 @@ def make_run(path: Path, written: int, context_length=777, prompt="nano", best="
     (checkpoint / "best.json").write_text("{}")
     os.utime(checkpoint / "best.json", (written, written))
     config = {
-        "model": {"name": "small", "path": "x", "context_length": context_length, "chat": True, "trust_remote_code": True},
+        "model": {"name": "small", "path": "x", "context_length": context_length, "chat": True, "trust_remote_code": True,
+                  "thinking": False, "dtype": "bfloat16"},
+        "trainer": {"device": "cuda", "dtype": "bfloat16"},
         "prompt": {"_target_": "somewhere"},
         "sampling": {"max_new_tokens": 99},
     }
@@ -49,15 +51,32 @@ def test_a_checkpoint_is_evaluated_as_its_run_was_configured(here, capsys):
     make_run(Path("outputs/train/b"), written=100)
     assert run_command(["eval", "--print-config"]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["model"].pop("lora")["rank"] == 0  # a checkpoint's adapter has its own settings
     assert shown["model"] == {
         "name": "small after b",
         "path": "outputs/train/b/checkpoints/best",
         "context_length": 777,
         "chat": True,
         "trust_remote_code": False,
+        "thinking": False,
+        "dtype": "bfloat16",
     }
+    assert (shown["trainer"]["device"], shown["trainer"]["dtype"]) == ("cuda", "bfloat16")
     assert shown["prompt"]["_target_"] == "gapo_cli.prompts.nano.NanoTemplate"
     assert shown["sampling"]["max_new_tokens"] == 99
+
+
+def test_a_trainer_that_is_named_brings_its_own_device_and_precision(here):
+    make_run(Path("outputs/train/b"), written=100)
+    words, _ = choose_model("eval", ["trainer=cpu"])
+    assert not [word for word in words if word.startswith("trainer.")]
+
+
+def test_a_checkpoint_may_be_an_adapter(here):
+    run = make_run(Path("outputs/train/b"), written=100)
+    (run / "checkpoints/best/config.json").rename(run / "checkpoints/best/adapter_config.json")
+    words, _ = choose_model("eval", ["run=outputs/train/b"])
+    assert words[1] == "model.path='outputs/train/b/checkpoints/best'"
 
 
 def test_settings_that_the_user_types_win_over_those_of_the_run(here, capsys):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +12,11 @@ import torch
 
 from gapo_cli.config import DTYPES, ModelConfig, one_of, require
 from gapo_cli.errors import CheckpointError, UserError
-from gapo_cli.files import put_in_place
 from gapo_cli.models.folders import check_files, find_folder
 from gapo_cli.models.linear import use_onednn
 from gapo_cli.models.lora import ADAPTER_CONFIG, base_of, has_adapter, is_adapter, load_adapter, save_adapter
 from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
+from gapo_cli.models.saving import model_folder
 from gapo_cli.models.tokenizer_files import first_line, load_tokenizer, quiet
 from gapo_cli.records import Prompt
 
@@ -103,32 +100,13 @@ def _find_base(config: ModelConfig, adapter: Path) -> tuple[ModelConfig, Path]:
 def save_model(loaded: LoadedModel, folder: Path) -> None:
     """Writes config, safetensors and tokenizer so that transformers and vLLM load `folder`; of a model with adapters, the
     adapter, so that peft loads it. All or nothing: the files are written beside it and take its place at the end; a folder
-    that stood there before stays whole until then.
-    Raises CheckpointError if it cannot be written (a full disk)."""
-    from safetensors import SafetensorError
-
-    folder = Path(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
-        try:
-            written = temporary / "model"
-            with quiet():
-                if has_adapter(loaded.model):
-                    save_adapter(loaded.model, written)
-                else:
-                    loaded.model.save_pretrained(written)
-                loaded.tokenizer.save_pretrained(written)
-            readable = (written / "tokenizer_config.json").stat().st_mode  # safetensors makes its files private
-            for path in filter(Path.is_file, written.rglob("*")):
-                path.chmod(readable)
-                with path.open("rb") as stream:
-                    os.fsync(stream.fileno())
-            put_in_place(written, folder, temporary / "previous")
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: the model could not be written ({error}); make room or choose another folder") from error
+    that stood there before stays whole until then. Raises CheckpointError if it cannot be written (a full disk)."""
+    with model_folder(folder) as written, quiet():
+        if has_adapter(loaded.model):
+            save_adapter(loaded.model, written)
+        else:
+            loaded.model.save_pretrained(written)
+        loaded.tokenizer.save_pretrained(written)
 
 
 def encode_prompt(loaded: LoadedModel, prompt: Prompt) -> tuple[int, ...]:

@@ -6,11 +6,12 @@ What a rollout engine is given after an optimizer step and what an export writes
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gapo_cli.models.load import LoadedModel
+if TYPE_CHECKING:
+    from gapo_cli.models.load import LoadedModel
 
 BASE_LAYER = ".base_layer"
 """peft keeps a wrapped layer's own weights under this name."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +50,7 @@ def train_supervised(experiment: Experiment, display: Display) -> SupervisedRun:
     # torch only from here on: a wrong setting is answered at once
     from gapo_cli.files import write_json
     from gapo_cli.models.load import save_model
+    from gapo_cli.models.saving import save_plain
     from gapo_cli.training.checkpoints import FOLDER
     from gapo_cli.training.run_files import RunFiles
     from gapo_cli.training.supervised import fit
@@ -72,7 +72,7 @@ def train_supervised(experiment: Experiment, display: Display) -> SupervisedRun:
     save_model(policy, checkpoint)
     write_json(run_dir / RECORD, {"settings": asdict(experiment.supervised), **asdict(result)})
     if experiment.supervised.save_as:
-        save_in_half_precision(policy, Path(experiment.supervised.save_as))
+        save_plain(policy, Path(experiment.supervised.save_as), "bfloat16")
         display.say(f"saved in bfloat16: {experiment.supervised.save_as}")
     return SupervisedRun(run_dir, checkpoint, first, last)
 
@@ -110,12 +110,3 @@ def evaluate_held_out(
     summary = summarise(predictions)
     files.write_evaluation(step, predictions, summary, measure_baselines(select_tasks(held_out, experiment.evaluation.tasks)))
     return summary.metrics()
-
-
-def save_in_half_precision(policy: LoadedModel, folder: Path) -> None:
-    """Writes the model as bfloat16 weights, half the size; the policy itself stays as it is."""
-    import torch
-
-    from gapo_cli.models.load import save_model
-
-    save_model(replace(policy, model=copy.deepcopy(policy.model).to(torch.bfloat16)), folder)
