@@ -124,12 +124,11 @@ def train(
       gapo train estimator=grpo trainer.steps=40
       gapo train estimator=dapo seed=1
       gapo train tau=0.3 algorithm=dapo
+      gapo train resume=auto          the unfinished run that was started last
       gapo train resume=outputs/train/RUN
       gapo train stage=sft
     """
-    result = run_verb("train", words, config_dir, print_config, quiet)
-    if getattr(result, "interrupted", False):
-        raise KeyboardInterrupt
+    run_verb("train", words, config_dir, print_config, quiet)
 
 
 @app.command("eval")

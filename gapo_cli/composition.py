@@ -32,6 +32,7 @@ from gapo_cli.errors import UserError, did_you_mean
 from gapo_cli.interfaces import Experiment
 from gapo_cli.model_choice import choose_model
 from gapo_cli.overrides import ESTIMATOR_ALIASES, continue_from, expand, key_of, quoted, unquoted
+from gapo_cli.run_choice import AUTO, RUN_DIR, choose_run
 from gapo_cli.sections import build_section, check_arguments, convert, unknown_key
 
 SECTIONS = {
@@ -100,6 +101,7 @@ def one_line(error: BaseException) -> str:
 def composed_yaml(verb: str, words: Sequence[str], config_dir: Path | None = None, *, sweep: bool = False) -> str:
     """The composed config as `--print-config` shows it: resolved where every value is there, else as written."""
     words, _ = choose_model(verb, words)
+    words, _ = choose_run(verb, words)
     with open_tree(config_dir) as hydra:
         config = without_hydra(compose_overrides(hydra, command_overrides(verb, words), sweep=sweep))
         complete = not any(missing_keys(OmegaConf.to_container(config, resolve=False)))
@@ -108,9 +110,11 @@ def composed_yaml(verb: str, words: Sequence[str], config_dir: Path | None = Non
 
 def command_overrides(verb: str, words: Sequence[str]) -> list[str]:
     """The overrides of a command. With `resume=`, those of the run that it goes on with come first, and the run directory
-    is that run's own."""
+    is that run's own; `resume=auto` means the run in hydra.run.dir."""
     given = expand(verb, words)
     resume = next((unquoted(word.split("=", 1)[1]) for word in given if key_of(word) == "resume"), "null")
+    if f"resume={resume}" == AUTO:
+        resume = next((unquoted(word.split("=", 1)[1]) for word in reversed(given) if key_of(word) == RUN_DIR), "null")
     saved: list[str] = []
     if resume not in ("null", ""):
         for folder in (Path(resume), *Path(resume).parents[:2]):

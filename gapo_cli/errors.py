@@ -18,6 +18,10 @@ class CheckpointError(UserError):
     """A checkpoint or model folder that is missing, damaged or does not fit."""
 
 
+class StorageError(UserError):
+    """A file or folder that cannot be written: a full disk, a read-only folder, another process at work there."""
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """`did you mean gapo?` for the nearest choice, or "" where none is near."""
     near = difflib.get_close_matches(value, list(choices), n=1, cutoff=0.5)

@@ -1,38 +1,94 @@
-"""Writing files so that a reader never sees half of one: temporary file, fsync, rename."""
+"""Writing files so that a reader never sees half of one: temporary file, fsync, rename.
+
+What cannot be written (a full disk, a read-only folder) is a StorageError, and what stood there before stays.
+"""
 
 from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.errors import DataError
+from gapo_cli.errors import DataError, StorageError
+
+TEMPORARY = ".tmp"
+"""How the names of half-written files end; they begin with a dot."""
+UNWRITABLE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "raise the limit on the size of files",
+    errno.EROFS: "name a folder that can be written",
+    errno.EACCES: "name a folder that can be written",
+    errno.EPERM: "name a folder that can be written",
+    errno.ENOTDIR: "name another folder",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "check the disk",
+}
+"""The system's reasons why a path cannot be written, and what to do about each."""
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turns the system's refusals to write into a StorageError that names `path`; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise StorageError(f"{path}: cannot be written ({os.strerror(error.errno)}); {UNWRITABLE[error.errno]}") from error
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on success it replaces `path`, on failure it is removed and `path` stays."""
+    """Yields a temporary path beside `path`; on success it replaces `path`, on failure it is removed and `path` stays.
+    Raises StorageError for what cannot be written."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            sync(temporary)
+            # mkstemp makes the file private; a finished file gets the permissions any new file would have
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
+            sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content, or a folder's list of names, is on the disk: a power cut must not undo a rename."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        # mkstemp makes the file private; a finished file gets the permissions any new file would have
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        os.fsync(descriptor)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what killed writers left in `folder`: half-written files."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        if path.is_file():
+            path.unlink()
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder so that nobody ever finds a part of it under its name."""
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    folder.rename(aside / folder.name)
+    shutil.rmtree(aside)
 
 
 def put_in_place(written: Path, folder: Path, previous: Path) -> None:
@@ -65,9 +121,18 @@ def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
 
 
 def append_jsonl(path: Path, row: dict) -> None:
-    """One row, flushed: what a killed process leaves is whole lines and at most one torn last line."""
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    """One row, flushed: what a killed process leaves is whole lines and at most one torn last line. A row that cannot be
+    written whole is taken back; raises StorageError."""
+    line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    with storage_errors(path), path.open("ab", buffering=0) as stream:
+        before = stream.tell()
+        try:
+            written = stream.write(line)
+            while written < len(line):  # a disk that fills up takes a part first
+                written += stream.write(line[written:])
+        except OSError:
+            stream.truncate(before)
+            raise
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict]]:

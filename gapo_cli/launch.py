@@ -7,9 +7,7 @@ import functools
 import importlib
 import shlex
 import shutil
-import time
-import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +26,14 @@ from gapo_cli.composition import (
 from gapo_cli.errors import UserError
 from gapo_cli.files import write_text
 from gapo_cli.interfaces import Display, Experiment, QuietDisplay
+from gapo_cli.locks import LOCK, hold
 from gapo_cli.model_choice import choose_model
 from gapo_cli.overrides import key_of, quoted
 from gapo_cli.processors import usable_cores
+from gapo_cli.run_choice import RUN_DIR, choose_run
+from gapo_cli.stages.outcome import OUTCOME, outcome_recorded
 from gapo_cli.stages.run_setup import ENVIRONMENT
-from gapo_cli.stages.sweep import METRICS, PLAN, SweepResult, plan_jobs, save_job, save_plan
+from gapo_cli.stages.sweep import METRICS, PLAN, SweepResult, plan_jobs, save_plan
 from gapo_cli.stages.sweep import sweep as compare_jobs
 
 RESOLVED = "config.resolved.yaml"
@@ -54,40 +55,69 @@ class Outcome:
 
 def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | None = None) -> Any:
     """Runs one verb and returns what its stage returns. Raises UserError for the user's mistakes."""
-    words, chosen = choose_model(verb, words)
+    words, model = choose_model(verb, words)
+    words, resumed = choose_run(verb, words)
     with open_tree(config_dir) as hydra:
         overrides = command_overrides(verb, words)
         config = compose_overrides(hydra, overrides)
         experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
-        run_dir = next((word.split("=", 1)[1] for word in overrides if key_of(word) == "hydra.run.dir"), None)
-        if verb == "train" and run_dir and not experiment.resume and (Path(config.hydra.run.dir) / METRICS).exists():
+        run_dir = Path(config.hydra.run.dir)
+        if verb == "train" and not experiment.resume and (run_dir / METRICS).exists():
             raise UserError(f"hydra.run.dir={run_dir}: holds a run already; name another folder, or go on with it by resume={run_dir}")
-        if chosen:
-            display.say(chosen)
-        before = read_settings(Path(config.hydra.run.dir)) if experiment.resume else {}
-        job = hydra.run(config_name="config", task_function=functools.partial(perform, display=display), overrides=overrides)
-    outcome: Outcome = job.return_value
-    if isinstance(outcome.error, UserError):
-        # a run that could not be resumed as asked keeps the settings that it can be resumed with
-        for path, content in before.items():
-            path.write_bytes(content)
+        for sentence in filter(None, (model, resumed)):
+            display.say(sentence)
+        with only_process_in(run_dir, display):
+            before = RunRecord.of(run_dir)
+            # composed anew, the folder's name would have another time in it
+            settled = [*(word for word in overrides if key_of(word) != RUN_DIR), f"{RUN_DIR}={quoted(str(run_dir))}"]
+            job = hydra.run(config_name="config", task_function=functools.partial(perform, display=display), overrides=settled)
+            outcome: Outcome = job.return_value
+            if isinstance(outcome.error, UserError) and not remove_if_nothing_came_of_it(run_dir):
+                before.put_back_if_unchanged(run_dir)
     if outcome.error is not None:
         raise outcome.error
     return outcome.result
 
 
-def read_settings(run_dir: Path) -> dict[Path, bytes]:
-    """The files that a run's settings stand in, as they are."""
-    return {path: path.read_bytes() for path in (*run_dir.glob(".hydra/*.yaml"), *run_dir.glob(RESOLVED))}
+@contextlib.contextmanager
+def only_process_in(folder: Path, display: Display) -> Iterator[None]:
+    """Holds the lock of a folder that files are going to be written in. Raises StorageError where another process does."""
+    with hold(folder) as locked:
+        if not locked:
+            display.say(f"{folder}: no locks can be had there; see to it yourself that no other process writes in it")
+        yield
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run's folder says about the run: its settings and how it ended, and when its metrics were written last."""
+
+    files: Mapping[Path, bytes]
+    metrics_written: int | None
+
+    @classmethod
+    def of(cls, run_dir: Path) -> RunRecord:
+        paths = (*run_dir.glob(".hydra/*.yaml"), *(run_dir / name for name in (RESOLVED, ENVIRONMENT, OUTCOME)))
+        return cls({path: path.read_bytes() for path in paths if path.is_file()}, metrics_written(run_dir))
+
+    def put_back_if_unchanged(self, run_dir: Path) -> None:
+        """A run that could not be resumed as asked keeps the settings that it can be resumed with."""
+        if metrics_written(run_dir) == self.metrics_written:
+            for path, content in self.files.items():
+                path.write_bytes(content)
+
+
+def metrics_written(run_dir: Path) -> int | None:
+    metrics = run_dir / METRICS
+    return metrics.stat().st_mtime_ns if metrics.is_file() else None
 
 
 def perform(config: DictConfig, display: Display) -> Outcome:
-    """Runs the stage of a composed config in Hydra's run directory, which a mistake that stops it at once does not leave."""
+    """Runs the stage of a composed config in Hydra's run directory; of training it is written down how it ended."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        return Outcome(result=run_stage(config, display))
-    except UserError as error:
-        remove_if_nothing_came_of_it(Path(HydraConfig.get().runtime.output_dir))
-        return Outcome(error=error)
+        with outcome_recorded(folder) if config.verb == "train" else contextlib.nullcontext():
+            return Outcome(result=run_stage(config, display))
     except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it again
         return Outcome(error=error)
 
@@ -101,10 +131,12 @@ def run_stage(config: DictConfig, display: Display) -> Any:
     return getattr(importlib.import_module(module), function)(experiment, display)
 
 
-def remove_if_nothing_came_of_it(run_dir: Path) -> None:
-    """Removes a run directory that holds its configuration and nothing else."""
-    if {path.name for path in run_dir.iterdir()} <= {".hydra", RESOLVED, ENVIRONMENT}:
+def remove_if_nothing_came_of_it(run_dir: Path) -> bool:
+    """Removes a run directory that holds its configuration and nothing else; True where it did."""
+    nothing = {path.name for path in run_dir.iterdir()} <= {".hydra", LOCK, RESOLVED, ENVIRONMENT, OUTCOME}
+    if nothing:
         shutil.rmtree(run_dir)
+    return nothing
 
 
 def sweep(words: Sequence[str], display: Display, config_dir: Path | None = None, *, quiet: bool = False) -> SweepResult:
@@ -164,25 +196,12 @@ def threads_per_job(config: DictConfig, jobs: int) -> int:
 
 
 def perform_job(config: DictConfig, labels: Sequence[str], *, quiet: bool, parallel: bool) -> None:
-    """One job of a sweep. How it ends is written into its job.json, never raised, Ctrl-C excepted."""
+    """One job of a sweep. How it ends is written into its outcome.json, never raised, Ctrl-C excepted."""
     settings = HydraConfig.get()
     folder, number = Path(settings.runtime.output_dir), int(settings.job.num)
-    started = time.monotonic()
-    save_job(folder, "running", 0.0)
-    try:
-        with job_display(labels, number, quiet=quiet, parallel=parallel) as display:
-            result = run_stage(config, display)
-    except KeyboardInterrupt:
-        save_job(folder, "stopped", time.monotonic() - started)
-        raise
-    except Exception as error:  # noqa: BLE001 - shown in the sweep's table
-        sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        save_job(folder, "failed", time.monotonic() - started, sentence, traceback.format_exc())
-        return
-    if getattr(result, "interrupted", False):  # the supervised stage has no such thing
-        save_job(folder, "stopped", time.monotonic() - started)
-        raise KeyboardInterrupt
-    save_job(folder, "done", time.monotonic() - started)
+    shown = job_display(labels, number, quiet=quiet, parallel=parallel)
+    with contextlib.suppress(Exception), outcome_recorded(folder), shown as display:  # the sweep's table says what failed
+        run_stage(config, display)
 
 
 def job_display(labels: Sequence[str], number: int, *, quiet: bool, parallel: bool) -> Any:

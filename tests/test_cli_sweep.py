@@ -18,7 +18,7 @@ def words(tmp_path, monkeypatch, tiny_model_folder):
 
 
 def jobs_of(folder):
-    return [json.loads((folder / str(job["number"]) / "job.json").read_text()) for job in json.loads((folder / "sweep.json").read_text())["jobs"]]
+    return [json.loads((folder / str(job["number"]) / "outcome.json").read_text()) for job in json.loads((folder / "sweep.json").read_text())["jobs"]]
 
 
 def test_a_sweep_trains_every_combination_and_compares_them(words, tmp_path):

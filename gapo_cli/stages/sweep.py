@@ -1,6 +1,6 @@
 """gapo sweep: what the jobs of a sweep left in their folders, as one table, one CSV and one plot.
 
-Which jobs there are stands in sweep.json before the first one starts, and how each ended in its job.json; so a job that
+Which jobs there are stands in sweep.json before the first one starts, and how each ended in its outcome.json; so a job that
 crashed, or never started, is shown as failed and hides none of the others.
 """
 
@@ -16,8 +16,9 @@ from gapo_cli.errors import DataError
 from gapo_cli.files import atomic_path, read_jsonl, write_json, write_text
 from gapo_cli.interfaces import Display
 from gapo_cli.reports.sweep_table import JobRecord, markdown, plot, settings_table
+from gapo_cli.stages.outcome import DONE, FAILED, RUNNING, STOPPED, RunOutcome, read_outcome
 
-PLAN, JOB, METRICS = "sweep.json", "job.json", "metrics.jsonl"
+PLAN, METRICS = "sweep.json", "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,6 @@ def save_plan(folder: Path, command: str, jobs: Sequence[PlannedJob]) -> None:
     write_json(folder / PLAN, {"command": command, "jobs": [asdict(job) for job in jobs]})
 
 
-def save_job(folder: Path, status: str, seconds: float, error: str | None = None, details: str | None = None) -> None:
-    """job.json of one job: `status` is running, done, failed or stopped; `details` is a traceback."""
-    write_json(folder / JOB, {"status": status, "seconds": round(seconds, 3), "error": error, "details": details})
-
-
 def read_job(folder: Path, job: PlannedJob) -> JobRecord:
     """What a job's folder says, whatever is missing there."""
     metrics: list[Mapping[str, Any]] = []
@@ -81,19 +77,11 @@ def read_job(folder: Path, job: PlannedJob) -> JobRecord:
             metrics.extend(row for _, row in read_jsonl(folder / METRICS))
         except DataError as error:
             damage = str(error)
-    try:
-        ended = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        ended = {"status": "failed", "seconds": 0.0, "error": "never started"}
-    reasons = {
-        "done": damage,
-        "failed": ended["error"] or damage,
-        "stopped": "stopped before its end",
-        "running": "its process died",
-    }
+    ended = read_outcome(folder) or RunOutcome(FAILED, error="never started")
+    reasons = {DONE: damage, FAILED: ended.error or damage, STOPPED: "stopped before its end", RUNNING: "its process died"}
     # the training's own clock where it ran: the first job of a process also pays for its imports
-    seconds = metrics[-1].get("time_s", ended["seconds"]) if metrics else ended["seconds"]
-    return JobRecord(job.number, job.setting, job.seed, tuple(metrics), seconds, reasons[ended["status"]])
+    seconds = metrics[-1].get("time_s", ended.seconds) if metrics else ended.seconds
+    return JobRecord(job.number, job.setting, job.seed, tuple(metrics), seconds, reasons[ended.status])
 
 
 def sweep(folder: Path, display: Display) -> SweepResult:

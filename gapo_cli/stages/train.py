@@ -9,12 +9,15 @@ from typing import Any
 
 from gapo_cli.config import require
 from gapo_cli.interfaces import Display, Experiment, TextEngine
+from gapo_cli.locks import hold
 from gapo_cli.records import EditTask
 from gapo_cli.reports.base_note import base_note
 from gapo_cli.stages.prepare import load_tasks
 from gapo_cli.stages.run_setup import check_engine, set_up_run
 
 REPORT = "report.html"
+AUTO = "auto"
+"""`resume=auto`: from the newest whole checkpoint in the run's own folder, or from the start."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,25 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
 def reinforce(experiment: Experiment, display: Display) -> TrainResult:
     """The stage=rl of `train`."""
     # torch only from here on: a wrong setting is answered at once
-    from gapo_cli.training.checkpoints import FOLDER, find_checkpoint
+    start = starting_point(experiment, display)
+    if start.run_dir.resolve() == experiment.run_dir.resolve():
+        return reinforce_from(start, experiment, display)
+    with hold(start.run_dir):  # the run that is resumed lies elsewhere, without the settings to take over
+        return reinforce_from(start, experiment, display)
+
+
+def reinforce_from(start: StartingPoint, experiment: Experiment, display: Display) -> TrainResult:
     from gapo_cli.training.loop import TrainingLoop
 
-    checkpoint = find_checkpoint(experiment.resume) if experiment.resume else None
-    run_dir = experiment.run_dir
-    if checkpoint is not None and checkpoint.parent.name == FOLDER:
-        run_dir = checkpoint.parent.parent
+    run_dir, checkpoint = start.run_dir, start.checkpoint
     tasks = load_tasks(experiment, experiment.data.train_split, display)
     held_out = load_tasks(experiment, experiment.evaluation.split, display)
     set_up_run(experiment, run_dir)
     loop = TrainingLoop(build_parts(experiment, run_dir, checkpoint, tasks, held_out, display))
     if checkpoint is not None:
-        loop.resume_from(checkpoint)
+        loop.resume_from(checkpoint, may_be_done=start.automatic)
+    elif start.automatic:
+        loop.start_over()
     outcome = loop.run()
     if outcome.checkpoint is None:
         raise KeyboardInterrupt
@@ -81,6 +90,32 @@ def reinforce(experiment: Experiment, display: Display) -> TrainResult:
         display.say(f"report: {result.report}")
         raise KeyboardInterrupt
     return result
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """Where a run lies and the checkpoint that it goes on from, None for the beginning. `automatic`: resume=auto."""
+
+    run_dir: Path
+    checkpoint: Path | None
+    automatic: bool
+
+
+def starting_point(experiment: Experiment, display: Display) -> StartingPoint:
+    """What `resume` means. Raises CheckpointError where it names a checkpoint that is damaged or not there; resume=auto
+    passes over the damaged ones and says so."""
+    from gapo_cli.training.checkpoints import FOLDER, find_checkpoint, newest_whole
+
+    if experiment.resume == AUTO:
+        newest = newest_whole(experiment.run_dir)
+        for sentence in newest.passed_over:
+            display.say(f"resume=auto: {sentence}; it is passed over")
+        found = f"from {newest.checkpoint.name}" if newest.checkpoint else "the run has no whole checkpoint, so it starts over in its folder"
+        display.say(f"resume=auto: {found}")
+        return StartingPoint(experiment.run_dir, newest.checkpoint, automatic=True)
+    checkpoint = find_checkpoint(experiment.resume) if experiment.resume else None
+    in_run = checkpoint is not None and checkpoint.parent.name == FOLDER
+    return StartingPoint(checkpoint.parent.parent if in_run else experiment.run_dir, checkpoint, automatic=False)
 
 
 def check_settings(experiment: Experiment) -> None:

@@ -1,7 +1,8 @@
 """The RL loop: collect a rollout batch, learn from it, look at held-out tasks every so often, keep all of it on disk.
 
 What is random is drawn from seeds made of (experiment seed, step, place), and a checkpoint holds all else that the next
-step depends on, so a run that was stopped and resumed equals one that was not (bit for bit on a CPU).
+step depends on, so a run that was stopped or killed at any moment and resumed equals one that was not (bit for bit on a
+CPU, clocks excepted: `run_files.repeatable`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.config import AlgorithmConfig, EvaluationConfig, SamplingConfig, TrainerConfig
-from gapo_cli.errors import CheckpointError, UserError
+from gapo_cli.errors import CheckpointError, StorageError, UserError
 from gapo_cli.evaluation.baselines import measure_baselines
 from gapo_cli.evaluation.summary import Breakdown, Summary, summarise
 from gapo_cli.interfaces import Display, Engine, Estimator, Reward, Template
@@ -121,25 +122,26 @@ class TrainingLoop:
             interrupted = True
             self._stop()
         except UserError as error:
-            if not isinstance(error, CheckpointError):
+            if not isinstance(error, CheckpointError | StorageError):  # where nothing can be written, nor can a checkpoint
                 self._stop()
             raise
         steps = steps_of(self.checkpoints.folder)
         return TrainingOutcome(
             step=self.step,
             checkpoint=self.checkpoints.path(steps[-1]) if steps else None,
-            best=self.checkpoints.best if self.checkpoints.best.is_dir() else None,
+            best=self.checkpoints.best.folder if self.checkpoints.best.folder.is_dir() else None,
             interrupted=interrupted,
         )
 
-    def resume_from(self, checkpoint: Path) -> None:
+    def resume_from(self, checkpoint: Path, *, may_be_done: bool = False) -> None:
         """Takes up the state of a verified checkpoint, whose model the policy was loaded from. What the run wrote after
-        it is taken back. Raises CheckpointError where the checkpoint is of other tasks or another seed."""
+        it is taken back. Raises CheckpointError where the checkpoint is of other tasks or another seed, or leaves nothing
+        to do and `may_be_done` does not say that this is fine (a run that was killed after its last step)."""
         state = load_state(checkpoint)
-        values = state.values
+        values, say = state.values, self.parts.display.say
         if values["task_ids"] != self._task_ids():
             raise CheckpointError(f"resume={checkpoint}: was trained on other tasks; give the data settings that the run was started with")
-        if values["step"] >= self.parts.trainer.steps and values["pending"] is None:
+        if values["step"] >= self.parts.trainer.steps and values["pending"] is None and not may_be_done:
             raise CheckpointError(
                 f"resume={checkpoint}: all trainer.steps={self.parts.trainer.steps} steps are done; give more of them to go on"
             )
@@ -147,15 +149,22 @@ class TrainingLoop:
         self.optimizer.restore(_under("optimizer", state.tensors), values["updates"])
         restore_random(values["random"], _under("random", state.tensors))
         self.step, self.best, self.pending = values["step"], values["best"], values["pending"]
+        self.saved = self.step
         self.started = time.monotonic() - values["seconds"]
+        for sentence in self.checkpoints.go_back_to(self.step, state.best):
+            say(f"resuming from step {self.step}: {sentence}")
         # a pending row was written without its evaluation: it comes again
         self.files.forget_after(self.step, last_row=self.step if self.pending is None else self.step - 1)
-        for folder in self.checkpoints.forget_after(self.step):
-            self.parts.display.say(f"resuming from step {self.step}: removed the later {folder}")
-        if not self.checkpoints.best.is_dir():
+        if not self.checkpoints.best.folder.is_dir():
             self.best = None
         self.parts.engine.sync(self.parts.policy)
         self._remember()
+
+    def start_over(self) -> None:
+        """Removes what an earlier try of this run has written, which no whole checkpoint is left of."""
+        for sentence in self.checkpoints.go_back_to(0, best=None):
+            self.parts.display.say(f"starting over: {sentence}")
+        self.files.forget_after(-1, last_row=-1)
 
     def _train_step(self, step: int) -> None:
         parts, started = self.parts, time.perf_counter()
@@ -195,12 +204,17 @@ class TrainingLoop:
             self._keep_best(row)
             self.files.append_metrics(row)
             self.parts.display.metrics(row)
-            if self.step and (self.step % self.parts.trainer.checkpoint_every == 0 or self.step == self.parts.trainer.steps):
+            if self._checkpoint_due():
                 self._save()
 
     def _evaluation_due(self) -> bool:
         every = self.parts.evaluation.every_steps
         return self.step in (0, self.parts.trainer.steps) or (every > 0 and self.step % every == 0)
+
+    def _checkpoint_due(self) -> bool:
+        """Not where Ctrl-C has saved this step before its evaluation: that checkpoint makes the evaluation again."""
+        trainer = self.parts.trainer
+        return self.step not in (0, self.saved) and (self.step % trainer.checkpoint_every == 0 or self.step == trainer.steps)
 
     def _evaluate(self) -> dict[str, float]:
         parts = self.parts
@@ -240,7 +254,8 @@ class TrainingLoop:
             "pending": self.pending,
             "seconds": time.monotonic() - self.started,
         }
-        folder = self.checkpoints.save(self.step, self.parts.policy, TrainerState(tensors, values))
+        best = None if self.best is None else self.best["step"]
+        folder = self.checkpoints.save(self.step, self.parts.policy, TrainerState(tensors, values, best))
         self.saved = self.step
         return folder
 

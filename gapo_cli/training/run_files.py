@@ -10,11 +10,13 @@ from typing import Any
 
 from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import Breakdown, Summary
-from gapo_cli.files import append_jsonl, atomic_path, write_json, write_jsonl
+from gapo_cli.files import append_jsonl, atomic_path, remove_temporaries, sync, write_json, write_jsonl
 from gapo_cli.training.collect import RolloutBatch
 from gapo_cli.training.group_files import write_groups
 
 METRICS = "metrics.jsonl"
+CLOCKS = ("time_s", "timing_s/", "perf/")
+"""How the keys of metrics begin that are read off a clock: no two runs have the same, resumed or not."""
 ROLLOUTS = "rollouts"
 EVALUATIONS = "eval"
 
@@ -28,6 +30,7 @@ class RunFiles:
 
     def append_metrics(self, row: Mapping[str, float]) -> None:
         append_jsonl(self.metrics, dict(row))
+        sync(self.metrics)  # the checkpoint that comes after must not outlive it in a power cut
 
     def write_rollouts(self, batch: RolloutBatch, decode: Callable[[Sequence[int]], str]) -> None:
         """The groups that the step learns from, then those that dynamic sampling dropped in it."""
@@ -51,10 +54,13 @@ class RunFiles:
         return numbers, answers
 
     def forget_after(self, step: int, last_row: int) -> None:
-        """Takes back what was written beyond `step`, where a resumed run goes on, and the metrics beyond `last_row`."""
+        """Takes back what was written beyond `step`, where a resumed run goes on, the metrics beyond `last_row`, and what
+        a killed writer has left half done."""
+        remove_temporaries(self.run_dir)
         if self.metrics.is_file():
             write_jsonl(self.metrics, [row for row in _whole_rows(self.metrics) if row["step"] <= last_row])
         for folder in (ROLLOUTS, EVALUATIONS):
+            remove_temporaries(self.run_dir / folder)
             for path in (self.run_dir / folder).glob("step-*"):
                 number = path.stem.removeprefix("step-")
                 if number.isdigit() and int(number) > step:
@@ -62,6 +68,12 @@ class RunFiles:
 
     def _numbered(self, folder: str, step: int, suffix: str) -> Path:
         return self.run_dir / folder / f"step-{step:05d}.{suffix}"
+
+
+def repeatable(row: Mapping[str, float]) -> dict[str, float]:
+    """A row of metrics without what is read off a clock: what a run with the same settings, or a resumed one, repeats bit
+    for bit."""
+    return {name: value for name, value in row.items() if not name.startswith(CLOCKS)}
 
 
 def _whole_rows(path: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ import torch
 from gapo_cli.errors import CheckpointError
 from gapo_cli.models.load import load_model
 from gapo_cli.training import checkpoints
-from gapo_cli.training.checkpoints import Checkpoints, TrainerState, find_checkpoint, load_state, steps_of, verify
+from gapo_cli.training.checkpoints import Checkpoints, TrainerState, find_checkpoint, load_state, newest_whole, steps_of
+from gapo_cli.training.manifest import verify
 
 STATE = TrainerState({"0.exp_avg": torch.tensor([0.1, 0.2])}, {"step": 1, "missing": float("nan"), "order": {"epoch": 2}})
 
@@ -162,12 +164,67 @@ def test_the_best_model_is_a_plain_folder_with_its_record(tmp_path, tiny_policy)
     assert names(tmp_path / "checkpoints") == ["best"]
 
 
-def test_what_lies_beyond_the_resumed_step_is_forgotten(tmp_path, tiny_policy):
+def test_what_lies_beyond_the_resumed_step_is_removed_and_named(tmp_path, tiny_policy):
     kept = Checkpoints(tmp_path, keep=3)
     for step in (2, 4, 6):
         kept.save(step, tiny_policy, STATE)
-    kept.save_best(tiny_policy, {"step": 4, "value": 0.5})
-    assert kept.forget_after(6) == []
-    assert kept.forget_after(4) == [kept.path(6)]
-    assert kept.forget_after(3) == [kept.path(4), kept.best]
+    kept.save_best(tiny_policy, {"step": 4})
+    assert kept.go_back_to(6, best=4) == []
+    assert kept.go_back_to(4, best=4) == [f"removed the later {kept.path(6)}"]
+    assert kept.go_back_to(3, best=None) == [f"removed the later {kept.path(4)}", f"removed {kept.best.folder}, which was of step 4"]
     assert names(tmp_path / "checkpoints") == ["step-00002"]
+
+
+def test_a_checkpoint_that_is_gone_back_to_has_its_best_model_again(tmp_path, tiny_policy):
+    kept = Checkpoints(tmp_path, keep=2)
+    kept.save_best(tiny_policy, {"step": 1})
+    first = (kept.best.folder / "best.json").read_text()
+    kept.save(2, tiny_policy, replace(STATE, best=1))
+    kept.save_best(tiny_policy, {"step": 3})
+    kept.save_best(tiny_policy, {"step": 4})
+    # step 2 knows the model of step 1 as the best; nobody knows that of step 3
+    assert names(kept.folder) == ["best", "best-00001", "step-00002"]
+    kept.go_back_to(2, best=1)
+    assert names(kept.folder) == ["best", "step-00002"]
+    assert (kept.best.folder / "best.json").read_text() == first
+    verify(kept.best.folder)
+
+
+def test_a_best_model_waits_no_longer_than_a_checkpoint_needs_it(tmp_path, tiny_policy):
+    kept = Checkpoints(tmp_path, keep=1)
+    kept.save_best(tiny_policy, {"step": 1})
+    kept.save(2, tiny_policy, replace(STATE, best=1))
+    kept.save_best(tiny_policy, {"step": 3})
+    kept.save(4, tiny_policy, replace(STATE, best=3))
+    assert names(kept.folder) == ["best", "step-00004"]
+
+
+def test_a_damaged_best_model_is_removed_and_named(tmp_path, tiny_policy):
+    kept = Checkpoints(tmp_path, keep=1)
+    os.truncate(kept.save_best(tiny_policy, {"step": 1}) / "model.safetensors", 100)
+    (said,) = kept.go_back_to(2, best=1)
+    assert "best, of step 1, is missing or damaged" in said
+    assert names(kept.folder) == []
+
+
+def test_damaged_checkpoints_are_passed_over_for_the_newest_whole_one(tmp_path, tiny_policy):
+    kept = Checkpoints(tmp_path, keep=4)
+    for step in (1, 2, 3, 4):
+        kept.save(step, tiny_policy, STATE)
+    os.truncate(kept.path(4) / "model.safetensors", 100)
+    (kept.path(3) / "trainer_state.json").unlink()
+    found = newest_whole(tmp_path)
+    assert found.checkpoint == kept.path(2)
+    cut, missing = found.passed_over
+    assert "step-00004: model.safetensors has 100 bytes, the manifest says" in cut
+    assert missing.endswith("step-00003: trainer_state.json is missing")
+    assert newest_whole(tmp_path / "nowhere").checkpoint is None
+
+
+def test_what_killed_writers_left_goes_when_a_run_is_gone_back_to(tmp_path, tiny_policy):
+    kept = Checkpoints(tmp_path, keep=2)
+    kept.save(1, tiny_policy, STATE)
+    (kept.folder / ".step-00002.a1b2c3d4" / "step-00002").mkdir(parents=True)
+    (kept.folder / ".best.a1b2c3d4" / "previous").mkdir(parents=True)
+    kept.go_back_to(1, best=None)
+    assert sorted(os.listdir(kept.folder)) == ["step-00001"]

@@ -1,0 +1,76 @@
+"""A small run to kill: dynamic sampling, several checkpoints and evaluations, and a reward that draws from every global
+source of chance. `contents_of` is all that such a run leaves which another one must repeat bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cli_parts import smallest, write_tasks
+
+STEPS = 4
+NOT_REPEATED = (".hydra", ".lock", "config.resolved.yaml", "environment.json", "outcome.json", "report.html")
+"""What a run's folder holds besides: the command, the machine, the clock, and a page made from the rest."""
+
+
+class NoisyLength:
+    """Short answers are better, in fives of characters so that groups without spread occur; and some noise."""
+
+    def __call__(self, predictions: Sequence[str | None], targets: Sequence[str]) -> dict[str, np.ndarray]:
+        import torch
+
+        fives = np.array([0 if one is None else max(0, 4 - len(one) // 5) for one in predictions], dtype=np.float64)
+        noise = random.random() + np.random.random() + float(torch.rand(()))
+        return {"score": fives / 5 + (fives % 2) * noise / 100}
+
+
+def make_run(folder: Path, model: Path) -> list[str]:
+    """The words of `gapo train` for the run, whose data and reward are made in `folder`."""
+    import torch
+
+    from gapo_cli.config import ModelConfig
+    from gapo_cli.models.load import load_model, save_model
+
+    loaded = load_model(ModelConfig("tiny", str(model), 256))
+    with torch.no_grad():
+        loaded.model.lm_head.weight[loaded.eos_token_id] *= 2  # answers of differing lengths
+    save_model(loaded, folder / "model")
+    tasks = write_tasks(folder / "mine.jsonl")
+    rows = [json.loads(line) | {"target": ""} for line in tasks.read_text().splitlines()]  # an answer that ends at once is right
+    tasks.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "own" / "reward").mkdir(parents=True)
+    (folder / "own" / "reward" / "noisy.yaml").write_text("_target_: killed_run.NoisyLength\n")
+    return [
+        *smallest(tasks, folder / "model"),
+        "--config-dir", str(folder / "own"), "reward=noisy", f"data.directory={folder / 'data'}",
+        "algorithm=dapo", "algorithm.max_generation_rounds=100", "sampling.max_new_tokens=20", "sampling.group_size=2",
+        f"trainer.steps={STEPS}", "trainer.checkpoint_every=2", "trainer.optimizer.learning_rate=0.008",
+        "evaluation.every_steps=1", "trainer.prompts_per_step=3",
+    ]  # fmt: skip
+
+
+def contents_of(run_dir: Path) -> dict[str, Any]:
+    """Path → hash of a file, rows of the metrics and values of the trainer's state without their clocks."""
+    from gapo_cli.training.run_files import repeatable
+
+    found: dict[str, Any] = {}
+    for path in sorted(path for path in run_dir.rglob("*") if path.is_file()):
+        name = str(path.relative_to(run_dir))
+        if name.startswith(NOT_REPEATED):
+            continue
+        if name == "metrics.jsonl":
+            found[name] = [repeatable(json.loads(line)) for line in path.read_text().splitlines()]
+        elif path.name == "trainer_state.json":
+            values = json.loads(path.read_text())
+            del values["seconds"]
+            found[name] = json.dumps(values)  # as text: a missing reward, NaN, equals itself
+        elif path.name == "manifest.json":  # it has the hash of the state with its clock
+            found[name] = sorted(json.loads(path.read_text())["files"])
+        else:
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
