@@ -109,7 +109,8 @@ def _changes_of_diff(diff: str) -> list[Change]:
     removed: list[str] = []
     added: list[str] = []
     above: str | None = None
-    for line in [*diff.splitlines(), "@@"]:
+    # str.splitlines would cut at form feeds and at Unicode's separators, too
+    for line in [*(row.removesuffix("\r") for row in diff.split("\n")), "@@"]:
         if line.startswith(("--- ", "+++ ", "\\")):
             continue
         if line.startswith("-") and not added:

@@ -149,16 +149,19 @@ class Summary:
 def summarise(predictions: Sequence[Prediction], seed: int = 0) -> Summary:
     """Measures greedy and sampled answers apart. `seed` is the bootstrap's. Raises DataError where a mode has the same
     sample of a task twice: shares would count it twice."""
-    return Summary(*(_breakdown([one for one in predictions if one.mode == mode], mode, seed) for mode in MODES))
+    agreements: dict[tuple[str, str, str], tuple[float, ...]] = {}
+    return Summary(*(_breakdown([one for one in predictions if one.mode == mode], mode, seed, agreements) for mode in MODES))
 
 
-def _breakdown(predictions: list[Prediction], mode: Mode, seed: int) -> Breakdown | None:
+def _breakdown(
+    predictions: list[Prediction], mode: Mode, seed: int, agreements: dict[tuple[str, str, str], tuple[float, ...]]
+) -> Breakdown | None:
     if not predictions:
         return None
     repeated = [key for key, count in Counter((one.task_id, one.sample) for one in predictions).items() if count > 1]
     if repeated:
         raise DataError(f"task {repeated[0][0]}: {mode} sample {repeated[0][1]} is there twice; task ids must be unique")
-    scores = _scores(predictions)
+    scores = _scores(predictions, agreements)
     overall = _metrics(predictions, scores, mode, seed)
 
     def measured(names: list[str]) -> dict[str, Metrics]:
@@ -178,9 +181,9 @@ def _breakdown(predictions: list[Prediction], mode: Mode, seed: int) -> Breakdow
     )
 
 
-def _scores(predictions: Sequence[Prediction]) -> np.ndarray:
-    """(N, SHARES and MEANS), float64: each prediction's own numbers."""
-    agreements: dict[tuple[str, str, str], tuple[float, ...]] = {}
+def _scores(predictions: Sequence[Prediction], agreements: dict[tuple[str, str, str], tuple[float, ...]]) -> np.ndarray:
+    """(N, SHARES and MEANS), float64: each prediction's own numbers. `agreements`: those of (before, region, target) that
+    are known already; what is measured here is added."""
 
     def measured(one: Prediction) -> tuple[float, ...]:
         if one.region is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any
 
@@ -69,11 +70,22 @@ def bootstrap_means(
     block = max(1, BLOCK // tasks)
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
-        # how often each task is drawn in a resample of T tasks; (size, T)
-        counts = generator.multinomial(tasks, np.full(tasks, 1 / tasks), size=size)
+        counts = drawn_at_once(tasks, size, seed) if size == resamples else draw(generator, tasks, size)
         means[start : start + size] = counts.astype(np.float64) @ values / tasks
     tail = (1 - confidence) / 2
     return np.quantile(means, [tail, 1 - tail], axis=0)
+
+
+def draw(generator: np.random.Generator, tasks: int, resamples: int) -> np.ndarray:
+    """How often each of T tasks is drawn in each resample of T: (resamples, T) whole numbers."""
+    return generator.multinomial(tasks, np.full(tasks, 1 / tasks), size=resamples)
+
+
+@lru_cache(maxsize=32)
+def drawn_at_once(tasks: int, resamples: int, seed: int) -> np.ndarray:
+    """As `draw`, for as many tasks as fit in one block: drawing takes longer than averaging, and every mode, family and
+    later evaluation of as many tasks draws the same. Shared between callers: not to be changed. At most 8 MB each."""
+    return draw(np.random.default_rng(seed), tasks, resamples).astype(np.int16)
 
 
 def measure_means(values: np.ndarray, seed: int = 0) -> list[Measure]:

@@ -1,12 +1,37 @@
 """chrF, delta-chrF and changed lines, by hand."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sacrebleu.metrics import CHRF
 
+from gapo_cli.evaluation import edit_measures
 from gapo_cli.evaluation.edit_measures import changed_lines, chrf, delta_chrf
 
 TEXTS = st.text("ab \n", max_size=12)
+LONGER_TEXTS = st.text("abc \n\u2028", max_size=40)
+
+
+def counted_delta_chrf(before, prediction, target):
+    """The definition, counting every n-gram of the three stripped texts."""
+    before, prediction, target = before.strip(), prediction.strip(), target.strip()
+    if prediction == target:
+        return 1.0
+    precisions, recalls = [], []
+    for order in range(1, 7):
+        base, predicted, right = (
+            Counter(text[place : place + order] for place in range(len(text) - order + 1)) for text in (before, prediction, target)
+        )
+        of_prediction = {key: predicted[key] - base[key] for key in base | predicted if predicted[key] != base[key]}
+        of_target = {key: right[key] - base[key] for key in base | right if right[key] != base[key]}
+        if of_prediction or of_target:
+            agreed = sum(min(abs(n), abs(of_target[key])) for key, n in of_prediction.items() if n * of_target.get(key, 0) > 0)
+            precisions.append(agreed / sum(map(abs, of_prediction.values())) if of_prediction else 0)
+            recalls.append(agreed / sum(map(abs, of_target.values())) if of_target else 0)
+    precision, recall = sum(precisions) / len(precisions), sum(recalls) / len(recalls)
+    return 5 * precision * recall / (4 * precision + recall) if precision and recall else 0.0
 
 
 def test_chrf_averages_precision_and_recall_over_the_orders_that_both_texts_have():
@@ -75,3 +100,31 @@ def test_measures_stay_in_range_and_the_right_answer_has_ones(before, prediction
 def test_precision_of_one_side_is_recall_of_the_other(before, prediction, target):
     precision, recall = changed_lines(before, prediction, target)
     assert changed_lines(before, target, prediction) == (recall, precision)
+
+
+@given(LONGER_TEXTS, LONGER_TEXTS)
+def test_chrf_is_that_of_sacrebleu(prediction, target):
+    if prediction.strip() != target.strip():
+        expected = CHRF(char_order=6, word_order=0, beta=2).sentence_score(prediction.strip(), [target.strip()]).score / 100
+        assert chrf(prediction, target) == pytest.approx(expected, abs=1e-12)
+
+
+@given(LONGER_TEXTS, LONGER_TEXTS, LONGER_TEXTS)
+def test_leaving_out_what_texts_share_changes_no_delta_chrf(before, prediction, target):
+    assert delta_chrf(before, prediction, target) == pytest.approx(counted_delta_chrf(before, prediction, target), abs=1e-12)
+
+
+@given(LONGER_TEXTS, LONGER_TEXTS, LONGER_TEXTS)
+def test_texts_too_long_to_be_aligned_get_the_same_numbers(before, prediction, target):
+    with pytest.MonkeyPatch.context() as patch:
+        whole = chrf(prediction, target), delta_chrf(before, prediction, target)
+        patch.setattr(edit_measures, "LONGEST_COMPARED", 0)
+        edit_measures.ngram_deltas.cache_clear()
+        assert (chrf(prediction, target), delta_chrf(before, prediction, target)) == pytest.approx(whole, abs=1e-12)
+    edit_measures.ngram_deltas.cache_clear()
+
+
+def test_only_line_breaks_end_a_line():
+    # the prediction removes two lines and adds one, of which one is right; str.splitlines would make four of the two
+    assert changed_lines("a\x0cb\nc\u2028d\n", "e", "a\x0cb\n") == (pytest.approx(1 / 3), 1.0)
+    assert changed_lines("a\x0cb\r\nc\u2028d\r\nx", "x", "a\x0cb\nx") == (1 / 2, 1.0)

@@ -109,3 +109,11 @@ def test_pass_at_k_is_the_hypergeometric_chance(samples, correct, k):
 def test_pass_at_k_needs_k_samples():
     with pytest.raises(ValueError, match="pass@5"):
         pass_at_k([8, 4], [1, 1], 5)
+
+
+def test_resamples_drawn_at_once_are_those_drawn_in_blocks(monkeypatch):
+    values = np.random.default_rng(1).random((30, 2))
+    at_once = bootstrap_means(values, seed=3)
+    monkeypatch.setattr(uncertainty, "BLOCK", 30 * 300)  # seven blocks of at most 300
+    assert np.array_equal(bootstrap_means(values, seed=3), at_once)
+    assert not np.array_equal(bootstrap_means(values, seed=4), at_once)
