@@ -166,7 +166,10 @@ class TrainerConfig:
     most `max_tokens_per_microbatch` tokens, padding included (0: not cut), which never changes the loss.
     `logprob_chunk_tokens`: completion tokens whose logits are in memory at a time (0: all; auto: by estimate). `dtype`: what
     passes compute in; weights that are trained are float32 in any case. `gradient_checkpointing`: activations are made again
-    in the backward pass instead of kept. `reference_dtype`: what a KL reference that is a copy is held in."""
+    in the backward pass instead of kept. `reference_dtype`: what a KL reference that is a copy is held in.
+    `recompute_logprobs`: old log-probabilities are the trainer's own, by an extra pass, and not the engine's (None: where the
+    engine has weights of its own, or with importance sampling). `logprob_tolerance`: mean difference in nats between the
+    engine's log-probabilities and the trainer's from which on a run is stopped (None: by dtype)."""
 
     steps: int
     prompts_per_step: int
@@ -180,7 +183,8 @@ class TrainerConfig:
     dtype: str = "float32"
     gradient_checkpointing: bool = False
     reference_dtype: str = "float32"
-    recompute_logprobs: bool = False
+    recompute_logprobs: bool | None = None
+    logprob_tolerance: float | None = None
     checkpoint_every: int = 20
     keep_checkpoints: int = 2
     threads: int = 0
@@ -201,6 +205,8 @@ class TrainerConfig:
                 f"trainer.max_tokens_per_microbatch={self.max_tokens_per_microbatch}: need 0 (no cut) or more")
         require(self.logprob_chunk_tokens == "auto" or self.logprob_chunk_tokens >= 0,
                 f"trainer.logprob_chunk_tokens={self.logprob_chunk_tokens}: need auto, 0 (all at a time) or more")
+        require(self.logprob_tolerance is None or self.logprob_tolerance > 0,
+                f"trainer.logprob_tolerance={self.logprob_tolerance}: need a number above 0 (in nats), or null for the dtype's")
         require(self.threads >= 0, f"trainer.threads={self.threads}: need 0 (all cores) or more")
 
 

@@ -86,13 +86,23 @@ class Estimator(Protocol):
 class Engine(Protocol):
     """`generate` returns, for each prompt (token ids), `sampling.group_size` Completions with regions not yet parsed.
     `seeds`: one a prompt; equal seed, prompt and weights give equal completions, however prompts are batched.
-    `sync` makes the policy's present weights the ones sampled from."""
+    `sync` makes the policy's present weights the ones sampled from.
+
+    Two attributes may say more: `shares_weights` True, that it computes with the policy's own modules, so that its
+    log-probabilities serve as the old ones of an update; `dtype`, what it computes in where that is not the policy's."""
 
     def generate(
         self, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, seeds: Sequence[int], progress: Progress = no_progress
     ) -> list[tuple[Completion, ...]]: ...
 
     def sync(self, policy: Any) -> None: ...
+
+
+@runtime_checkable
+class SleepingEngine(Protocol):
+    """An Engine that can give an accelerator's memory back to the trainer: until the next `sync` or `generate`."""
+
+    def sleep(self) -> None: ...
 
 
 @runtime_checkable

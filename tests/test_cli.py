@@ -76,7 +76,7 @@ MISTAKES = [
     (["train", "trainer.steps=abc"], "trainer.steps=abc: need a whole number"),
     (["train", "seed=-1"], "seed=-1: need 0 or more"),
     (["train", "trainer.optimizer.learning_rate=inf"], "trainer.optimizer.learning_rate=inf: need a number"),
-    (["train", "algorithm.importance_cap=2.0"], "algorithm.importance_cap=2.0: with several optimizer steps"),
+    (["train", "algorithm.importance_cap=2.0", "trainer.recompute_logprobs=false"], "algorithm.importance_cap=2.0: with several optimizer steps"),
     (["train", "algorithm=dapo", "algorithm.overlong.buffer_tokens=1000"], "algorithm.overlong.buffer_tokens=1000: need at most"),
     (["train", "trainer.optimizer.betas=3"], "trainer.optimizer.betas=3: need 2 values"),
     (["train", "trainer.layout=pakced"], "trainer.layout=pakced: need one of packed, padded; did you mean packed?"),

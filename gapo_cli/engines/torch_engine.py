@@ -35,6 +35,8 @@ class TorchEngine:
     roundings gives another token (with the nano model 2 of 54,000 tokens). The same batch gives the same tokens.
     """
 
+    shares_weights = True
+
     def __init__(self, policy: LoadedModel, max_rows: int) -> None:
         if max_rows < 1:
             raise UserError(f"engine.max_rows={max_rows}: need at least 1")

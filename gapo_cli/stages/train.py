@@ -124,9 +124,9 @@ def check_settings(experiment: Experiment) -> None:
     trainer, algorithm = experiment.trainer, experiment.algorithm
     several_updates = trainer.epochs_per_step > 1 or trainer.prompts_per_mini_batch < trainer.prompts_per_step
     require(
-        algorithm.importance_cap is None or not several_updates or trainer.recompute_logprobs,
+        algorithm.importance_cap is None or not several_updates or trainer.recompute_logprobs is not False,
         f"algorithm.importance_cap={algorithm.importance_cap}: with several optimizer steps a rollout batch it needs "
-        "trainer.recompute_logprobs=true, or there is nothing to compare the engine's log-probabilities with",
+        "trainer.recompute_logprobs=null or true, or there is nothing to compare the engine's log-probabilities with",
     )
     overlong = algorithm.overlong
     require(

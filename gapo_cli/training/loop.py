@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from gapo_cli.config import AlgorithmConfig, EvaluationConfig, SamplingConfig, T
 from gapo_cli.errors import CheckpointError, StorageError, UserError
 from gapo_cli.evaluation.baselines import measure_baselines
 from gapo_cli.evaluation.summary import Breakdown, Summary, summarise
-from gapo_cli.interfaces import Display, Engine, Estimator, Reward, Template
+from gapo_cli.interfaces import Display, Engine, Estimator, Reward, SleepingEngine, Template
 from gapo_cli.models.load import LoadedModel
 from gapo_cli.records import Group
 from gapo_cli.training.checkpoints import Checkpoints, TrainerState, load_state, steps_of
 from gapo_cli.training.collect import Collector, Position
 from gapo_cli.training.data_order import DataOrder
 from gapo_cli.training.encoding import EncodedTask
+from gapo_cli.training.engine_trust import check_engine_logprobs, recomputes_logprobs
 from gapo_cli.training.interrupts import interrupts_wait
 from gapo_cli.training.optimizer import Optimizer
 from gapo_cli.training.random_state import random_tensors, random_values, restore_random
@@ -78,7 +79,9 @@ class TrainingLoop:
     best: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        parts, trainer = self.parts, self.parts.trainer
+        parts = self.parts
+        recompute = recomputes_logprobs(parts.trainer, parts.algorithm, parts.engine)
+        trainer = replace(parts.trainer, recompute_logprobs=recompute)
         mini_batches = -(-trainer.prompts_per_step // trainer.prompts_per_mini_batch)
         total_updates = trainer.steps * trainer.epochs_per_step * mini_batches
         self.optimizer = Optimizer(parts.policy.model.parameters(), trainer.optimizer, total_updates)
@@ -170,6 +173,11 @@ class TrainingLoop:
         parts, started = self.parts, time.perf_counter()
         parts.display.progress("training", step - 1, parts.trainer.steps)
         batch = self.collector.collect(step, parts.display.progress)
+        agreement = check_engine_logprobs(
+            parts.engine, parts.policy, batch.generated, parts.sampling.temperature, parts.trainer.logprob_tolerance
+        )
+        if isinstance(parts.engine, SleepingEngine):
+            parts.engine.sleep()
         with interrupts_wait():
             updating = time.perf_counter()
             self.half_updated = True
@@ -177,7 +185,7 @@ class TrainingLoop:
                 [one.group for one in batch.groups], [one.sampled_at == step for one in batch.groups]
             )
             parts.engine.sync(parts.policy)
-            row = {"step": step, "time_s": 0.0, **rollout_metrics(batch), **learnt}
+            row = {"step": step, "time_s": 0.0, **rollout_metrics(batch), **agreement, **learnt}
             row["timing_s/update_actor"] = time.perf_counter() - updating
             self.step, self.pending, self.half_updated = step, row, False
             self._remember()

@@ -169,6 +169,7 @@ def test_rows_of_metrics_have_the_names_that_reports_read(make_loop, tmp_path):
     critic/score/mean critic/score/max critic/score/min critic/advantages/mean critic/advantages/max critic/advantages/min
     response_length/mean response_length/max response_length/min response_length/clip_ratio
     training/rollout_probs_diff_mean training/rollout_probs_diff_max training/rollout_probs_diff_std
+    training/rollout_logprobs_diff_mean training/rollout_logprobs_diff_max
     timing_s/gen timing_s/reward timing_s/adv timing_s/update_actor timing_s/step perf/throughput
     group/zero_std_frac group/normal_frac group/left_frac group/right_frac group/symmetric_frac group/negative_adv_frac
     group/q_minus_mean group/hdi_width reward/missing"""
@@ -380,3 +381,35 @@ def test_dropped_groups_are_kept_on_disk_and_marked(make_loop, tmp_path):
     first = pd.read_parquet(tmp_path / "run" / "rollouts" / "step-00001.parquet")
     assert first.groupby("group")["dropped"].first().tolist() == [False] * 4 + [True] * 2
     assert (first["advantage"][first["dropped"]] == 0).all()
+
+
+class UnsyncedEngine(TorchEngine):
+    """Samples from a copy of the starting weights, whatever is synced; notes when it is told to sleep."""
+
+    def __init__(self, policy):
+        super().__init__(load_model(policy.config), max_rows=16)
+        self.calls = []
+
+    def generate(self, *arguments, **keywords):
+        self.calls.append("generate")
+        return super().generate(*arguments, **keywords)
+
+    def sync(self, policy):
+        self.calls.append("sync")
+
+    def sleep(self):
+        self.calls.append("sleep")
+
+
+def test_an_engine_whose_sync_does_nothing_stops_the_run_at_the_next_step(make_loop, tmp_path):
+    display = Listening()
+    loop = make_loop(display=display, evaluation=EvaluationConfig(greedy=False, samples=1))
+    engine = UnsyncedEngine(loop.parts.policy)
+    loop.parts = replace(loop.parts, engine=engine)
+    loop.collector.engine = engine
+    with pytest.raises(UserError, match="the engine does not sample from the trainer's weights"):
+        loop.run()
+    # the first step was sampled from the right weights; of the second nothing is learnt, and it is not asked to sleep for it
+    assert engine.calls == ["generate", "generate", "sleep", "sync", "generate"]
+    assert [row["step"] for row in rows_of(tmp_path / "run")] == [0, 1]
+    assert display.said[-1].startswith("stopped after step 1 of 4: saved")
