@@ -215,6 +215,29 @@ def report(
         write_report(runs, output, display)
 
 
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="A run's folder, one of its checkpoints, or a model's folder.")],
+    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    dtype: Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="auto (as stored), float32 or bfloat16.")] = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write a checkpoint as a plain model that transformers and vLLM load, its adapter merged.
+
+    Of a run its best checkpoint is taken, or its last one where none was evaluated.
+
+    \b
+    Examples:
+      gapo export outputs/train/RUN my_model
+      gapo export outputs/train/RUN/checkpoints/step-00040 my_model --dtype bfloat16
+    """
+    from gapo_cli.stages.export import export as write_model
+
+    with open_display(quiet) as display:
+        write_model(source, target, dtype, display)
+
+
 def run_verb(verb: str, words: Sequence[str] | None, config_dir: Path | None, print_config: bool, quiet: bool) -> Any:
     """Runs a verb's stage and returns its result; with `print_config`, prints the composed config and returns None."""
     if print_config:

@@ -12,7 +12,7 @@ from typing import Any
 
 from gapo_cli.processors import usable_cores
 
-PACKAGES = ("gapo-cli", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow", "rapidfuzz", "hydra-core")
+PACKAGES = ("gapo-cli", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow", "rapidfuzz", "hydra-core")
 GIT_TIMEOUT_SECONDS = 10
 MEBIBYTE = 1 << 20
 

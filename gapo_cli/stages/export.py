@@ -1,0 +1,52 @@
+"""gapo export: a checkpoint as a plain model in Hugging Face format, its adapter merged, for whatever loads such models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gapo_cli.config import DTYPES, ModelConfig, one_of
+from gapo_cli.errors import CheckpointError, UserError
+from gapo_cli.interfaces import Display
+from gapo_cli.stages.supervised import FINAL
+
+AS_STORED = "auto"
+BEST = "best"
+
+
+def export(source: Path, target: Path, dtype: str, display: Display) -> Path:
+    """Writes the model of a run (its best checkpoint, else its last one) or of a model's or adapter's folder into `target`, a
+    new folder. `dtype`: of the weights; "auto": as the model, or the adapter's base, is stored. Raises UserError."""
+    one_of("--dtype", dtype, (AS_STORED, *DTYPES))
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{target}: is there already; name a new folder")
+    checkpoint = find_model(source)
+    # torch only from here on: a mistake is answered at once
+    from gapo_cli.models.folders import find_folder
+    from gapo_cli.models.load import load_model
+    from gapo_cli.models.lora import base_of, is_adapter
+    from gapo_cli.models.saving import save_plain, stored_dtype
+
+    base = base_of(checkpoint) if is_adapter(checkpoint) else None
+    # a base that is stored in half precision is as exact in it, and its adapter is added in float32 in any case
+    held = stored_dtype(find_folder(ModelConfig("base", base, 1)) if base else checkpoint)
+    loaded = load_model(ModelConfig(source.name, str(checkpoint), context_length=1, dtype=held), dtype=held)
+    written = held if dtype == AS_STORED else dtype
+    save_plain(loaded, target, written)
+    merged = f", merged into {base}" if base else ""
+    display.say(f"{target}: {checkpoint}{merged}, in {written}")
+    return target
+
+
+def find_model(source: Path) -> Path:
+    """The folder with a model or an adapter that `source` means. Raises CheckpointError."""
+    from gapo_cli.models.lora import is_adapter
+    from gapo_cli.training.checkpoints import FOLDER, steps_of
+
+    if not source.is_dir():
+        raise CheckpointError(f"{source}: no such folder; need a run's folder, one of its checkpoints or a model's folder")
+    checkpoints = source / FOLDER
+    steps = [checkpoints / f"step-{step:05d}" for step in reversed(steps_of(checkpoints))]
+    for folder in (source, checkpoints / BEST, checkpoints / FINAL, *steps):
+        if (folder / "config.json").is_file() or is_adapter(folder):
+            return folder
+    raise CheckpointError(f"{source}: holds neither a model nor a run with a checkpoint; name one, as outputs/train/TIME")
