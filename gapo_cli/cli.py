@@ -51,6 +51,7 @@ ConfigDir = Annotated[
     Path | None, typer.Option("--config-dir", metavar="DIR", help="A folder of your own yaml files, looked in first.")
 ]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Show the composed config and stop.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -236,6 +237,48 @@ def export(
 
     with open_display(quiet) as display:
         write_model(source, target, dtype, display)
+
+
+@app.command()
+def plan(
+    words: Words = None, config_dir: ConfigDir = None, print_config: PrintConfig = False, as_json: AsJson = False, quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """What a training run would do and need: tokens, optimizer steps, memory by part, operations, hours. No model is loaded.
+
+    \b
+    Examples:
+      gapo plan
+      gapo plan model=qwen-coder-7b plan.memory_gib=80 plan.flops=4e14
+      gapo plan trainer.layout=padded sampling.group_size=16 --json
+    """
+    found = enquire("plan", words, config_dir, print_config, quiet or as_json)
+    if found is None:
+        return
+    from gapo_cli.stages.plan_tables import as_json as plan_json
+
+    if as_json:
+        print_json(plan_json(found))
+    elif not quiet:
+        from gapo_cli.console import show_plan
+
+        show_plan(found)
+
+
+def enquire(verb: str, words: Sequence[str] | None, config_dir: Path | None, print_config: bool, quiet: bool) -> Any:
+    """Runs a verb that leaves no run behind and returns its stage's result; with `print_config` as `run_verb`."""
+    if print_config:
+        return run_verb(verb, words, config_dir, print_config, quiet)
+    from gapo_cli import launch
+
+    with open_display(quiet) as display:
+        return launch.enquire(verb, words or [], display, config_dir)
+
+
+def print_json(value: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2))
 
 
 def run_verb(verb: str, words: Sequence[str] | None, config_dir: Path | None, print_config: bool, quiet: bool) -> Any:

@@ -43,6 +43,7 @@ SECTIONS = {
     "trainer": sections.TrainerConfig,
     "supervised": sections.SupervisedConfig,
     "evaluation": sections.EvaluationConfig,
+    "plan": sections.PlanConfig,
 }
 # keys that a section's yaml may hold for its interpolations, beside the dataclass's fields
 HELPERS = {"model": frozenset({"base", "prompt_tokens"}), "data": frozenset({"path", "repo", "on_error", "source"})}

@@ -51,12 +51,38 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
+class ShapeConfig:
+    """The figures of a decoder with gated feed-forward layers (Llama, Mistral, Qwen2, Qwen3) from which its parameters,
+    memory and arithmetic follow. `head_size`: the width of one head; `attention_bias`: on queries, keys and values;
+    `query_key_norm`: queries and keys are normalised head by head."""
+
+    layers: int
+    hidden_size: int
+    heads: int
+    key_value_heads: int
+    head_size: int
+    feed_forward_size: int
+    vocabulary: int
+    tied_embeddings: bool = False
+    attention_bias: bool = False
+    query_key_norm: bool = False
+
+    def __post_init__(self) -> None:
+        positive("model.shape", layers=self.layers, hidden_size=self.hidden_size, heads=self.heads,
+                 key_value_heads=self.key_value_heads, head_size=self.head_size, feed_forward_size=self.feed_forward_size,
+                 vocabulary=self.vocabulary)
+        require(self.heads % self.key_value_heads == 0,
+                f"model.shape.key_value_heads={self.key_value_heads}: need a divisor of heads={self.heads}")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """`path`: a folder, a hub name, `asset:NAME` for weights shipped with the package, or `gguf:PACKAGE` for those of an
     installed package. `context_length`: tokens of prompt and answer together. `chat`: prompts go through the tokenizer's
     chat template; `thinking`: what that is told as enable_thinking (None: nothing). `dtype`: what the weights are held in,
     beside what `trainer.dtype` computes in; bfloat16, half the memory, is for weights that are not trained. `lora`: train
-    adapters instead of the weights; of an adapter's folder at `path`, the settings are its own."""
+    adapters instead of the weights; of an adapter's folder at `path`, the settings are its own. `shape`: what gapo plan counts
+    with where the model's config.json is not on this machine."""
 
     name: str
     path: str
@@ -66,6 +92,7 @@ class ModelConfig:
     trust_remote_code: bool = False
     dtype: str = "float32"
     lora: LoraConfig = LoraConfig()
+    shape: ShapeConfig | None = None
 
     def __post_init__(self) -> None:
         one_of("model.dtype", self.dtype, DTYPES)
@@ -250,7 +277,7 @@ class SupervisedConfig:
     """stage=sft: answer-only cross-entropy over `tokens` training tokens (prompt and answer) in batches of about
     `tokens_per_batch`. `log`: what the logged outcomes are. `scramble`: probability that a task's word tokens are
     permuted, prompt and answer alike, so that only copying in context pays (for models made from nothing).
-    `checkpoint_every`: batches between two checkpoints. `architecture`: make the model and its tokenizer from nothing instead of loading `model.path`. `save_as`: also write
+    `architecture`: make the model and its tokenizer from nothing instead of loading `model.path`. `save_as`: also write
     the final model, in bfloat16, into this folder."""
 
     tokens: int
@@ -260,10 +287,9 @@ class SupervisedConfig:
     scramble: float = 0.0
     architecture: ArchitectureConfig | None = None
     save_as: str | None = None
-    checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
-        positive("supervised", tokens=self.tokens, tokens_per_batch=self.tokens_per_batch, checkpoint_every=self.checkpoint_every)
+        positive("supervised", tokens=self.tokens, tokens_per_batch=self.tokens_per_batch)
         require(0 <= self.scramble <= 1, f"supervised.scramble={self.scramble}: need 0 to 1")
 
 
@@ -312,3 +338,17 @@ class DataConfig:
     def __post_init__(self) -> None:
         require(self.limit is None or self.limit > 0, f"data.limit={self.limit}: need at least 1, or null for all")
         one_of("data.on_long", self.on_long, ("stop", "skip"))
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """What gapo plan reckons with. `flops`: floating-point operations a second that the device reaches (None: measured
+    here). `memory_gib`: of the device (None: what this machine has free)."""
+
+    flops: float | None = None
+    memory_gib: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("flops", "memory_gib"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"plan.{name}={value}: need a number above 0, or null to measure it here")

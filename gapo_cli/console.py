@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from gapo_cli.reports.tables import Table as TextTable
+    from gapo_cli.stages.plan import Plan
     from gapo_cli.stages.statistics import Described
     from gapo_cli.stages.sweep import SweepResult
 
@@ -76,16 +78,7 @@ def show_described(described: Described, console: Console | None = None) -> None
     console = console or make_console()
     print_text(console, described.note)
     for shown in described.tables:
-        table = Table(box=None, header_style="bold", padding=(0, 1))
-        table.add_column(escape(shown.columns[0]))
-        for column in shown.columns[1:]:
-            table.add_column(escape(column), justify="right")
-        for row in shown.rows:
-            table.add_row(*map(escape, row))
-        print_text(console, "")
-        console.print(table)
-        if shown.note:
-            print_text(console, shown.note)
+        show_table(console, shown)
     prepared = described.prepared
     if not prepared.built:
         for note in prepared.manifest["report"].get("notes", ()):
@@ -94,6 +87,31 @@ def show_described(described: Described, console: Console | None = None) -> None
     print_text(console, "")
     print_text(console, f"{'built in' if prepared.built else 'was there already; building it took'} {seconds:.1f} s: {prepared.folder}")
     print_text(console, f"statistics: {described.markdown}")
+
+
+def show_table(console: Console, shown: TextTable) -> None:
+    """A table of reports/tables.py after a blank line: its title, cells and note."""
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    table.add_column(escape(shown.columns[0]))
+    for column in shown.columns[1:]:
+        table.add_column(escape(column), justify="right")
+    for row in shown.rows:
+        table.add_row(*map(escape, row))
+    print_text(console, "")
+    console.print(table)
+    if shown.note:
+        print_text(console, shown.note)
+
+
+def show_plan(plan: Plan, console: Console | None = None) -> None:
+    """The tables of `gapo plan` and what else to know."""
+    from gapo_cli.stages.plan_tables import tables, warnings
+
+    console = console or make_console()
+    for shown in tables(plan):
+        show_table(console, shown)
+    for warning in warnings(plan):
+        print_text(console, warning)
 
 
 def show_sweep(result: SweepResult, console: Console | None = None) -> None:

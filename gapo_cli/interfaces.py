@@ -4,7 +4,7 @@ exactly as the built-in ones do; it need not inherit from anything here."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,7 +15,9 @@ from gapo_cli.config import (
     DataConfig,
     EvaluationConfig,
     ModelConfig,
+    PlanConfig,
     SamplingConfig,
+    ShapeConfig,
     SupervisedConfig,
     TrainerConfig,
 )
@@ -113,6 +115,34 @@ class CheckedEngine(Protocol):
     def check(self, samplings: Sequence[SamplingConfig]) -> None: ...
 
 
+@dataclass(frozen=True)
+class RolloutScale:
+    """What is asked of an engine at most: prompts of `prompt_tokens` tokens, `prompts` of them at a time. `dtype`: what the
+    trainer computes in, on `device`."""
+
+    shape: ShapeConfig
+    sampling: SamplingConfig
+    prompts: int
+    prompt_tokens: int
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True)
+class EngineMemory:
+    """Bytes that an engine holds while it samples, by part. `stays`: also while the policy learns."""
+
+    parts: Mapping[str, int]
+    stays: bool
+
+
+class PlannedEngine(Protocol):
+    """What makes an Engine and can say for `gapo plan`, before a policy is loaded, how much memory it will take beside the
+    policy's. Of a class that a yaml makes a `_partial_` of, it is a static method that is also given the yaml's settings."""
+
+    def memory(self, scale: RolloutScale, **settings: Any) -> EngineMemory: ...
+
+
 @runtime_checkable
 class TextEngine(Protocol):
     """An engine that is asked in words: a model that lies on a server. No policy is loaded for it and none can be trained
@@ -153,3 +183,4 @@ class Experiment:
     """Called as engine(policy=LoadedModel); a TextEngine is there already."""
     stage: str = "rl"
     resume: str | None = None
+    plan: PlanConfig = field(default_factory=PlanConfig)

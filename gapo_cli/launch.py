@@ -43,6 +43,10 @@ STAGES = {
     "train": "gapo_cli.stages.train:train",
     "eval": "gapo_cli.stages.evaluate:evaluate",
 }
+ENQUIRIES = {
+    "plan": "gapo_cli.stages.plan:plan",
+}
+"""Verbs that answer a question about a configuration and leave no run behind."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,15 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
     if outcome.error is not None:
         raise outcome.error
     return outcome.result
+
+
+def enquire(verb: str, words: Sequence[str], display: Display, config_dir: Path | None = None) -> Any:
+    """Runs one of the ENQUIRIES and returns what its stage returns. Raises UserError for the user's mistakes."""
+    with open_tree(config_dir) as hydra:
+        config = compose_overrides(hydra, command_overrides(verb, words))
+        experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
+    module, function = ENQUIRIES[verb].split(":")
+    return getattr(importlib.import_module(module), function)(experiment, display)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from gapo_cli.processors import usable_cores
 
 PACKAGES = ("gapo-cli", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow", "rapidfuzz", "hydra-core")
 GIT_TIMEOUT_SECONDS = 10
-MEBIBYTE = 1 << 20
+KIBIBYTE, MEBIBYTE = 1 << 10, 1 << 20
 
 
 def describe_environment(seed: int, device: str, threads: int) -> dict[str, Any]:
@@ -80,3 +80,26 @@ def _memory_mib() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEBIBYTE
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes that a new process can have on the device; None where the device is not here or does not say."""
+    if not device.startswith("cuda"):
+        return _free_here()
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0] if torch.cuda.is_available() else None
+
+
+def _free_here() -> int | None:
+    """What the system calls available, within what the process's control group may take."""
+    information = Path("/proc/meminfo")
+    if not information.is_file():
+        return None
+    rows = dict(line.split(":", 1) for line in information.read_text(encoding="utf-8").splitlines())
+    free = int(rows["MemAvailable"].split()[0]) * KIBIBYTE
+    limit, used = (Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory.current"))
+    try:
+        return min(free, int(limit.read_text()) - int(used.read_text()))
+    except (OSError, ValueError):  # no such group, or "max"
+        return free

@@ -1,0 +1,198 @@
+"""What a training run keeps in memory and computes, from its settings and the lengths of prompts and answers: no model.
+
+Memory is that of the largest micro-batch that can come: the longest prompts with answers up to the token limit. Operations are
+those of answers as long as the targets.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gapo_cli.config import AlgorithmConfig, ModelConfig, SamplingConfig, ShapeConfig, TrainerConfig
+from gapo_cli.interfaces import EngineMemory, RolloutScale
+from gapo_cli.models import cost
+from gapo_cli.models.cost import BYTES, Pass
+from gapo_cli.training.token_budget import cut_to_budget
+
+ADAM_MOMENTS = 2
+MEBIBYTE = 1 << 20
+LIBRARIES = 400 * MEBIBYTE
+"""Python, torch and transformers before a model is loaded, on a CPU (docs/plan.md)."""
+HEAP_SLACK = 0.45
+"""On a CPU: what the C library's heap keeps beside tensors that are in use, as a share of those that come and go. Measured,
+between 0.25 and 0.75 (docs/plan.md)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that memory and operations follow from, beside lengths. `engine`: what makes the engine, a policy given."""
+
+    shape: ShapeConfig
+    model: ModelConfig
+    trainer: TrainerConfig
+    algorithm: AlgorithmConfig
+    sampling: SamplingConfig
+    engine: Any
+
+    @property
+    def adapters(self) -> bool:
+        return self.model.lora.rank > 0
+
+    @property
+    def trained(self) -> int:
+        """Parameters that are trained."""
+        if self.adapters:
+            return cost.adapter_parameters(self.shape, self.model.lora.rank, self.model.lora.targets)
+        return cost.parameters(self.shape)
+
+    @property
+    def updates_per_step(self) -> int:
+        """Optimizer steps of a rollout batch."""
+        mini_batches = -(-self.trainer.prompts_per_step // self.trainer.prompts_per_mini_batch)
+        return mini_batches * self.trainer.epochs_per_step
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by part while answers are sampled and while the policy learns. What stands in both is there all the time."""
+
+    rollout: Mapping[str, int]
+    update: Mapping[str, int]
+
+    @property
+    def peak(self) -> int:
+        return max(sum(self.rollout.values()), sum(self.update.values()))
+
+
+def micro_batches(
+    settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str | None = None
+) -> list[Pass]:
+    """The passes of one mini-batch whose groups have these prompt lengths, and answers of these lengths each."""
+    layout = layout or settings.trainer.layout
+    lengths = [[answer] * settings.sampling.group_size for answer in answers]
+    cut = cut_to_budget(prompts, lengths, layout, settings.trainer.max_tokens_per_microbatch)
+    return [
+        Pass(len(pieces), max(piece.width for piece in pieces), sum((piece.stop - piece.start) * answers[piece.group] for piece in pieces))
+        for pieces in cut
+    ]
+
+
+def weights_bytes(shape: ShapeConfig, dtype: str) -> int:
+    """The weights as `model.dtype` holds them: in bfloat16 the matrices, all else in float32, the embedding too."""
+    halved = cost.matrix_parameters(shape) + (0 if shape.tied_embeddings else cost.head_parameters(shape))
+    return BYTES["float32"] * cost.parameters(shape) - (BYTES["float32"] - BYTES[dtype]) * halved
+
+
+def standing(settings: Settings) -> dict[str, int]:
+    """What is there from the first optimizer step to the last."""
+    shape, model, trainer = settings.shape, settings.model, settings.trainer
+    adapters = BYTES["float32"] * settings.trained if settings.adapters else 0
+    # with adapters the reference is the policy's own weights with the adapters off
+    copied = settings.algorithm.kl_coefficient != 0 and not settings.adapters
+    found = {
+        "weights": weights_bytes(shape, model.dtype) + adapters,
+        "reference": weights_bytes(shape, trainer.reference_dtype) if copied else 0,
+        "optimizer": ADAM_MOMENTS * BYTES["float32"] * settings.trained,
+    }
+    return found | ({"libraries": LIBRARIES} if trainer.device == "cpu" else {})
+
+
+def engine_memory(settings: Settings, longest: int) -> EngineMemory:
+    """What the engine says that it holds at most; one that does not say holds nothing here."""
+    trainer, engine = settings.trainer, settings.engine
+    scale = RolloutScale(settings.shape, settings.sampling, trainer.prompts_per_step, longest, trainer.dtype, trainer.device)
+    maker, given = (engine.func, engine.keywords) if isinstance(engine, functools.partial) else (engine, {})
+    say = getattr(maker, "memory", None)
+    return EngineMemory({}, stays=False) if say is None else say(scale, **given)
+
+
+def memory(settings: Settings, longest: Sequence[int]) -> Memory:
+    """`longest`: the longest prompts, one mini-batch of them."""
+    always, engine = standing(settings), engine_memory(settings, max(longest))
+    passes = micro_batches(settings, longest, [settings.sampling.max_new_tokens] * len(longest))
+    largest = max((_passing(settings, one) for one in passes), key=lambda parts: sum(parts.values()))
+    learning = {"gradients": BYTES["float32"] * settings.trained, **largest}
+    if settings.trainer.device == "cpu":
+        learning["heap slack"] = int(HEAP_SLACK * (largest["activations"] + largest["logits"]))
+    return Memory({**always, **engine.parts}, {**always, **learning, **(engine.parts if engine.stays else {})})
+
+
+def _passing(settings: Settings, one: Pass) -> dict[str, int]:
+    """What a pass that learns holds beside what stands."""
+    from gapo_cli.models.chunked_logprobs import chunk_tokens
+
+    shape, trainer = settings.shape, settings.trainer
+    positions = chunk_tokens(trainer.logprob_chunk_tokens, one.predicted, shape.vocabulary) or one.predicted
+    parts = {
+        "activations": cost.activations(shape, one, trainer.dtype, settings.adapters, trainer.gradient_checkpointing),
+        "logits": cost.logits(shape, positions),
+    }
+    if trainer.dtype == "bfloat16":
+        parts["half-precision weights"] = _cast_bytes(settings)
+    return parts
+
+
+def _cast_bytes(settings: Settings) -> int:
+    """The copies that autocast makes of float32 matrices for a pass."""
+    shape = settings.shape
+    head, held = cost.head_parameters(shape), settings.model.dtype == "bfloat16"
+    cast = (0 if held else cost.matrix_parameters(shape)) + (0 if held and not shape.tied_embeddings else head)
+    return BYTES["bfloat16"] * cast
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """Floating-point operations of one rollout batch. `decoding`: one token a row at a time, which no device does at the
+    speed of whole passes."""
+
+    prompts: float
+    decoding: float
+    old_logprobs: float
+    reference: float
+    update: float
+
+    @property
+    def learning(self) -> float:
+        return self.old_logprobs + self.reference + self.update
+
+    @property
+    def total(self) -> float:
+        return self.prompts + self.decoding + self.learning
+
+    def __add__(self, other: Operations) -> Operations:
+        return Operations(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+
+def sampling_flops(shape: ShapeConfig, prompt: int, answer: int, count: int) -> tuple[float, float]:
+    """Operations of running one prompt, and of decoding `count` answers to it."""
+    first = cost.token_flops(shape) * prompt + cost.pair_flops(shape) * prompt**2 + cost.head_flops(shape)
+    # the first token comes from the prompt's pass, the last one is read by nobody
+    steps = answer - 1
+    seen = steps * prompt + steps * (steps + 1) / 2
+    each = (cost.token_flops(shape) + cost.head_flops(shape)) * steps + cost.pair_flops(shape) * seen
+    return float(first), float(count * each)
+
+
+def step_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str) -> Operations:
+    """Operations of a rollout batch of these prompts with answers of these lengths, in a training layout."""
+    shape, trainer = settings.shape, settings.trainer
+    size = trainer.prompts_per_mini_batch
+    passes = [
+        one
+        for start in range(0, len(prompts), size)
+        for one in micro_batches(settings, prompts[start : start + size], answers[start : start + size], layout)
+    ]
+    forward = sum(cost.forward_flops(shape, one) for one in passes)
+    backward = sum(cost.backward_flops(shape, one, settings.adapters) for one in passes)
+    again = forward if trainer.gradient_checkpointing else 0.0
+    sampled = [sampling_flops(shape, prompt, answer, settings.sampling.group_size) for prompt, answer in zip(prompts, answers, strict=True)]
+    return Operations(
+        prompts=sum(prompt for prompt, _ in sampled),
+        decoding=sum(decoding for _, decoding in sampled),
+        old_logprobs=forward if trainer.recompute_logprobs and settings.updates_per_step > 1 else 0.0,
+        reference=forward if settings.algorithm.kl_coefficient else 0.0,
+        update=trainer.epochs_per_step * (forward + backward + again),
+    )

@@ -1,0 +1,169 @@
+"""gapo plan on a few tasks and a tiny model: what it counts, when it says that a run does not fit, what it would change."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cli_parts import TASKS_PER_SPLIT, smallest, write_tasks
+
+from gapo_cli import launch
+from gapo_cli.cli import run_command
+from gapo_cli.config import PlanConfig, ShapeConfig
+from gapo_cli.errors import UserError
+from gapo_cli.interfaces import QuietDisplay
+from gapo_cli.models.prompt_tokens import encode_texts
+from gapo_cli.stages.plan import plan
+from gapo_cli.stages.plan_tables import as_json, duration, quantity, size, tables, warnings
+from gapo_cli.stages.prepare import load_tasks
+
+
+@pytest.fixture
+def words(tmp_path, tiny_model_folder, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return [*smallest(write_tasks(tmp_path / "mine.jsonl"), tiny_model_folder), "plan.flops=1e9", "plan.memory_gib=8"]
+
+
+@pytest.fixture
+def experiment(words):
+    """What `gapo plan` gets."""
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gapo_cli.stages.plan.plan", lambda experiment, display: seen.append(experiment))
+        launch.enquire("plan", words, QuietDisplay())
+    return seen[0]
+
+
+def test_lengths_are_those_of_the_prepared_tasks(experiment, tiny_policy):
+    found = plan(experiment, QuietDisplay())
+    tasks = load_tasks(experiment, "train", QuietDisplay())
+    prompts = [len(ids) for ids in encode_texts(tiny_policy.tokenizer, [experiment.template.render(task).text for task in tasks])]
+    assert (found.lengths.tasks, found.lengths.prompts) == (TASKS_PER_SPLIT, tuple(prompts))
+    # the target and the end token, cut at the limit of 4
+    assert set(found.lengths.answers) == {4}
+    assert not found.lengths.estimated
+
+
+def test_counts_of_a_run(experiment):
+    trainer = replace(experiment.trainer, steps=6, prompts_per_step=4, prompts_per_mini_batch=2, epochs_per_step=3)
+    found = plan(replace(experiment, trainer=trainer), QuietDisplay())
+    assert found.rollouts == 4 * 2
+    # two mini-batches, three times each; six steps
+    assert (found.settings.updates_per_step, found.optimizer_steps) == (6, 36)
+    assert found.passes_over_tasks == 6 * 4 / 12
+    assert found.answer_tokens_per_step == 8 * 4
+    assert found.evaluations == 4  # before, after steps 2 and 4, and at the end, every_steps=2
+
+
+def test_hours_are_operations_over_speed(experiment):
+    found = plan(experiment, QuietDisplay())
+    seconds = 2 * found.step.total / 1e9 + found.evaluation.total / 1e9
+    assert found.hours == pytest.approx(seconds / 3600)
+    assert found.padded > found.packed > 0
+
+
+def test_what_fits_gets_no_advice(experiment):
+    found = plan(experiment, QuietDisplay())
+    assert (found.fits, found.advice) == (True, None)
+
+
+def test_a_run_that_does_not_fit_is_told_what_saves_how_much(experiment):
+    # a model of 1.2 billion parameters, padded, all answers at once, with a reference
+    large = ShapeConfig(24, 2048, 16, 16, 128, 5504, 32000)
+    experiment = replace(
+        experiment,
+        model=replace(experiment.model, path="some/model", shape=large),
+        trainer=replace(
+            experiment.trainer, layout="padded", max_tokens_per_microbatch=0, device="cuda", prompts_per_step=32, prompts_per_mini_batch=32
+        ),
+        sampling=replace(experiment.sampling, group_size=16),
+        plan=PlanConfig(flops=1e9, memory_gib=16),
+    )
+    found = plan_without_tokenizer(experiment)
+    assert found.fits is False
+    saved = {change.words: change.saves for change in found.advice.changes}
+    assert {"trainer.layout=packed", "trainer.gradient_checkpointing=true", "algorithm.kl_coefficient=0"} <= set(saved)
+    assert saved["algorithm.kl_coefficient=0"] == found.memory.update["reference"]
+    assert found.advice.fits
+    assert found.advice.together[-1].startswith("model.lora.rank=64")
+    assert "DOES NOT FIT" in tables(found)[1].note
+    assert tables(found)[-1].note.startswith("It fits with trainer.layout=packed")
+
+
+def plan_without_tokenizer(experiment):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gapo_cli.stages.task_lengths.find_tokenizer", lambda *_: None)
+        return plan(experiment, QuietDisplay())
+
+
+def test_without_the_tokenizer_lengths_are_characters_over_three(experiment):
+    found = plan_without_tokenizer(experiment)
+    tasks = load_tasks(experiment, "train", QuietDisplay())
+    assert found.lengths.prompts == tuple(round(len(experiment.template.render(task).text) / 3) for task in tasks)
+    assert any("estimated from characters" in warning for warning in warnings(found))
+
+
+def test_nothing_helps_where_the_weights_alone_are_too_large(experiment):
+    found = plan(replace(experiment, plan=PlanConfig(flops=1e9, memory_gib=1e-5)), QuietDisplay())
+    assert (found.fits, found.advice.fits) == (False, False)
+
+
+def test_prompts_that_leave_no_room_are_counted(experiment):
+    lengths = sorted(plan(experiment, QuietDisplay()).lengths.prompts)
+    context = lengths[-1] + 3  # the limit is 4: the longest prompts do not fit
+    found = plan(replace(experiment, model=replace(experiment.model, context_length=context)), QuietDisplay())
+    assert found.lengths.too_long == sum(length + 4 > context for length in lengths) > 0
+    assert any(warning.startswith(f"{found.lengths.too_long} of 12 prompts leave no room") for warning in warnings(found))
+    with pytest.raises(UserError, match="none of the prompts fits"):
+        plan(replace(experiment, model=replace(experiment.model, context_length=8)), QuietDisplay())
+
+
+def test_the_speed_is_measured_where_it_is_not_given(experiment):
+    found = plan(replace(experiment, plan=PlanConfig()), QuietDisplay())
+    assert found.speed.measured
+    assert found.speed.passes > 1e6
+    assert found.available > 1e6
+
+
+def test_a_device_that_is_not_here_needs_its_figures(experiment):
+    elsewhere = replace(experiment, trainer=replace(experiment.trainer, device="cuda"), plan=PlanConfig(flops=1e12))
+    found = plan(elsewhere, QuietDisplay())
+    assert (found.available, found.fits) == (None, None)
+    assert "plan.memory_gib=" in tables(found)[1].note
+
+
+def test_json_and_tables_say_the_same(words, capsys):
+    assert run_command(["plan", *words, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["rollouts_per_step"] == 8
+    assert said["fits"] is True
+    assert said["peak_bytes"] == max(sum(phase.values()) for phase in said["memory"].values())
+    assert run_command(["plan", *words]) == 0
+    shown = capsys.readouterr().out
+    assert f"{said['parameters'] / 1e3:.3g} k" in shown
+    assert "Fits: " in shown
+    assert not Path("outputs").exists()
+
+
+def test_as_json_is_json(experiment):
+    json.dumps(as_json(plan(experiment, QuietDisplay())), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ("plan.flops=-1", "plan.flops=-1.0: need a number above 0"),
+        ("stage=sft", "stage=sft: gapo plan reckons stage=rl"),
+        ("sampling.group_size=1", "need at least 2 to train"),
+        ("model.path=no/such/folder/here", "no such folder"),
+    ],
+)
+def test_mistakes_are_answered_with_exit_code_2(words, capsys, asked, sentence):
+    assert run_command(["plan", *words, asked]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_quantities_are_said_with_units():
+    assert [quantity(value) for value in (7_615_616_512, 1_280_640, 42)] == ["7.62 G", "1.28 M", "42"]
+    assert [size(count) for count in (3 << 30, 5 << 20)] == ["3.00 GiB", "5 MiB"]
+    assert [duration(value) for value in (90, 600, 3 * 3600, 3 * 86400)] == ["90.0 seconds", "10.0 minutes", "3.0 hours", "3.0 days"]
