@@ -6,8 +6,8 @@ them in the region:
 
 - A run of removed lines is paired with the run of added lines after it, line by line, if both are equally long. One line
   that was only added or only removed is learnt with its neighbours (line_edits.py); longer blocks that changed their
-  length teach nothing, and neither do lines of more than LONGEST_LINE characters. A line that was changed again later
-  counts once, from its first to its last form.
+  length teach nothing, and neither do lines of more than LONGEST_LINE characters or MOST_TOKENS tokens. A line that was
+  changed again later counts once, from its first to its last form; of many changes the newest MOST_CHANGES count.
 - Of each change, the plainest rule that finds a place in the region is used: the same word or text (with the same dot
   before or bracket behind, then without); an argument added to calls of the same function; an insertion or a changed
   operator between the same neighbours; other quotes; and last a template, where what the change kept or moved is a hole.
@@ -37,7 +37,11 @@ from gapo_cli.evaluation.tokens import CODE_TOKENS, FLAT_TOKENS, tokenise
 from gapo_cli.records import EditTask, HistoryEvent
 
 LONGEST_LINE = 1000
-"""Generated and minified lines are not what a person edits, and comparing them takes long."""
+MOST_TOKENS = 256
+"""Of a line. Generated and minified lines are not what a person edits, and comparing them takes time that grows with the
+third power of their length where tokens repeat."""
+MOST_CHANGES = 256
+"""The newest ones that are tried: no answer takes longer than seconds, whatever the history holds."""
 
 
 def copy_baseline(task: EditTask) -> str:
@@ -128,6 +132,8 @@ def _changes_of_diff(diff: str) -> list[Change]:
 
 
 def _rules(change: Change, pattern: re.Pattern[str]) -> Sequence[Rule]:
+    if max(len(tokenise(side or "", pattern)) for side in (change.old, change.new)) > MOST_TOKENS:
+        return ()
     if change.old is None:
         return added_line_rules(change.new or "", change.above, change.below)
     if change.new is None:
@@ -137,7 +143,7 @@ def _rules(change: Change, pattern: re.Pattern[str]) -> Sequence[Rule]:
 
 def _repeat(changes: Sequence[Change], tokens: Sequence[str], pattern: re.Pattern[str]) -> list[Edit]:
     accepted: list[Edit] = []
-    for change in reversed(changes):
+    for change in reversed(changes[-MOST_CHANGES:]):
         for rule in _rules(change, pattern):
             found = rule.edits(tokens)
             if found:

@@ -46,12 +46,28 @@ def take_back(hunk: Sequence[DiffLine], lines: Sequence[str]) -> list[str]:
     new side is not there, or not at one place only."""
     changed = [place for place, (sign, _) in enumerate(hunk) if sign in "+-"]
     first, last = changed[0], changed[-1] + 1
-    cuts = [(start, end) for start in range(first + 1) for end in range(last, len(hunk) + 1)]
-    for start, end in sorted(cuts, key=lambda cut: cut[0] - cut[1]):
-        part = hunk[start:end]
-        new = [text for sign, text in part if sign != "-"]
-        places = [at for at in range(len(lines) - len(new) + 1) if list(lines[at : at + len(new)]) == new] if new else []
-        if len(places) == 1:
-            old = [text for sign, text in part if sign != "+"]
-            return [*lines[: places[0]], *old, *lines[places[0] + len(new) :]]
-    return list(lines)
+    above, below = [text for _, text in hunk[:first]][::-1], [text for _, text in hunk[last:]]
+    new = [text for sign, text in hunk[first:last] if sign != "-"]
+    places = [at for at in range(len(lines) - len(new) + 1) if lines[at : at + len(new)] == new]
+    # of each place of the changed lines, how far its surroundings are the hunk's context
+    reach = [
+        (at, shared(above, lines[max(0, at - len(above)) : at][::-1]), shared(below, lines[at + len(new) : at + len(new) + len(below)]))
+        for at in places
+    ]
+    best: tuple[int, int] | None = None
+    for up in range(len(above), -1, -1):
+        downs = sorted(((down, at) for at, reached, down in reach if reached >= up), reverse=True)
+        # with the largest `down` one place is left, unless two share it
+        if not downs or (len(downs) > 1 and downs[0][0] == downs[1][0]) or not new and not up + downs[0][0]:
+            continue
+        if best is None or up + downs[0][0] > best[0]:
+            best = (up + downs[0][0], downs[0][1])
+    if best is None:
+        return list(lines)
+    old = [text for sign, text in hunk[first:last] if sign != "+"]
+    return [*lines[: best[1]], *old, *lines[best[1] + len(new) :]]
+
+
+def shared(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many of the first lines of both are alike."""
+    return next((place for place, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1]), min(len(first), len(second)))

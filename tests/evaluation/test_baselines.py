@@ -1,6 +1,17 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gapo_cli.evaluation.baselines import LONGEST_LINE, Change, changes_of, copy_baseline, measure_baselines, replace_baseline
+from gapo_cli.evaluation.baselines import (
+    LONGEST_LINE,
+    MOST_CHANGES,
+    MOST_TOKENS,
+    Change,
+    changes_of,
+    copy_baseline,
+    measure_baselines,
+    replace_baseline,
+)
 from gapo_cli.records import EditTask, HistoryEvent, Source
 
 
@@ -163,3 +174,25 @@ def test_baselines_are_measured_as_greedy_answers():
 def test_brackets_and_quotes_without_end_do_no_harm():
     region = 'foo((a, \'b\n\\ """ [{\n'
     assert replace_baseline(task(region, ("foo(a)", "foo(a, 1)"), ("x[1]", "x.get(1)"), ("'q'", '"q"'))) == region
+
+
+CODE = st.text("ab1_ (),.[]'\"=\n\t+-@#\u2028\x0c\r", max_size=40)
+
+
+@settings(max_examples=300)
+@given(region=CODE, diffs=st.lists(st.one_of(CODE, CODE.map(lambda text: f"@@ -1 +1 @@\n{text}"), st.tuples(CODE, CODE).map(
+    lambda pair: f"@@ -1 +1 @@\n-{pair[0]}\n+{pair[1]}\n")), max_size=3))  # fmt: skip
+def test_any_history_gives_an_answer(region, diffs):
+    assert isinstance(replace_baseline(task_with_diffs(region, *diffs)), str)
+
+
+def test_lines_of_many_tokens_that_repeat_teach_nothing():
+    # comparing two of them takes difflib seconds, and a history may hold thousands
+    edit = ("ab " * (MOST_TOKENS // 2 + 1), "ba " * (MOST_TOKENS // 2 + 1))
+    assert replace_baseline(task("ab ba\n", *[edit] * 1000)) == "ab ba\n"
+
+
+def test_of_very_many_changes_the_newest_count():
+    edits = [("old", "new"), *((f"a{number}", f"b{number}") for number in range(MOST_CHANGES))]
+    assert replace_baseline(task("old(a1)\n", *edits)) == "old(b1)\n"
+    assert replace_baseline(task("old(a1)\n", *edits[:-1])) == "new(b1)\n"

@@ -1,11 +1,11 @@
 """What the region was before the history's last edit."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapo_cli.evaluation.predictions import predicted_region
-from gapo_cli.evaluation.reversal import hunks_of, region_undone
+from gapo_cli.evaluation.reversal import hunks_of, region_undone, take_back
 from gapo_cli.evaluation.summary import summarise
 from gapo_cli.evaluation.uncertainty import wilson
 from gapo_cli.records import EditTask, HistoryEvent, Source
@@ -74,3 +74,31 @@ def test_the_reversal_rate_is_over_the_tasks_with_an_edit_to_undo():
 def test_any_text_as_a_diff_is_taken_without_an_error(diff, region):
     undone = region_undone(task(diff, region=region))
     assert undone is None or undone.strip() != region.strip()
+
+
+def cut_and_searched(hunk, lines):
+    """What `take_back` does, by trying every cut of the context, the longest first, at every place."""
+    changed = [place for place, (sign, _) in enumerate(hunk) if sign in "+-"]
+    cuts = [(start, end) for start in range(changed[0] + 1) for end in range(changed[-1] + 1, len(hunk) + 1)]
+    for start, end in sorted(cuts, key=lambda cut: cut[0] - cut[1]):
+        new = [text for sign, text in hunk[start:end] if sign != "-"]
+        places = [at for at in range(len(lines) - len(new) + 1) if lines[at : at + len(new)] == new] if new else []
+        if len(places) == 1:
+            old = [text for sign, text in hunk[start:end] if sign != "+"]
+            return [*lines[: places[0]], *old, *lines[places[0] + len(new) :]]
+    return lines
+
+
+HUNKS = st.lists(st.tuples(st.sampled_from(" +-"), st.sampled_from("ab")), min_size=1, max_size=8)
+
+
+@settings(max_examples=300)
+@given(HUNKS.filter(lambda hunk: any(sign in "+-" for sign, _ in hunk)), st.lists(st.sampled_from("ab"), max_size=9))
+def test_as_much_context_counts_as_leaves_one_place(hunk, lines):
+    assert take_back(hunk, lines) == cut_and_searched(hunk, lines)
+
+
+def test_a_hunk_with_thousands_of_context_lines_is_read():
+    # a search through every cut of the context at every line would take days
+    diff = "@@ -1 +1 @@\n" + " z\n" * 3000 + "-y\n+x\n" + " z\n" * 3000
+    assert region_undone(task(diff, region="x\n" * 3000)) is None
