@@ -45,18 +45,22 @@ def completions_of(choices: Sequence[Mapping[str, Any]]) -> tuple[Completion, ..
     )
 
 
-def _kept(choice: Mapping[str, Any], usage: int | None) -> dict[str, Any]:
+def _kept(choice: Mapping[str, Any], usage: Any) -> dict[str, Any]:
+    """Raises KeyError, TypeError or AttributeError for a choice without a text. What else is of another type is as if it
+    were not there."""
     message = choice.get("message")
     text = choice["text"] if message is None else message.get("content")
+    if not isinstance(text, str | None):
+        raise TypeError(f"a text is {type(text).__name__}")
     kept: dict[str, Any] = {"text": text or "", "finish_reason": choice.get("finish_reason")}
     logprobs = _logprobs(choice.get("logprobs"))
     token_ids = choice.get("token_ids")  # vLLM, asked by engine.extra={return_token_ids: true}
-    if token_ids:
-        kept["token_ids"] = list(token_ids)
+    if isinstance(token_ids, list) and all(map(_is_whole, token_ids)):
+        kept["token_ids"] = token_ids
     if logprobs:
         kept["logprobs"] = logprobs
-    counts = (usage, token_ids and len(token_ids), logprobs and len(logprobs))
-    known = next((count for count in counts if count), None)
+    counts = (usage, len(kept.get("token_ids", ())), len(logprobs))
+    known = next((count for count in counts if _is_whole(count) and count > 0), None)
     return kept if known is None else kept | {"tokens": known}
 
 
@@ -69,4 +73,8 @@ def _logprobs(given: Mapping[str, Any] | None) -> list[float]:
         values = [token.get("logprob") for token in given["content"]]
     else:
         values = list(given.get("token_logprobs") or ())
-    return [] if any(value is None for value in values) else values
+    return values if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values) else []
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
