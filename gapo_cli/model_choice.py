@@ -14,8 +14,8 @@ from gapo_cli.overrides import key_of, quoted, unquoted
 
 OUTPUTS = Path("outputs")
 RESOLVED, CHOICES = "config.resolved.yaml", ".hydra/hydra.yaml"
-BEST = "checkpoints/best"
-BEST_RECORD = f"{BEST}/best.json"
+CHECKPOINTS = {"checkpoints/best": "checkpoints/best/best.json", "checkpoints/final": "supervised.json"}
+"""Where the model of a finished run lies, and the file that is written with it; a supervised run has a final one only."""
 NAMING_KEYS = ("model", "model.path", "model.base", "evaluation.baseline", "baseline", "experiment")
 """Keys that say what is to be measured; an experiment's yaml may."""
 
@@ -36,29 +36,36 @@ def choose_model(verb: str, words: Sequence[str]) -> tuple[list[str], str | None
         return [*words_of(checkpoint, others), *others], f"model: {checkpoint}, of run={keys['run']}"
     if named or keys.get("engine", "torch") != "torch":
         return list(words), None
-    found = newest_best()
+    found = newest_checkpoint()
     if found is None:
-        return list(words), f"model: the default one (none is named, and no run under {OUTPUTS}/ has a best checkpoint)"
+        return list(words), f"model: the default one (none is named, and no run under {OUTPUTS}/ has a best or final checkpoint)"
     return [*words_of(found, words), *words], f"model: {found}, the newest run's (name another by run=PATH or model=...)"
 
 
-def newest_best() -> Path | None:
-    """checkpoints/best of the run under outputs/, sweeps' jobs included, whose best checkpoint was written last."""
-    records = [
-        path
+def newest_checkpoint() -> Path | None:
+    """The best checkpoint (of a supervised run: the final one) of the run under outputs/, sweeps' jobs included, that was
+    written last."""
+    found = [
+        (record.stat().st_mtime_ns, str(run), run / checkpoint)
         for depth in ("*/*", "*/*/*")
-        for path in OUTPUTS.glob(f"{depth}/{BEST_RECORD}")
-        if (path.parents[2] / RESOLVED).is_file() and (path.parents[2] / CHOICES).is_file()
+        for run in OUTPUTS.glob(depth)
+        if (run / RESOLVED).is_file() and (run / CHOICES).is_file()
+        for checkpoint, written in CHECKPOINTS.items()
+        if (record := run / written).is_file() and holds_model(run / checkpoint)
     ]
-    return max(records, key=lambda path: (path.stat().st_mtime_ns, str(path))).parent if records else None
+    return max(found)[2] if found else None
 
 
 def checkpoint_of(run: Path) -> Path:
-    """The checkpoint that `run=` means: the run's best one, or the one whose own folder it is."""
+    """The checkpoint that `run=` means: the run's best one, a supervised run's final one, or the one whose own folder it is."""
     is_checkpoint = run.parent.name == "checkpoints" and holds_model(run)
-    checkpoint = run if is_checkpoint else run / BEST
+    possible = [run] if is_checkpoint else [run / checkpoint for checkpoint in CHECKPOINTS]
+    checkpoint = next(filter(holds_model, possible), possible[0])
     if run.exists() and not holds_model(checkpoint):
-        raise UserError(f"run={run}: has no {BEST}; name the folder of a finished gapo train, as outputs/train/TIME, or one of its checkpoints")
+        raise UserError(
+            f"run={run}: has no {' or '.join(CHECKPOINTS)}; name the folder of a finished gapo train, as outputs/train/TIME, or one of "
+            "its checkpoints"
+        )
     for needed, missing in (
         (run, "no such folder"),
         (checkpoint.parents[1] / RESOLVED, f"has no {RESOLVED}"),
@@ -77,12 +84,25 @@ def holds_model(folder: Path) -> bool:
 def words_of(checkpoint: Path, given: Sequence[str]) -> list[str]:
     """The overrides that evaluate a checkpoint as its run would; its prompt's are left out where the user names a prompt, the
     device and precision where the user names a trainer.
-    `trust_remote_code` is not taken over: that is for the user to say again."""
+    `trust_remote_code` is not taken over: that is for the user to say again. Raises UserError for a damaged config."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     run = checkpoint.parents[1]
-    config = OmegaConf.load(run / RESOLVED)
-    model = config.model
+    try:
+        config = OmegaConf.load(run / RESOLVED)
+        choices = OmegaConf.load(run / CHOICES).hydra.runtime.choices
+        return settings_of(checkpoint, config, choices, set(map(key_of, given)))
+    except (OSError, ValueError, AttributeError, TypeError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(
+            f"{run}: its configuration cannot be read ({type(error).__name__}); name another run by run=PATH, or a model by model=..."
+        ) from error
+
+
+def settings_of(checkpoint: Path, config: Any, choices: Any, given: set[str]) -> list[str]:
+    """`words_of`, of the run's resolved config and Hydra's choices. Raises AttributeError or TypeError for one that lacks a part."""
+    run, model = checkpoint.parents[1], config.model
     words = [
         "model=hf",
         f"model.path={quoted(str(checkpoint))}",
@@ -93,11 +113,10 @@ def words_of(checkpoint: Path, given: Sequence[str]) -> list[str]:
         f"model.dtype={model.get('dtype', 'float32')}",
         f"sampling.max_new_tokens={config.sampling.max_new_tokens}",
     ]
-    given_keys = set(map(key_of, given))
-    if "trainer" not in given_keys:
+    if "trainer" not in given:
         words += [f"trainer.{key}={config.trainer[key]}" for key in ("device", "dtype")]
-    if "prompt" not in given_keys:
-        words.append(f"prompt={OmegaConf.load(run / CHOICES).hydra.runtime.choices.prompt}")
+    if "prompt" not in given:
+        words.append(f"prompt={choices.prompt}")
         settings = {str(key): value for key, value in config.prompt.items() if not str(key).startswith("_")}
         words += [f"prompt.{key}={typed(value)}" for key, value in settings.items() if is_scalar(value)]
     return words

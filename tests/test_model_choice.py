@@ -105,7 +105,25 @@ def test_without_a_checkpoint_the_default_model_is_taken_and_said_to_be(here):
     Path("outputs/train/unfinished").mkdir(parents=True)
     words, sentence = choose_model("eval", [])
     assert words == []
-    assert sentence == "model: the default one (none is named, and no run under outputs/ has a best checkpoint)"
+    assert sentence == "model: the default one (none is named, and no run under outputs/ has a best or final checkpoint)"
+
+
+def test_a_supervised_run_has_a_final_checkpoint(here):
+    make_run(Path("outputs/train/rl"), written=100)
+    run = make_run(Path("outputs/train/sft"), written=50, best="final")
+    (run / "supervised.json").write_text("{}")
+    os.utime(run / "supervised.json", (200, 200))
+    words, sentence = choose_model("eval", [])
+    assert words[1] == "model.path='outputs/train/sft/checkpoints/final'" and "sft/checkpoints/final, the newest" in sentence
+    assert choose_model("eval", ["run=outputs/train/sft"])[0][1] == words[1]
+
+
+@pytest.mark.parametrize("damage", ["", "model: [", "model: {name: a}", "\xff"])
+def test_a_run_whose_configuration_is_damaged_is_named(here, damage):
+    run = make_run(Path("outputs/train/b"), written=100)
+    (run / "config.resolved.yaml").write_bytes(damage.encode("latin-1"))
+    with pytest.raises(UserError, match=r"^outputs/train/b: its configuration cannot be read \(\w+\); name another run"):
+        choose_model("eval", [])
 
 
 def test_run_names_a_run_or_one_of_its_checkpoints(here):
