@@ -52,6 +52,7 @@ def test_a_checkpoint_is_evaluated_as_its_run_was_configured(here, capsys):
     assert run_command(["eval", "--print-config"]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["model"].pop("lora")["rank"] == 0  # a checkpoint's adapter has its own settings
+    assert shown["model"].pop("shape", None) is None
     assert shown["model"] == {
         "name": "small after b",
         "path": "outputs/train/b/checkpoints/best",
