@@ -25,7 +25,7 @@ from gapo_cli.composition import (
 )
 from gapo_cli.errors import UserError
 from gapo_cli.files import write_text
-from gapo_cli.interfaces import Display, Experiment, QuietDisplay
+from gapo_cli.interfaces import Display, Experiment, QuietDisplay, TextEngine
 from gapo_cli.locks import LOCK, hold
 from gapo_cli.model_choice import choose_model
 from gapo_cli.overrides import key_of, quoted
@@ -37,6 +37,8 @@ from gapo_cli.stages.sweep import METRICS, PLAN, SweepResult, plan_jobs, save_pl
 from gapo_cli.stages.sweep import sweep as compare_jobs
 
 RESOLVED = "config.resolved.yaml"
+RESULTS = {"eval": "eval", "rollout": "rollouts.parquet"}
+"""What a verb writes that an earlier run's may not be replaced by."""
 STAGES = {
     "prepare": "gapo_cli.stages.statistics:prepare_and_describe",
     "rollout": "gapo_cli.stages.rollout:rollout",
@@ -68,6 +70,9 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
         run_dir = Path(config.hydra.run.dir)
         if verb == "train" and not experiment.resume and (run_dir / METRICS).exists():
             raise UserError(f"hydra.run.dir={run_dir}: holds a run already; name another folder, or go on with it by resume={run_dir}")
+        # a served model's answers are kept as they come, and the same command goes on with them
+        if verb in RESULTS and not isinstance(experiment.engine, TextEngine) and (run_dir / RESULTS[verb]).exists():
+            raise UserError(f"hydra.run.dir={run_dir}: holds the results of an earlier run ({RESULTS[verb]}); name another folder")
         for sentence in filter(None, (model, resumed)):
             display.say(sentence)
         with only_process_in(run_dir, display):

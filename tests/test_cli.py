@@ -221,6 +221,7 @@ def test_rollout_keeps_its_groups_as_parquet(here, tasks, tiny_model_folder):
     assert run_command(["rollout", *smallest(tasks, tiny_model_folder), "hydra.run.dir=one", "-q"]) == 0
     rows = pd.read_parquet(here / "one" / "rollouts.parquet")
     assert len(rows) == TASKS_PER_SPLIT * 2  # groups of two
+    assert run_command(["rollout", *smallest(tasks, tiny_model_folder), "hydra.run.dir=one", "-q"]) == 2
 
 
 def test_eval_and_report_write_their_pages(here, tasks, tiny_model_folder, capsys):
@@ -229,6 +230,10 @@ def test_eval_and_report_write_their_pages(here, tasks, tiny_model_folder, capsy
     assert run_command(["eval", "on", data.split("=")[1], *(word for word in words if word != data), "hydra.run.dir=one"]) == 0
     shown = capsys.readouterr().out
     assert "copy the region" in shown
+    before = (here / "one/eval/step-00000.json").read_bytes()
+    assert run_command(["eval", *words, "baseline=copy", "hydra.run.dir=one"]) == 2
+    assert "gapo: hydra.run.dir=one: holds the results of an earlier run (eval); name another folder\n" == capsys.readouterr().err
+    assert (here / "one/eval/step-00000.json").read_bytes() == before
     assert run_command(["report", "one", "--output", "page.html", "-q"]) == 0
     assert (here / "page.html").read_text().startswith("<!doctype html>")
     assert run_command(["report", "two"]) == 2

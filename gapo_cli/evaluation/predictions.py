@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -14,13 +14,16 @@ Mode = Literal["greedy", "sampled"]
 MODES: tuple[Mode, ...] = ("greedy", "sampled")
 NOT_GENERATED = "none"
 """The finish reason of a prediction that no model was asked for: a baseline's, or a prompt that did not fit."""
+LATER_COLUMNS: Mapping[str, Any] = {"undone": None, "cut": ""}
+"""Columns that earlier runs did not write, and what stands for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """`before` is the region as it stood, `target` as it should be, `region` as predicted, or None with the reason in
     `malformed`. `sample` counts the sampled answers of a task from 0. `tokens` is the length of the completion.
-    `undone`: the region without the history's last edit (reversal.py), None where there is no such edit in it."""
+    `undone`: the region without the history's last edit (reversal.py), None where there is no such edit in it. `cut`: what
+    of the task the prompt left out, in words, "" for nothing."""
 
     task_id: str
     family: str
@@ -35,6 +38,7 @@ class Prediction:
     before: str
     target: str
     undone: str | None = None
+    cut: str = ""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -66,8 +70,9 @@ def family_of(task: EditTask) -> str:
     return task.labels.get("family", "")
 
 
-def prediction_of(task: EditTask, completion: Completion, mode: Mode, sample: int = 0) -> Prediction:
-    """The prediction that a parsed completion is. A completion with neither region nor reason counts as "unparsed"."""
+def prediction_of(task: EditTask, completion: Completion, mode: Mode, sample: int = 0, cut: Sequence[str] = ()) -> Prediction:
+    """The prediction that a parsed completion is; `cut` as in Prompt. A completion with neither region nor reason counts as
+    "unparsed"."""
     malformed = completion.malformed
     if completion.region is None and malformed is None:
         malformed = "unparsed"
@@ -85,14 +90,15 @@ def prediction_of(task: EditTask, completion: Completion, mode: Mode, sample: in
         before=task.region,
         target=task.target,
         undone=region_undone(task),
+        cut="; ".join(cut),
     )
 
 
-def unanswered(task: EditTask, malformed: str, mode: Mode, sample: int = 0) -> Prediction:
+def unanswered(task: EditTask, malformed: str, mode: Mode, sample: int = 0, cut: Sequence[str] = ()) -> Prediction:
     """A task that the model could not be asked, for the reason `malformed` ("prompt_too_long"): it counts as wrong."""
     return Prediction(
         task.id, family_of(task), task.language, mode, sample, "", None, malformed, NOT_GENERATED, 0, task.region, task.target,
-        region_undone(task),
+        region_undone(task), "; ".join(cut),
     )  # fmt: skip
 
 
@@ -111,16 +117,16 @@ def to_rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
 
 def from_rows(rows: Iterable[Mapping[str, Any]]) -> list[Prediction]:
     """Predictions from rows as pandas gives them back. Columns that a Prediction lacks are passed over; a missing one
-    raises DataError, except `undone`, which earlier runs did not write."""
+    raises DataError, except those that earlier runs did not write."""
     return [_from_row(row) for row in rows]
 
 
 def _from_row(row: Mapping[str, Any]) -> Prediction:
     try:
-        values = {name: row[name] for name in Prediction.__dataclass_fields__ if name != "undone"}
+        values = {name: row[name] for name in Prediction.__dataclass_fields__ if name not in LATER_COLUMNS}
     except KeyError as error:
         raise DataError(f"predictions: column {error} is missing") from error
-    values["undone"] = row.get("undone")
+    values |= {name: row.get(name, default) for name, default in LATER_COLUMNS.items()}
     for name in ("region", "malformed", "undone"):
         # a column of strings and None may come back from pandas with NaN for None
         if not isinstance(values[name], str):

@@ -34,17 +34,19 @@ class FittedTemplate:
 
     `chat`: messages for a chat model instead of one text. `history_events`: the newest so many are shown (None: all).
     `history_order`: which event comes first, the oldest or the newest. `budget`: the most that a prompt may measure by
-    `counter`, which counts characters where nothing else is given (None: no limit); of a chat prompt its messages are
-    counted, not what the model's chat template puts around them.
+    `counter` (None: no limit); of a chat prompt its messages are counted, not what the model's chat template puts around
+    them. `counter` None: characters.
     """
 
     chat: bool = False
     history_events: int | None = None
     history_order: str = "oldest"
     budget: int | None = None
-    counter: Callable[[str], int] = len
+    counter: Callable[[str], int] | None = len
 
     def __post_init__(self) -> None:
+        if self.counter is None:
+            object.__setattr__(self, "counter", len)
         if self.history_events is not None and not _is_count(self.history_events, 0):
             raise UserError(f"prompt.history_events={self.history_events}: need 0 or more, or null for all")
         if self.history_order not in HISTORY_ORDERS:

@@ -44,8 +44,10 @@ class NanoTemplate:
             f"{CODE}{_shift_left(task.before, indent)}"
             f"{REGION}{_shift_left(region, indent)}{AFTER}{_shift_left(task.after, indent)}{ANSWER}"
         )
-        cut = () if len(shown) == len(edits) else (f"history: {len(edits) - len(shown)} oldest edits",)
-        return Prompt(task.id, history + body, cut=cut)
+        cut = [] if len(shown) == len(edits) else [f"history: {len(edits) - len(shown)} oldest edits"]
+        no_place = (("instruction", task.instruction or task.system), ("hints", task.hints))
+        cut += [f"{name}: this template has no place for it" for name, has in no_place if has]
+        return Prompt(task.id, history + body, cut=tuple(cut))
 
     def answer(self, task: EditTask, region: str) -> str:
         return _shift_left(region, common_indent(task.excerpt))

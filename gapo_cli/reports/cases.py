@@ -48,6 +48,7 @@ def write_cases(
         counts={outcome: sum(case["outcome"] == outcome for case in cases) for outcome in OUTCOMES},
         families=sorted({case["family"] for case in chosen} - {""}),
         languages=sorted({case["language"] for case in chosen}),
+        reasons=sorted({case["malformed"] for case in chosen if case["malformed"]}),
         sampled=any(case["sampled"] for case in chosen),
     )
     write_text(output, page)
@@ -79,11 +80,12 @@ def case_of(task: EditTask, answer: Prediction) -> dict[str, Any]:
         "outcome": outcome_of(answer),
         "sampled": answer.mode == "sampled",
         "malformed": answer.malformed,
+        "cut": answer.cut,
         "instruction": task.instruction or "",
         "history": [event_of(event) for event in task.history[-MOST_EVENTS:]],
         "earlier": max(0, len(task.history) - MOST_EVENTS),
-        "above": "".join(task.before.splitlines(keepends=True)[-LINES_BEFORE:]),
-        "below": "".join(task.after.splitlines(keepends=True)[:LINES_AFTER]),
+        "above": "\n".join(task.before.split("\n")[-LINES_BEFORE - 1 :]),
+        "below": "\n".join(task.after.split("\n")[:LINES_AFTER]),
         "target": shown_diff(task.region, task.target),
         "answer": None if answer.region is None else shown_diff(task.region, answer.region),
         "error": None if answer.region is None else shown_diff(task.target, answer.region),
@@ -93,7 +95,7 @@ def case_of(task: EditTask, answer: Prediction) -> dict[str, Any]:
 
 def event_of(event: HistoryEvent) -> dict[str, Any]:
     words = {"edit": event.path, "open": f"opened {event.path}", "rename": f"renamed {event.old_path} to {event.path}"}
-    lines = middle_left_out(event.diff, LONGEST_DIFF).splitlines()
+    lines = middle_left_out(event.diff, LONGEST_DIFF).removesuffix("\n").split("\n") if event.diff else []
     return {"words": words[event.kind], "lines": [(DIFF_LINES.get(line[:1], ""), line) for line in lines]}
 
 

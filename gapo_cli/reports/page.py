@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from gapo_cli.errors import UserError
 from gapo_cli.files import write_text
@@ -12,7 +14,7 @@ from gapo_cli.reports.charts import HEIGHT, LEFT, RIGHT, WIDTH
 from gapo_cli.reports.curves import learning_curves, shape_chart
 from gapo_cli.reports.groups import browse
 from gapo_cli.reports.headings import base_notes, before_and_after, comparison_table, facts, run_words
-from gapo_cli.reports.run_data import CONFIG, RunData, read_runs, run_folders
+from gapo_cli.reports.run_data import CASES, CONFIG, RunData, read_runs, run_folders
 from gapo_cli.reports.tables import Table, evaluation_tables
 
 FOLDER = Path(__file__).parent
@@ -24,7 +26,7 @@ def write_report(run_dirs: Sequence[Path], output: Path) -> Path:
     """Writes the page of the runs (a sweep's folder stands for its jobs) to `output` and returns it. What a run lacks is
     said on the page. Raises UserError for a path that is no run."""
     runs = find_runs(run_dirs)
-    write_text(output, render(runs))
+    write_text(output, render(runs, output.parent))
     return output
 
 
@@ -39,6 +41,8 @@ def write_markdown(run_dirs: Sequence[Path], output: Path) -> Path:
         parts += [f"{note}\n" for note in run.notes]
         parts += [f"- {fact.label}: {fact.value}" + (f" ({fact.detail})" if fact.detail else "") + "\n" for fact in facts(run)]
         parts += [table.to_markdown() for table in tables(run)]
+        if link := cases_link(run, output.parent):
+            parts.append(f"Every case, with history, target and answer: {link}\n")
     write_text(output, "\n".join(parts))
     return output
 
@@ -58,7 +62,8 @@ def find_runs(paths: Sequence[Path]) -> list[RunData]:
     return read_runs(folders)
 
 
-def render(runs: Sequence[RunData]) -> str:
+def render(runs: Sequence[RunData], folder: Path) -> str:
+    """The page; `folder` is where it will lie, for the links to the runs' pages of cases."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -76,7 +81,7 @@ def render(runs: Sequence[RunData]) -> str:
         title=heading(runs),
         style=Markup((FOLDER / STYLE).read_text(encoding="utf-8")),
         script=Markup((FOLDER / SCRIPT).read_text(encoding="utf-8")),
-        runs=[run_parts(run, single=len(runs) == 1) for run in runs],
+        runs=[run_parts(run, folder, single=len(runs) == 1) for run in runs],
         base_notes=base_notes(runs),
         notes=[f"{run.name}: {note}" for run in runs for note in run.notes] + group_notes,
         comparison=comparison_table(runs) if len(runs) > 1 else None,
@@ -95,12 +100,19 @@ def heading(runs: Sequence[RunData]) -> str:
     return " · ".join(words[label] for label in ("model", "estimator", "data") if label in words) or runs[0].name
 
 
-def run_parts(run: RunData, single: bool) -> dict[str, Any]:
+def cases_link(run: RunData, folder: Path) -> str:
+    """The path of a run's page of cases from `folder`, "" where there is none."""
+    cases = run.path / CASES
+    return Path(os.path.relpath(cases, folder)).as_posix() if cases.is_file() else ""
+
+
+def run_parts(run: RunData, folder: Path, single: bool) -> dict[str, Any]:
     """What the template shows of one run."""
     config = run.path / CONFIG
     return {
         "name": run.name,
         "path": str(run.path),
+        "cases": quote(cases_link(run, folder)),
         "words": run_words(run),
         "facts": facts(run) if single else [],
         "tables": tables(run),

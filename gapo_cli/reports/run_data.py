@@ -17,6 +17,8 @@ from gapo_cli.evaluation.uncertainty import Measure
 CONFIG, ENVIRONMENT, METRICS, SWEEP = "config.resolved.yaml", "environment.json", "metrics.jsonl", "sweep.json"
 EVALUATIONS, ROLLOUTS, ONE_ROLLOUT_FILE = "eval", "rollouts", "rollouts.parquet"
 BEST = "checkpoints/best/best.json"
+CASES = "cases.html"
+"""The page that an evaluation writes of its cases."""
 METRIC_OF_MODE: Mapping[Mode, str] = {"greedy": "val/exact_match", "sampled": "val/sampled/exact_match"}
 
 

@@ -76,7 +76,7 @@ def shape(found: Distribution) -> str:
 def rest_table(shown: Mapping[str, SplitStatistics]) -> Table:
     rows = [
         ("change nothing", *(counted(one.noop, one.tasks) for one in shown.values())),
-        ("prompt cut to its budget", *(counted(one.cut, one.tasks) for one in shown.values())),
+        ("prompt without a part of the task", *(counted(one.cut, one.tasks) for one in shown.values())),
     ]
     if all(one.too_long is not None for one in shown.values()):
         rows.append(("prompt and answer too long for the context", *(counted(one.too_long or 0, one.tasks) for one in shown.values())))

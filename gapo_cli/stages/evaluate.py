@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,6 @@ STEP = 0
 """Nothing is learnt here: an evaluation's files are those of a run's step 0."""
 TABLE = "evaluation.md"
 COMPARISON = "comparison.json"
-CASES = "cases.html"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     from gapo_cli.reports.base_note import base_note
     from gapo_cli.reports.cases import write_cases
     from gapo_cli.reports.paired_words import comparison_lines
+    from gapo_cli.reports.run_data import CASES
     from gapo_cli.reports.tables import BASELINE_NAMES, answers_of, evaluation_tables
     from gapo_cli.training.run_files import RunFiles
     from gapo_cli.training.validation import select_tasks
@@ -69,21 +70,37 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     answers = {name: summary.greedy} if rule and summary.greedy else answers_of(summary, baselines, name)
     tables = evaluation_tables(answers)
     heading = f"{name} on {experiment.data.name}, split {experiment.evaluation.split}"
+    if len(selected) < len(tasks):
+        heading += f", {len(selected):,} of {len(tasks):,} tasks"
     comparison = compare(predictions, earlier) if other else {}
     compared = comparison_lines(comparison, name, str(other)) if comparison else []
     if comparison:
         row = {"against": str(other), **{mode: one.to_dict() for mode, one in comparison.items()}}
         write_json(experiment.run_dir / COMPARISON, row)
-    note = None if rule else base_note(experiment.model.path)
-    for text in (heading, *(table.to_text() for table in tables), "\n".join(compared), note):
-        if text:
-            display.say(f"{text}\n")
+    notes = [line for line in (cut_line(predictions), None if rule else base_note(experiment.model.path)) if line]
     table = experiment.run_dir / TABLE
-    parts = [f"# {heading}\n", *(table.to_markdown() for table in tables), *(f"{line}\n" for line in (*compared, note) if line)]
+    parts = [f"# {heading}\n", *(table.to_markdown() for table in tables), *(f"{line}\n" for line in (*compared, *notes))]
     write_text(table, "\n".join(parts))
     cases = write_cases(selected, predictions, heading, experiment.run_dir / CASES)
+    # said when all is written: a reader who goes away, as `head` does, ends the command
+    for text in (heading, *(table.to_text() for table in tables), "\n".join(compared), *notes):
+        if text:
+            display.say(f"{text}\n")
     display.say(f"numbers: {json}\npredictions: {parquet}\ntable: {table}\ncases: {cases}")
     return EvaluationResult(experiment.run_dir, summary, baselines, json, parquet, table, comparison)
+
+
+def cut_line(predictions: Sequence[Prediction]) -> str | None:
+    """For how many tasks the prompt left something out, and what; None where it showed all of every task."""
+    cuts = {one.task_id: one.cut for one in predictions}
+    parts = Counter(part for cut in cuts.values() if cut for part in sorted({one.split(":")[0] for one in cut.split("; ")}))
+    if not parts:
+        return None
+    listed = ", ".join(f"{part} {count:,}" for part, count in parts.most_common())
+    return (
+        f"The prompts of {sum(map(bool, cuts.values())):,} of {len(cuts):,} tasks leave something out ({listed}); the column `cut` of "
+        "the predictions says what."
+    )
 
 
 def modes_of(evaluation: EvaluationConfig, sampling: SamplingConfig) -> list[Mode]:

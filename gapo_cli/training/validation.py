@@ -67,7 +67,7 @@ def validate_encoded(
         sampled = sample_encoded(engine, template, asked.kept, settings, seeds, _named(progress, mode))
         predictions += _predictions(sampled, mode)
     for mode, settings in evaluation.samplings(sampling).items():
-        predictions += _too_long([one.task for one in asked.too_long], mode, settings)
+        predictions += _too_long([(one.task, one.prompt.cut) for one in asked.too_long], mode, settings)
     return predictions
 
 
@@ -89,7 +89,7 @@ def validate_texts(
     for mode, settings in evaluation.samplings(sampling).items():
         asked = sample_texts(engine, template, chosen, settings, seeds, journal, _named(progress, mode))
         predictions += _predictions(asked.sampled, mode)
-        predictions += _too_long(asked.too_long, mode, settings)
+        predictions += _too_long([(task, ()) for task in asked.too_long], mode, settings)
     return predictions
 
 
@@ -108,8 +108,13 @@ def _named(progress: Progress, mode: Mode) -> Progress:
 
 
 def _predictions(sampled: Sequence[Sampled], mode: Mode) -> list[Prediction]:
-    return [prediction_of(one.task, completion, mode, index) for one in sampled for index, completion in enumerate(one.completions)]
+    return [
+        prediction_of(one.task, completion, mode, index, one.prompt.cut)
+        for one in sampled
+        for index, completion in enumerate(one.completions)
+    ]
 
 
-def _too_long(tasks: Sequence[EditTask], mode: Mode, sampling: SamplingConfig) -> list[Prediction]:
-    return [unanswered(task, PROMPT_TOO_LONG, mode, index) for task in tasks for index in range(sampling.group_size)]
+def _too_long(asked: Sequence[tuple[EditTask, Sequence[str]]], mode: Mode, sampling: SamplingConfig) -> list[Prediction]:
+    """For (task, what its prompt left out)."""
+    return [unanswered(task, PROMPT_TOO_LONG, mode, index, cut) for task, cut in asked for index in range(sampling.group_size)]

@@ -62,11 +62,23 @@ def test_rows_survive_a_parquet_file(tmp_path):
     predictions = [
         prediction_of(TASK, completion("", None), "greedy"),
         prediction_of(TASK, completion(None, "no_marker"), "sampled", 1),
-        prediction_of(TASK, completion("é\x00</script>"), "sampled", 2),
+        prediction_of(TASK, completion("é\x00</script>"), "sampled", 2, cut=("history: 2 oldest events", "hints: 1 last hints")),
     ]
     path = tmp_path / "predictions.parquet"
     pd.DataFrame(to_rows(predictions)).to_parquet(path)
     assert from_rows(pd.read_parquet(path).to_dict("records")) == predictions
+
+
+def test_what_a_prompt_left_out_is_kept_in_words():
+    assert prediction_of(TASK, completion("y"), "greedy", cut=("history: 2 oldest events", "hints: 1 last hints")).cut == (
+        "history: 2 oldest events; hints: 1 last hints"
+    )
+    assert unanswered(TASK, "prompt_too_long", "greedy", cut=("hints: 1 last hints",)).cut == "hints: 1 last hints"
+
+
+def test_rows_of_earlier_runs_lack_the_later_columns():
+    row = to_rows([predicted_region(TASK, "y")])[0]
+    assert from_rows([{name: value for name, value in row.items() if name not in ("undone", "cut")}]) == [predicted_region(TASK, "y")]
 
 
 def test_rows_without_a_column_are_refused():

@@ -10,6 +10,7 @@ from gapo_cli.prompts.five_part import FivePart
 from gapo_cli.prompts.instruct_rewrite import InstructRewrite
 from gapo_cli.prompts.merge_markers import CURSOR as MERGE_CURSOR
 from gapo_cli.prompts.merge_markers import MergeMarkers
+from gapo_cli.prompts.nano import NanoTemplate
 from gapo_cli.prompts.zed_text import CURSOR
 from gapo_cli.prompts.zeta1 import Zeta1
 
@@ -140,6 +141,11 @@ def test_a_budget_counts_by_the_counter_it_is_given(kind):
     assert counted[0] in (full.text, *(message.content for message in full.messages))
 
 
+@every_kind
+def test_without_a_counter_a_budget_counts_characters(kind):
+    assert kind(budget=300, counter=None).render(make_task()) == kind(budget=300).render(make_task())
+
+
 @given(st.integers(1, 3000), st.sampled_from(list(TASKS.values())), st.sampled_from(KINDS))
 def test_what_fits_is_as_much_as_fits(budget, task, kind):
     prompt = kind(budget=budget).render(task)
@@ -167,7 +173,7 @@ def test_a_wrong_setting_is_refused_in_a_sentence(kind, settings_of, sentence):
         kind(**settings_of)
 
 
-@pytest.mark.parametrize("kind", [Zeta1, MergeMarkers])
+@pytest.mark.parametrize("kind", [Zeta1, MergeMarkers, NanoTemplate])
 def test_templates_without_a_place_for_instruction_and_hints_record_it(kind):
     task = make_task(instruction="close the call", **HINTS)
     assert kind().render(task).cut == (

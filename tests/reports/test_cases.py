@@ -22,7 +22,7 @@ ANSWERS = [
     predicted_region(TASKS[0], "new"),
     predicted_region(TASKS[1], EVIL),
     predicted_region(TASKS[2], "old"),
-    unanswered(TASKS[3], "prompt_too_long", "greedy"),
+    unanswered(TASKS[3], "prompt_too_long", "greedy", cut=("history: 2 oldest events",)),
     predicted_region(TASKS[4], "old\n"),
 ]
 
@@ -36,15 +36,23 @@ def test_every_answer_has_one_outcome(answer, outcome):
 
 def test_the_page_shows_each_case_and_escapes_all_of_it(tmp_path):
     page = write_cases(TASKS, ANSWERS, f"tiny {EVIL}", tmp_path / "cases.html").read_text()
-    assert re.findall(r'class="case[^"]*" data-outcome="([a-z-]+)" data-language="([a-z]+)"', page) == [
-        ("right", "python"), ("wrong", "python"), ("no-op", "go"), ("malformed", "python"), ("right", "python"),
+    assert re.findall(r'class="case[^"]*" data-outcome="([a-z-]+)" data-malformed="(\w*)" data-language="([a-z]+)"', page) == [
+        ("right", "", "python"), ("wrong", "", "python"), ("no-op", "", "go"), ("malformed", "prompt_too_long", "python"),
+        ("right", "", "python"),
     ]  # fmt: skip
+    assert "Left out of the prompt: history: 2 oldest events" in page
     assert EVIL not in page and page.count("<script>") == 1
     assert "alert(1)" in page  # as text
     assert "<del>old</del><ins>new</ins>" in page
     assert "malformed: prompt_too_long" in page
     assert "opened b.py" in page
     assert "not on this page" not in page
+
+
+def test_cases_can_be_filtered_by_why_they_are_malformed(tmp_path):
+    page = write_cases(TASKS, ANSWERS, "tiny", tmp_path / "cases.html").read_text()
+    assert '<select data-filter="malformed"><option value="">all</option><option value="=prompt_too_long">' in page
+    assert 'data-filter="malformed"' not in write_cases(TASKS[:2], ANSWERS[:2], "tiny", tmp_path / "two.html").read_text()
 
 
 def test_the_page_needs_nothing_from_elsewhere(tmp_path):

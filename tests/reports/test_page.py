@@ -152,6 +152,19 @@ def test_an_evaluation_alone_has_results_and_no_curves(finished_run, tmp_path):
     assert 'id="curves"' not in page
 
 
+def test_an_evaluations_page_of_cases_is_linked_from_where_the_report_lies(finished_run, tmp_path):
+    run = tmp_path / 'a "run" #1'
+    (run / "eval").mkdir(parents=True)
+    (run / "eval/step-00000.json").write_bytes((finished_run / "eval" / "step-00000.json").read_bytes())
+    assert ">Cases</a>" not in write_report([run], tmp_path / "report.html").read_text()
+    (run / "cases.html").write_text("")
+    assert '<a href="a%20%22run%22%20%231/cases.html">Cases</a>' in write_report([run], tmp_path / "report.html").read_text()
+    assert '<a href="cases.html">Cases</a>' in write_report([run], run / "report.html").read_text()
+    assert "target and answer: cases.html\n" in write_markdown([run], run / "report.md").read_text()
+    both = write_report([run, finished_run], tmp_path / "both.html").read_text()
+    assert both.count(">Cases</a>") == 1
+
+
 def test_hostile_settings_and_names_are_escaped(finished_run, tmp_path):
     run = shutil.copytree(finished_run, tmp_path / "<b>run")
     config = run / "config.resolved.yaml"

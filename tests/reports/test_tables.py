@@ -12,6 +12,7 @@ from gapo_cli.reports.tables import (
     breakdown_table,
     change_table,
     evaluation_tables,
+    malformed_table,
     overall_table,
     with_interval,
 )
@@ -92,3 +93,17 @@ def test_the_change_has_a_row_for_all_tasks_and_one_for_those_that_change_someth
     assert [row[:3] for row in table.rows] == [("nano", "75.0", "75.0"), ("nano, where something changes", "66.7", "66.7")]
     assert table.rows[0][-1].startswith("0.0 [0.0, ")
     assert table.note == "Of 1 tasks the last edit can be undone."
+
+
+def test_malformed_answers_are_listed_by_reason_the_most_frequent_first():
+    found = [
+        Prediction(f"t{number}", "", "python", "greedy", 0, "", None, reason, "stop", 5, "old", "new")
+        for number, reason in enumerate(["truncated", "prompt_too_long", "prompt_too_long"])
+    ]
+    answers = answers_of(summarise([*found, *predictions()]), {"copy": summarise(predictions()).greedy}, "nano")
+    # of six greedy answers two were too long and one was cut; the baseline has none and no column
+    table = malformed_table(answers)
+    assert table.columns == ("malformed, % of the answers", "nano, greedy")
+    assert table.rows == (("prompt_too_long", "33.3"), ("truncated", "16.7"))
+    assert table in evaluation_tables(answers)
+    assert not any("malformed, %" in one.columns[0] for one in evaluation_tables(ANSWERS))

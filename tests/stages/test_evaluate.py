@@ -134,6 +134,42 @@ def test_greedy_alone_has_no_sampled_row_and_no_pass_at_k(experiment):
     assert "sampled" not in display.said[1] and "pass@" not in display.said[1]
 
 
+class Forgetful(Plain):
+    """Leaves something out of the prompts of two of four tasks."""
+
+    def render(self, task):
+        left_out = {"t1": ("history: 1 oldest events", "history: again"), "t3": ("history: 2 oldest events", "hints: 1 last hints")}
+        return replace(super().render(task), cut=left_out.get(task.id, ()))
+
+
+def test_what_prompts_left_out_is_said_and_kept(experiment):
+    display = Listening()
+    result = evaluate(replace(experiment, template=Forgetful()), display)
+    sentence = "The prompts of 2 of 4 tasks leave something out (history 2, hints 1); the column `cut` of the predictions says what."
+    assert f"{sentence}\n" in display.said and sentence in result.table.read_text()
+    kept = {row["task_id"]: row["cut"] for row in pd.read_parquet(result.predictions).to_dict("records")}
+    assert kept == {"t0": "", "t1": "history: 1 oldest events; history: again", "t2": "", "t3": "history: 2 oldest events; hints: 1 last hints"}
+
+
+def test_a_part_of_the_split_is_said_to_be_one(experiment):
+    display = Listening()
+    evaluate(replace(experiment, evaluation=EvaluationConfig(baseline="copy", tasks=3)), display)
+    assert display.said[1] == "copy the region on prints, split eval, 3 of 4 tasks\n"
+
+
+def test_everything_is_written_before_anything_is_shown(experiment):
+    class Leaving(QuietDisplay):
+        """Whoever reads the output goes away at the first table, as `head` does."""
+
+        def say(self, text):
+            if "exact match" in text:
+                raise SystemExit(1)
+
+    with pytest.raises(SystemExit):
+        evaluate(replace(experiment, evaluation=EvaluationConfig(baseline="copy")), Leaving())
+    assert {"evaluation.md", "cases.html", "eval"} <= {path.name for path in experiment.run_dir.iterdir()}
+
+
 def test_baselines_answer_the_tasks_that_the_model_answers(experiment):
     result = evaluate(replace(experiment, evaluation=EvaluationConfig(tasks=2)), QuietDisplay())
     asked = {prediction["task_id"] for prediction in pd.read_parquet(result.predictions).to_dict("records")}
