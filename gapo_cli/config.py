@@ -277,7 +277,7 @@ class SupervisedConfig:
     """stage=sft: answer-only cross-entropy over `tokens` training tokens (prompt and answer) in batches of about
     `tokens_per_batch`. `log`: what the logged outcomes are. `scramble`: probability that a task's word tokens are
     permuted, prompt and answer alike, so that only copying in context pays (for models made from nothing).
-    `architecture`: make the model and its tokenizer from nothing instead of loading `model.path`. `save_as`: also write
+    `checkpoint_every`: batches between two checkpoints. `architecture`: make the model and its tokenizer from nothing instead of loading `model.path`. `save_as`: also write
     the final model, in bfloat16, into this folder."""
 
     tokens: int
@@ -287,9 +287,10 @@ class SupervisedConfig:
     scramble: float = 0.0
     architecture: ArchitectureConfig | None = None
     save_as: str | None = None
+    checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
-        positive("supervised", tokens=self.tokens, tokens_per_batch=self.tokens_per_batch)
+        positive("supervised", tokens=self.tokens, tokens_per_batch=self.tokens_per_batch, checkpoint_every=self.checkpoint_every)
         require(0 <= self.scramble <= 1, f"supervised.scramble={self.scramble}: need 0 to 1")
 
 

@@ -154,8 +154,9 @@ class VLLMEngine:
             return []
         self._wake()
         places = range(sampling.group_size)
-        requests = [{"prompt_token_ids": list(prompt)} for prompt in prompts for _ in places]
-        parameters = [self._parameters(sampling, request_seed(seed, place)) for seed in seeds for place in places]
+        asked = [(prompt, request_seed(seed, place)) for prompt, seed in zip(prompts, seeds, strict=True) for place in places]
+        requests = [{"prompt_token_ids": list(prompt)} for prompt, _ in asked]
+        parameters = [self._parameters(sampling, seed) for _, seed in asked]
         with _process_state_kept():
             outputs = self._run(requests, parameters, progress)
         completions = [
@@ -199,7 +200,9 @@ class VLLMEngine:
                 )
             except (ValueError, RuntimeError) as error:
                 first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-                raise UserError(f"engine=vllm: vLLM does not start: {first_line}") from error
+                raise UserError(
+                    f"engine=vllm: vLLM does not start with engine.kv_cache_gib={settings.kv_cache_gib:g}: {first_line}"
+                ) from error
 
     def _parameters(self, sampling: SamplingConfig, seed: int) -> Any:
         from vllm import SamplingParams

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gapo_cli.config import require
 from gapo_cli.interfaces import Display, Experiment, TextEngine
-from gapo_cli.locks import hold
 from gapo_cli.records import EditTask
 from gapo_cli.reports.base_note import base_note
 from gapo_cli.stages.prepare import load_tasks
 from gapo_cli.stages.run_setup import check_engine, set_up_run
+from gapo_cli.stages.starting_point import StartingPoint, starting_point
+from gapo_cli.stages.supervised import train_supervised
+
+if TYPE_CHECKING:
+    from gapo_cli.training.loop import TrainingOutcome
 
 REPORT = "report.html"
-AUTO = "auto"
-"""`resume=auto`: from the newest whole checkpoint in the run's own folder, or from the start."""
 
 
 @dataclass(frozen=True)
@@ -48,29 +50,21 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
     note = base_note(experiment.model.path)
     if note is not None:
         display.say(note)
-    if experiment.stage == "sft":
-        from gapo_cli.stages.supervised import train_supervised
-
-        run = train_supervised(experiment, display)
-        result = TrainResult(run.run_dir, run.checkpoint, None, write_run_report(run.run_dir), run.first, run.last)
-    else:
-        result = reinforce(experiment, display)
+    with starting_point(experiment, display) as start:
+        ended = (train_supervised if experiment.stage == "sft" else reinforce)(experiment, start, display)
+        numbers = first_and_last_evaluation(start.run_dir)
+        result = TrainResult(start.run_dir, ended.checkpoint, ended.best, write_run_report(start.run_dir), *numbers)
+    if ended.interrupted:
+        display.say(f"report: {result.report}")
+        raise KeyboardInterrupt
     for line in closing_lines(result):
         display.say(line)
     return result
 
 
-def reinforce(experiment: Experiment, display: Display) -> TrainResult:
-    """The stage=rl of `train`."""
+def reinforce(experiment: Experiment, start: StartingPoint, display: Display) -> TrainingOutcome:
+    """The stage=rl of `train`. Raises KeyboardInterrupt after Ctrl-C where nothing was learnt yet."""
     # torch only from here on: a wrong setting is answered at once
-    start = starting_point(experiment, display)
-    if start.run_dir.resolve() == experiment.run_dir.resolve():
-        return reinforce_from(start, experiment, display)
-    with hold(start.run_dir):  # the run that is resumed lies elsewhere, without the settings to take over
-        return reinforce_from(start, experiment, display)
-
-
-def reinforce_from(start: StartingPoint, experiment: Experiment, display: Display) -> TrainResult:
     from gapo_cli.training.loop import TrainingLoop
 
     run_dir, checkpoint = start.run_dir, start.checkpoint
@@ -85,37 +79,7 @@ def reinforce_from(start: StartingPoint, experiment: Experiment, display: Displa
     outcome = loop.run()
     if outcome.checkpoint is None:
         raise KeyboardInterrupt
-    result = TrainResult(run_dir, outcome.checkpoint, outcome.best, write_run_report(run_dir), *first_and_last_evaluation(run_dir))
-    if outcome.interrupted:
-        display.say(f"report: {result.report}")
-        raise KeyboardInterrupt
-    return result
-
-
-@dataclass(frozen=True)
-class StartingPoint:
-    """Where a run lies and the checkpoint that it goes on from, None for the beginning. `automatic`: resume=auto."""
-
-    run_dir: Path
-    checkpoint: Path | None
-    automatic: bool
-
-
-def starting_point(experiment: Experiment, display: Display) -> StartingPoint:
-    """What `resume` means. Raises CheckpointError where it names a checkpoint that is damaged or not there; resume=auto
-    passes over the damaged ones and says so."""
-    from gapo_cli.training.checkpoints import FOLDER, find_checkpoint, newest_whole
-
-    if experiment.resume == AUTO:
-        newest = newest_whole(experiment.run_dir)
-        for sentence in newest.passed_over:
-            display.say(f"resume=auto: {sentence}; it is passed over")
-        found = f"from {newest.checkpoint.name}" if newest.checkpoint else "the run has no whole checkpoint, so it starts over in its folder"
-        display.say(f"resume=auto: {found}")
-        return StartingPoint(experiment.run_dir, newest.checkpoint, automatic=True)
-    checkpoint = find_checkpoint(experiment.resume) if experiment.resume else None
-    in_run = checkpoint is not None and checkpoint.parent.name == FOLDER
-    return StartingPoint(checkpoint.parent.parent if in_run else experiment.run_dir, checkpoint, automatic=False)
+    return outcome
 
 
 def check_settings(experiment: Experiment) -> None:

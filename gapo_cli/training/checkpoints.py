@@ -8,7 +8,9 @@ manifest. No file of either is a pickle.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from gapo_cli.errors import CheckpointError
 from gapo_cli.files import remove_folder
 from gapo_cli.models.load import LoadedModel, save_model
+from gapo_cli.records import EditTask
 from gapo_cli.training.best_model import BestModel
 from gapo_cli.training.manifest import read_manifest, verify, write_manifest
 from gapo_cli.training.new_folder import new_folder, remove_left_behind
@@ -30,8 +33,10 @@ STATE_VALUES = "trainer_state.json"
 
 @dataclass(frozen=True)
 class TrainerState:
-    """What a run needs beside the model to go on as if it had never stopped. `best`: the step of the best model so far."""
+    """What a run needs beside the model to go on as if it had never stopped. `stage`: rl or sft; `best`: the step of the
+    best model so far."""
 
+    stage: str
     tensors: dict[str, torch.Tensor]
     values: dict[str, Any]
     best: int | None = None
@@ -55,7 +60,7 @@ class Checkpoints:
             save_model(policy, folder)
             save_file(state.tensors, folder / STATE_TENSORS)
             (folder / STATE_VALUES).write_text(json.dumps(state.values, indent=1) + "\n", encoding="utf-8")
-            write_manifest(folder, {"step": step, "best": state.best})
+            write_manifest(folder, {"stage": state.stage, "step": step, "best": state.best})
         for old in steps_of(self.folder)[: -self.keep]:
             remove_folder(self.path(old))
         self._keep_needed_best()
@@ -147,7 +152,29 @@ def newest_whole(run_dir: Path) -> Newest:
     return Newest(None, tuple(passed_over))
 
 
-def load_state(folder: Path) -> TrainerState:
-    """The trainer's state of a verified checkpoint."""
+def load_state(folder: Path, stage: str) -> TrainerState:
+    """The trainer's state of a verified checkpoint. Raises CheckpointError where it is of another stage."""
+    manifest = read_manifest(folder)
+    if manifest["stage"] != stage:
+        raise CheckpointError(
+            f"resume={folder}: is of stage={manifest['stage']}, and this run is stage={stage}; give stage={manifest['stage']}, or start "
+            f"from its model by model.path={folder}"
+        )
     values = json.loads((folder / STATE_VALUES).read_text(encoding="utf-8"))
-    return TrainerState(load_file(folder / STATE_TENSORS), values, read_manifest(folder).get("best"))
+    return TrainerState(stage, load_file(folder / STATE_TENSORS), values, manifest["best"])
+
+
+def under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors that were saved as "PREFIX.NAME", by their names."""
+    return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def hash_of_tasks(tasks: Sequence[EditTask]) -> str:
+    """What tells one list of training tasks from another: SHA-256 (hex) of their ids, in order."""
+    return hashlib.sha256("\n".join(task.id for task in tasks).encode()).hexdigest()
+
+
+def check_tasks(checkpoint: Path, expected: str, tasks: Sequence[EditTask]) -> None:
+    """Raises CheckpointError where the tasks are not those that the checkpoint was trained on."""
+    if hash_of_tasks(tasks) != expected:
+        raise CheckpointError(f"resume={checkpoint}: was trained on other tasks; give the data settings that the run was started with")

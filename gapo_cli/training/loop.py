@@ -20,7 +20,7 @@ from gapo_cli.evaluation.summary import Breakdown, Summary, summarise
 from gapo_cli.interfaces import Display, Engine, Estimator, Reward, SleepingEngine, Template
 from gapo_cli.models.load import LoadedModel
 from gapo_cli.records import Group
-from gapo_cli.training.checkpoints import Checkpoints, TrainerState, load_state, steps_of
+from gapo_cli.training.checkpoints import Checkpoints, TrainerState, check_tasks, hash_of_tasks, load_state, steps_of, under
 from gapo_cli.training.collect import Collector, Position
 from gapo_cli.training.data_order import DataOrder
 from gapo_cli.training.encoding import EncodedTask
@@ -33,6 +33,7 @@ from gapo_cli.training.run_files import RunFiles
 from gapo_cli.training.update import PolicyUpdate
 from gapo_cli.training.validation import validate_encoded
 
+STAGE = "rl"
 BEST_BY = ("val/exact_match", "val/sampled/exact_match")
 """What the best model is chosen by: the first of these that an evaluation has."""
 
@@ -140,24 +141,23 @@ class TrainingLoop:
         """Takes up the state of a verified checkpoint, whose model the policy was loaded from. What the run wrote after
         it is taken back. Raises CheckpointError where the checkpoint is of other tasks or another seed, or leaves nothing
         to do and `may_be_done` does not say that this is fine (a run that was killed after its last step)."""
-        state = load_state(checkpoint)
+        state = load_state(checkpoint, STAGE)
         values, say = state.values, self.parts.display.say
-        if values["task_ids"] != self._task_ids():
-            raise CheckpointError(f"resume={checkpoint}: was trained on other tasks; give the data settings that the run was started with")
+        check_tasks(checkpoint, values["task_ids"], [one.task for one in self.parts.tasks])
         if values["step"] >= self.parts.trainer.steps and values["pending"] is None and not may_be_done:
             raise CheckpointError(
                 f"resume={checkpoint}: all trainer.steps={self.parts.trainer.steps} steps are done; give more of them to go on"
             )
         self.collector.restore(Position.from_dict(values["position"]))
-        self.optimizer.restore(_under("optimizer", state.tensors), values["updates"])
-        restore_random(values["random"], _under("random", state.tensors))
+        self.optimizer.restore(under("optimizer", state.tensors), values["updates"])
+        restore_random(values["random"], under("random", state.tensors))
         self.step, self.best, self.pending = values["step"], values["best"], values["pending"]
         self.saved = self.step
         self.started = time.monotonic() - values["seconds"]
         for sentence in self.checkpoints.go_back_to(self.step, state.best):
             say(f"resuming from step {self.step}: {sentence}")
-        # a pending row was written without its evaluation: it comes again
-        self.files.forget_after(self.step, last_row=self.step if self.pending is None else self.step - 1)
+        # one row a step from step 0 on; a pending one was written without its evaluation: it comes again
+        self.files.forget_after(self.step, rows=self.step + (self.pending is None))
         if not self.checkpoints.best.folder.is_dir():
             self.best = None
         self.parts.engine.sync(self.parts.policy)
@@ -167,7 +167,7 @@ class TrainingLoop:
         """Removes what an earlier try of this run has written, which no whole checkpoint is left of."""
         for sentence in self.checkpoints.go_back_to(0, best=None):
             self.parts.display.say(f"starting over: {sentence}")
-        self.files.forget_after(-1, last_row=-1)
+        self.files.forget_after(-1, rows=0)
 
     def _train_step(self, step: int) -> None:
         parts, started = self.parts, time.perf_counter()
@@ -210,8 +210,7 @@ class TrainingLoop:
         with interrupts_wait():
             self.pending = None
             self._keep_best(row)
-            self.files.append_metrics(row)
-            self.parts.display.metrics(row)
+            self.files.record(row, self.parts.display)
             if self._checkpoint_due():
                 self._save()
 
@@ -254,7 +253,7 @@ class TrainingLoop:
         values = {
             "step": self.step,
             "seed": self.parts.seed,
-            "task_ids": self._task_ids(),
+            "task_ids": hash_of_tasks([one.task for one in self.parts.tasks]),
             "position": self.position.to_dict(),
             "updates": self.optimizer.updates,
             "random": self.random_values,
@@ -263,7 +262,7 @@ class TrainingLoop:
             "seconds": time.monotonic() - self.started,
         }
         best = None if self.best is None else self.best["step"]
-        folder = self.checkpoints.save(self.step, self.parts.policy, TrainerState(tensors, values, best))
+        folder = self.checkpoints.save(self.step, self.parts.policy, TrainerState(STAGE, tensors, values, best))
         self.saved = self.step
         return folder
 
@@ -280,19 +279,10 @@ class TrainingLoop:
             return
         with interrupts_wait():
             if self.pending is not None:
-                self.files.append_metrics(self.pending)
+                self.files.record(self.pending, self.parts.display)
             if self.saved != self.step:
                 self._save()
         say(f"stopped after step {self.step} of {total}: saved {self.checkpoints.path(self.step)}; go on with resume={self.parts.run_dir}")
-
-    def _task_ids(self) -> str:
-        import hashlib
-
-        return hashlib.sha256("\n".join(one.task.id for one in self.parts.tasks).encode()).hexdigest()
-
-
-def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def _tokens(groups: Sequence[Group]) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import Breakdown, Summary
 from gapo_cli.files import append_jsonl, atomic_path, remove_temporaries, sync, write_json, write_jsonl
+from gapo_cli.interfaces import Display
 from gapo_cli.training.collect import RolloutBatch
 from gapo_cli.training.group_files import write_groups
 
@@ -27,10 +28,6 @@ class RunFiles:
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.metrics = run_dir / METRICS
-
-    def append_metrics(self, row: Mapping[str, float]) -> None:
-        append_jsonl(self.metrics, dict(row))
-        sync(self.metrics)  # the checkpoint that comes after must not outlive it in a power cut
 
     def write_rollouts(self, batch: RolloutBatch, decode: Callable[[Sequence[int]], str]) -> None:
         """The groups that the step learns from, then those that dynamic sampling dropped in it."""
@@ -53,12 +50,22 @@ class RunFiles:
         write_json(numbers, {"step": step, **summary.to_dict(), "baselines": measured})
         return numbers, answers
 
-    def forget_after(self, step: int, last_row: int) -> None:
-        """Takes back what was written beyond `step`, where a resumed run goes on, the metrics beyond `last_row`, and what
-        a killed writer has left half done."""
+    def record(self, row: Mapping[str, float], display: Display) -> None:
+        """Keeps a row of metrics and shows it."""
+        append_jsonl(self.metrics, dict(row))
+        sync(self.metrics)  # the checkpoint that comes after must not outlive it in a power cut
+        display.metrics(row)
+
+    def rows(self) -> int:
+        """How many rows the metrics have."""
+        return len(_whole_rows(self.metrics)) if self.metrics.is_file() else 0
+
+    def forget_after(self, step: int, rows: int) -> None:
+        """Takes back what was written beyond `step`, where a resumed run goes on, the metrics beyond the first `rows`, and
+        what a killed writer has left half done."""
         remove_temporaries(self.run_dir)
         if self.metrics.is_file():
-            write_jsonl(self.metrics, [row for row in _whole_rows(self.metrics) if row["step"] <= last_row])
+            write_jsonl(self.metrics, _whole_rows(self.metrics)[:rows])
         for folder in (ROLLOUTS, EVALUATIONS):
             remove_temporaries(self.run_dir / folder)
             for path in (self.run_dir / folder).glob("step-*"):

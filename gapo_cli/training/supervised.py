@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import keyword
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,13 +16,11 @@ import torch.nn.functional as F
 
 from gapo_cli.config import SupervisedConfig
 from gapo_cli.errors import UserError
-from gapo_cli.interfaces import Display, Template
+from gapo_cli.interfaces import Template
 from gapo_cli.models.load import LoadedModel, encode_prompts
-from gapo_cli.models.nano_tokenizer import word_tokens
 from gapo_cli.models.prompt_tokens import encode_texts
 from gapo_cli.records import EditTask
 from gapo_cli.training.edit_log import logged_outcome
-from gapo_cli.training.optimizer import Optimizer
 
 # Words with a fixed meaning, which an edit may have to write without seeing them: never permuted.
 _FIXED = """
@@ -116,56 +113,3 @@ def answer_loss(policy: LoadedModel, examples: Sequence[Example]) -> torch.Tenso
         hidden = policy.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         logits = policy.model.get_output_embeddings()(hidden[:, :-1][wanted[:, 1:]])
     return F.cross_entropy(logits.float(), ids[wanted])
-
-
-@dataclass(frozen=True)
-class SupervisedResult:
-    steps: int
-    skipped_steps: int
-    tokens: int
-    seconds: float
-    cpu_seconds: float
-    first_loss: float
-    last_loss: float
-
-
-def fit(
-    policy: LoadedModel, tasks: Sequence[EditTask], template: Template, config: SupervisedConfig, seed: int, display: Display,
-    log_every: int = 50,
-) -> SupervisedResult:
-    """Trains `policy` in place until `config.tokens` are seen; the result depends on seed, data and config alone. Losses
-    are means over `log_every` steps. Raises UserError for an empty split or a task that does not fit the context."""
-    if not tasks:
-        raise UserError("supervised training needs at least one task, and the training split is empty")
-    generator = random.Random(seed)
-    examples = encode_examples(policy, template, tasks, config, seed)
-    plan = plan_batches([len(example) for example in examples], config, generator)
-    scramble = Scrambler(word_tokens(policy.tokenizer, FIXED_WORDS), config.scramble, generator)
-    optimizer = Optimizer(policy.model.parameters(), config.optimizer, total_updates=len(plan))
-    policy.model.train()
-    seen = skipped = 0
-    losses: list[float] = []
-    means: list[float] = []
-    started, cpu_started = time.perf_counter(), time.process_time()
-    for number, batch in enumerate(plan, start=1):
-        rows = [scramble(examples[index]) for index in batch]
-        loss = answer_loss(policy, rows)
-        loss.backward()
-        step = optimizer.step()
-        skipped += step.skipped
-        losses.append(loss.item())
-        seen += sum(map(len, rows))
-        display.progress("supervised training", number, len(plan))
-        if number % log_every == 0 or number == len(plan):
-            means.append(sum(losses) / len(losses))
-            losses = []
-            elapsed = time.perf_counter() - started
-            display.metrics({
-                "step": number, "sft/loss": means[-1], "sft/tokens": seen, "sft/skipped_steps": skipped,
-                "actor/lr": step.learning_rate, "actor/grad_norm": step.grad_norm, "perf/throughput": seen / elapsed,
-                "time_s": elapsed,
-            })  # fmt: skip
-    policy.model.eval()
-    return SupervisedResult(
-        len(plan), skipped, seen, time.perf_counter() - started, time.process_time() - cpu_started, means[0], means[-1]
-    )

@@ -29,6 +29,7 @@ from gapo_cli.rewards.ed import EditSimilarity
 from gapo_cli.stages import train as train_stage
 from gapo_cli.stages.rollout import rollout
 from gapo_cli.stages.train import train
+from gapo_cli.training.run_files import repeatable
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-3, warmup_steps=2)
 
@@ -310,6 +311,27 @@ def test_the_supervised_stage_makes_a_model_from_nothing(experiment):
     assert loaded.model.config.hidden_size == 32
 
 
-def test_the_supervised_stage_cannot_be_resumed(experiment):
-    with pytest.raises(UserError, match="stage=sft cannot be resumed"):
-        train(replace(experiment, stage="sft", resume="somewhere"), QuietDisplay())
+def test_a_supervised_run_that_broke_off_goes_on_by_itself_and_equals_one_that_did_not(experiment, tmp_path, monkeypatch):
+    from gapo_cli.training.supervised_loop import SupervisedLoop
+
+    shape = ArchitectureConfig(hidden_size=32, layers=2, heads=2, feed_forward_size=32, vocabulary=300)
+    supervised = replace(experiment.supervised, architecture=shape, checkpoint_every=2, scramble=0.5)
+    broken = replace(experiment, stage="sft", template=NanoTemplate(), supervised=supervised, resume="auto")
+    whole = train(replace(broken, run_dir=tmp_path / "whole", resume=None), QuietDisplay())
+    learn = SupervisedLoop._train
+
+    def breaking(loop, batch):
+        if loop.number == 3:
+            raise RuntimeError("the power went off")
+        learn(loop, batch)
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(SupervisedLoop, "_train", breaking)
+        train(broken, QuietDisplay())
+    display = Listening()
+    result = train(broken, display)
+    assert "resume=auto: from step-00002" in display.said
+    ours, theirs = (one.checkpoint / "model.safetensors" for one in (result, whole))
+    assert ours.read_bytes() == theirs.read_bytes()
+    assert [repeatable(row) for row in rows_of(broken.run_dir)] == [repeatable(row) for row in rows_of(whole.run_dir)]
+    assert (result.first, result.last) == (whole.first, whole.last)

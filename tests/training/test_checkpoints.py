@@ -16,7 +16,7 @@ from gapo_cli.training import checkpoints
 from gapo_cli.training.checkpoints import Checkpoints, TrainerState, find_checkpoint, load_state, newest_whole, steps_of
 from gapo_cli.training.manifest import verify
 
-STATE = TrainerState({"0.exp_avg": torch.tensor([0.1, 0.2])}, {"step": 1, "missing": float("nan"), "order": {"epoch": 2}})
+STATE = TrainerState("rl", {"0.exp_avg": torch.tensor([0.1, 0.2])}, {"step": 1, "missing": float("nan"), "order": {"epoch": 2}})
 
 
 def names(folder):
@@ -27,7 +27,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path, tiny_policy):
     folder = Checkpoints(tmp_path, keep=2).save(1, tiny_policy, STATE)
     assert folder == tmp_path / "checkpoints" / "step-00001"
     verify(folder)
-    state = load_state(folder)
+    state = load_state(folder, "rl")
     assert torch.equal(state.tensors["0.exp_avg"], STATE.tensors["0.exp_avg"])
     assert state.values["order"] == {"epoch": 2}
     assert state.values["missing"] != state.values["missing"]
@@ -52,9 +52,9 @@ def test_only_the_newest_are_kept(tmp_path, tiny_policy):
 def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path, tiny_policy):
     kept = Checkpoints(tmp_path, keep=2)
     kept.save(1, tiny_policy, STATE)
-    kept.save(1, tiny_policy, TrainerState(STATE.tensors, {"step": "new"}))
+    kept.save(1, tiny_policy, TrainerState("rl", STATE.tensors, {"step": "new"}))
     assert names(tmp_path / "checkpoints") == ["step-00001"]
-    assert load_state(kept.path(1)).values == {"step": "new"}
+    assert load_state(kept.path(1), "rl").values == {"step": "new"}
 
 
 @pytest.mark.parametrize("broken", ["model", "state"])
@@ -89,7 +89,7 @@ def test_a_disk_that_is_really_full_leaves_the_previous_checkpoint_whole(tmp_pat
         kept.save(1, tiny_policy, STATE)
         # the tiny model takes about 200 kB, so that a second one may fit but never a state of 1 MB
         with pytest.raises(CheckpointError, match="step-00001 is whole"):
-            kept.save(2, tiny_policy, TrainerState({"0.exp_avg": torch.zeros(1 << 18)}, {}))
+            kept.save(2, tiny_policy, TrainerState("rl", {"0.exp_avg": torch.zeros(1 << 18)}, {}))
         assert names(run_dir / "checkpoints") == ["step-00001"]
         verify(kept.path(1))
     finally:

@@ -1,5 +1,7 @@
-import math
+import json
+import os
 import random
+import signal
 from collections import Counter
 from dataclasses import replace
 
@@ -8,11 +10,15 @@ import torch
 from training_parts import PlainTemplate
 
 from gapo_cli.config import EditLogConfig, OptimizerConfig, SupervisedConfig
-from gapo_cli.errors import UserError
+from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.interfaces import QuietDisplay
+from gapo_cli.models.load import load_model
 from gapo_cli.records import EditTask, Source
+from gapo_cli.training.checkpoints import load_state, newest_whole
 from gapo_cli.training.edit_log import logged_outcome
-from gapo_cli.training.supervised import Example, Scrambler, answer_loss, encode_examples, fit, plan_batches
+from gapo_cli.training.run_files import repeatable
+from gapo_cli.training.supervised import Example, Scrambler, answer_loss, encode_examples, plan_batches
+from gapo_cli.training.supervised_loop import SupervisedLoop
 
 CONFIG = SupervisedConfig(
     tokens=3000, tokens_per_batch=256, optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=0.0, warmup_steps=2)
@@ -115,20 +121,101 @@ def test_an_answer_is_the_logged_outcome_with_the_end_token(tiny_policy):
     assert tiny_policy.tokenizer.decode(example.answer[:-1]) == PlainTemplate().answer(task(0), "x = b\n")
 
 
-def test_training_lowers_the_loss_and_the_same_seed_gives_the_same_weights(tiny_config):
-    from gapo_cli.models.load import load_model
+TASKS = [task(n, target=f"x = {'bcd'[n % 3]}\n") for n in range(12)]
 
-    tasks = [task(n, target=f"x = {'bcd'[n % 3]}\n") for n in range(12)]
-    policies = [load_model(tiny_config) for _ in range(3)]
-    results = [
-        fit(policy, tasks, PlainTemplate(), CONFIG, seed, QuietDisplay(), log_every=5)
-        for policy, seed in zip(policies, (0, 0, 1), strict=True)
-    ]
+
+@pytest.fixture
+def make_loop(tmp_path, tiny_config):
+    def make(name="run", seed=0, checkpoint=None, display=None, **config):
+        path = tiny_config.path if checkpoint is None else str(checkpoint)
+        policy = load_model(replace(tiny_config, path=path))
+        settings = replace(CONFIG, **{"scramble": 0.5, "checkpoint_every": 4} | config)
+        run_dir = tmp_path / name
+        run_dir.mkdir(exist_ok=True)
+        loop = SupervisedLoop(run_dir, policy, TASKS, PlainTemplate(), settings, seed, display or QuietDisplay(), log_every=3)
+        if checkpoint is not None:
+            loop.resume_from(checkpoint)
+        return loop
+
+    return make
+
+
+def weights_of(loop):
+    return torch.cat([weight.detach().flatten() for weight in loop.policy.model.parameters()])
+
+
+def rows_of(loop):
+    return [repeatable(json.loads(line)) for line in loop.files.metrics.read_text().splitlines()]
+
+
+def test_training_lowers_the_loss_and_the_same_seed_gives_the_same_weights(make_loop):
+    loops = [make_loop(name, seed, scramble=0.0) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    results = [loop.run() for loop in loops]
     assert results[0].last_loss < 0.5 * results[0].first_loss
     assert results[0].tokens >= CONFIG.tokens
-    weights = [torch.cat([weight.flatten() for weight in policy.model.parameters()]) for policy in policies]
+    weights = [weights_of(loop) for loop in loops]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_resumed_run_equals_one_that_never_stopped(make_loop):
+    whole = make_loop("whole")
+    result = whole.run()
+    assert result.steps > 8
+    broken = make_loop("broken")
+    step = broken.optimizer.step
+
+    def breaking():
+        if broken.optimizer.updates == 6:
+            raise RuntimeError("the power went off")
+        return step()
+
+    broken.optimizer.step = breaking
+    with pytest.raises(RuntimeError):
+        broken.run()
+    checkpoint = newest_whole(broken.files.run_dir).checkpoint
+    assert checkpoint.name == "step-00004"
+    # batches 4 to 6 were logged and are taken back
+    assert [row["step"] for row in rows_of(broken)] == [3, 6]
+    resumed = make_loop("broken", checkpoint=checkpoint)
+    assert [row["step"] for row in rows_of(resumed)] == [3]
+    again = resumed.run()
+    assert torch.equal(weights_of(resumed), weights_of(whole))
+    assert rows_of(resumed) == rows_of(whole)
+    assert (again.steps, again.tokens, again.first_loss, again.last_loss) == (result.steps, result.tokens, result.first_loss, result.last_loss)
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_the_last_whole_batch(make_loop):
+    said = []
+    display = QuietDisplay()
+    display.say = said.append
+    loop = make_loop(display=display)
+    step = loop.optimizer.step
+
+    def pressing():
+        if loop.optimizer.updates == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step()
+
+    loop.optimizer.step = pressing
+    with pytest.raises(KeyboardInterrupt):
+        loop.run()
+    assert "stopped after batch 2 of" in said[-1]
+    resumed = make_loop(checkpoint=loop.checkpoints.path(2))
+    resumed.run()
+    whole = make_loop("whole")
+    whole.run()
+    assert torch.equal(weights_of(resumed), weights_of(whole))
+
+
+def test_another_seed_or_stage_cannot_be_resumed(make_loop):
+    loop = make_loop(tokens=600)
+    loop.run()
+    checkpoint = newest_whole(loop.files.run_dir).checkpoint
+    with pytest.raises(CheckpointError, match="trained with seed=0, this run has seed=1; give that seed"):
+        make_loop("other", seed=1, checkpoint=checkpoint)
+    with pytest.raises(CheckpointError, match="is of stage=sft, and this run is stage=rl; give stage=sft, or start from its model"):
+        load_state(checkpoint, "rl")
 
 
 def test_a_task_that_does_not_fit_the_context_is_named(tiny_policy):
@@ -136,17 +223,12 @@ def test_a_task_that_does_not_fit_the_context_is_named(tiny_policy):
         encode_examples(tiny_policy, PlainTemplate(), [task(7, region="x" * 300)], CONFIG, seed=0)
 
 
-def test_an_empty_split_is_refused(tiny_policy):
+def test_an_empty_split_is_refused(tmp_path, tiny_policy):
     with pytest.raises(UserError, match="needs at least one task"):
-        fit(tiny_policy, [], PlainTemplate(), CONFIG, 0, QuietDisplay())
+        SupervisedLoop(tmp_path, tiny_policy, [], PlainTemplate(), CONFIG, 0, QuietDisplay())
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5), (1.5, -0.25, -0.25)])
 def test_shares_of_the_log_that_do_not_add_up_are_refused(shares):
     with pytest.raises(UserError, match="three shares that add up to 1"):
         EditLogConfig(0.5, *shares)
-
-
-def test_losses_are_finite_numbers(tiny_policy):
-    result = fit(tiny_policy, [task(0)], PlainTemplate(), replace(CONFIG, tokens=200), 0, QuietDisplay())
-    assert math.isfinite(result.last_loss) and result.skipped_steps == 0
