@@ -44,6 +44,7 @@ SECTIONS = {
     "supervised": sections.SupervisedConfig,
     "evaluation": sections.EvaluationConfig,
     "plan": sections.PlanConfig,
+    "guards": sections.GuardsConfig,
 }
 # keys that a section's yaml may hold for its interpolations, beside the dataclass's fields
 HELPERS = {"model": frozenset({"base", "prompt_tokens"}), "data": frozenset({"path", "repo", "on_error", "source"})}

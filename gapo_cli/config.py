@@ -326,6 +326,28 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class GuardsConfig:
+    """When training stops by itself, and when it warns (training/guards.py). `skipped_in_a_row`: optimizer steps without a
+    finite loss and gradient, one after another, that end the run (0: none do). A warning is given after `steps_in_a_row`
+    training steps with: at least `zero_spread_frac` of the groups without spread; an entropy of at most `entropy` nats a token;
+    at least `clip_ratio` of the answers cut at the limit; a share of no-op answers `noop_rise` above that of the first steps."""
+
+    skipped_in_a_row: int = 5
+    steps_in_a_row: int = 5
+    zero_spread_frac: float = 1.0
+    entropy: float = 0.01
+    clip_ratio: float = 0.9
+    noop_rise: float = 0.25
+
+    def __post_init__(self) -> None:
+        require(self.skipped_in_a_row >= 0, f"guards.skipped_in_a_row={self.skipped_in_a_row}: need 0 (never stop) or more")
+        positive("guards", steps_in_a_row=self.steps_in_a_row)
+        for name in ("zero_spread_frac", "clip_ratio", "noop_rise"):
+            require(getattr(self, name) > 0, f"guards.{name}={getattr(self, name)}: need a share above 0 (above 1 it never warns)")
+        require(self.entropy >= 0, f"guards.entropy={self.entropy}: need 0 or more nats")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where prepared task sets lie and which split is trained on. `limit`: at most so many tasks a split (None: all).
     `on_long`: what happens to training tasks whose prompt and answer do not fit the context: stop, or skip and count."""

@@ -14,6 +14,7 @@ from gapo_cli.config import (
     AlgorithmConfig,
     DataConfig,
     EvaluationConfig,
+    GuardsConfig,
     ModelConfig,
     PlanConfig,
     SamplingConfig,
@@ -184,3 +185,4 @@ class Experiment:
     stage: str = "rl"
     resume: str | None = None
     plan: PlanConfig = field(default_factory=PlanConfig)
+    guards: GuardsConfig = field(default_factory=GuardsConfig)

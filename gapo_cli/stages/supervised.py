@@ -40,8 +40,9 @@ def train_supervised(experiment: Experiment, start: StartingPoint, display: Disp
     set_up_run(experiment, run_dir)
     policy = load_or_make(experiment, start.checkpoint, tasks)
     loop = SupervisedLoop(
-        run_dir, policy, tasks, experiment.template, config, experiment.seed, display, experiment.trainer.keep_checkpoints
-    )
+        run_dir, policy, tasks, experiment.template, config, experiment.seed, display, experiment.trainer.keep_checkpoints,
+        guards=experiment.guards,
+    )  # fmt: skip
     if start.checkpoint is not None:
         loop.resume_from(start.checkpoint)
     else:

@@ -155,6 +155,7 @@ def build_parts(
         tasks=fitted.kept,
         held_out=encode_tasks(policy, experiment.template, select_tasks(held_out, experiment.evaluation.tasks), display.progress),
         display=display,
+        guards=experiment.guards,
     )
 
 

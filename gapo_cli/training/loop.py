@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.config import AlgorithmConfig, EvaluationConfig, SamplingConfig, TrainerConfig
+from gapo_cli.config import AlgorithmConfig, EvaluationConfig, GuardsConfig, SamplingConfig, TrainerConfig
 from gapo_cli.errors import CheckpointError, StorageError, UserError
 from gapo_cli.evaluation.baselines import measure_baselines
 from gapo_cli.evaluation.summary import Breakdown, Summary, summarise
@@ -21,10 +21,11 @@ from gapo_cli.interfaces import Display, Engine, Estimator, Reward, SleepingEngi
 from gapo_cli.models.load import LoadedModel
 from gapo_cli.records import Group
 from gapo_cli.training.checkpoints import Checkpoints, TrainerState, check_tasks, hash_of_tasks, load_state, steps_of, under
-from gapo_cli.training.collect import Collector, Position
+from gapo_cli.training.collect import Collector, Position, RolloutBatch
 from gapo_cli.training.data_order import DataOrder
 from gapo_cli.training.encoding import EncodedTask
 from gapo_cli.training.engine_trust import check_engine_logprobs, recomputes_logprobs
+from gapo_cli.training.guards import CollapseWatch, SkipGuard, TooManySkipped, skipped_sentence
 from gapo_cli.training.interrupts import interrupts_wait
 from gapo_cli.training.optimizer import Optimizer
 from gapo_cli.training.random_state import random_tensors, random_values, restore_random
@@ -58,6 +59,7 @@ class Parts:
     tasks: Sequence[EncodedTask]
     held_out: Sequence[EncodedTask]
     display: Display
+    guards: GuardsConfig = field(default_factory=GuardsConfig)
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,10 @@ class TrainingLoop:
         total_updates = trainer.steps * trainer.epochs_per_step * mini_batches
         self.optimizer = Optimizer(parts.policy.model.parameters(), trainer.optimizer, total_updates)
         self.updater = PolicyUpdate(
-            parts.policy, parts.reference, self.optimizer, parts.algorithm, trainer, parts.sampling.temperature
-        )
+            parts.policy, parts.reference, self.optimizer, parts.algorithm, trainer, parts.sampling.temperature,
+            SkipGuard(parts.guards.skipped_in_a_row),
+        )  # fmt: skip
+        self.watch = CollapseWatch(parts.guards)
         self.collector = Collector(
             engine=parts.engine,
             template=parts.template,
@@ -153,6 +157,8 @@ class TrainingLoop:
         restore_random(values["random"], under("random", state.tensors))
         self.step, self.best, self.pending = values["step"], values["best"], values["pending"]
         self.saved = self.step
+        self.updater.guard.in_a_row = values["guards"]["skipped_in_a_row"]
+        self.watch.restore(values["guards"]["watch"])
         self.started = time.monotonic() - values["seconds"]
         for sentence in self.checkpoints.go_back_to(self.step, state.best):
             say(f"resuming from step {self.step}: {sentence}")
@@ -181,19 +187,26 @@ class TrainingLoop:
         with interrupts_wait():
             updating = time.perf_counter()
             self.half_updated = True
-            learnt = self.updater.update(
-                [one.group for one in batch.groups], [one.sampled_at == step for one in batch.groups]
-            )
+            learnt = self._learn(batch)
             parts.engine.sync(parts.policy)
             row = {"step": step, "time_s": 0.0, **rollout_metrics(batch), **agreement, **learnt}
             row["timing_s/update_actor"] = time.perf_counter() - updating
             self.step, self.pending, self.half_updated = step, row, False
             self._remember()
+            for sentence in self.watch.look(row):
+                parts.display.say(sentence)
             self.files.write_rollouts(batch, parts.policy.tokenizer.decode)
             row["timing_s/step"] = time.perf_counter() - started
             row["perf/throughput"] = _tokens([one.group for one in batch.groups]) / row["timing_s/step"]
             row["time_s"] = time.monotonic() - self.started
         parts.display.progress("training", step, parts.trainer.steps)
+
+    def _learn(self, batch: RolloutBatch) -> dict[str, float]:
+        try:
+            return self.updater.update([one.group for one in batch.groups], [one.sampled_at == batch.step for one in batch.groups])
+        except TooManySkipped as stop:
+            path = self.files.write_for_inspection(batch.step, stop.batch, self.parts.policy.tokenizer.decode)
+            raise UserError(skipped_sentence(stop.steps, f"step {batch.step}", path)) from stop
 
     def _finish_step_zero(self) -> None:
         self.pending = {"step": 0, "time_s": 0.0}
@@ -259,6 +272,7 @@ class TrainingLoop:
             "random": self.random_values,
             "best": self.best,
             "pending": self.pending,
+            "guards": {"skipped_in_a_row": self.updater.guard.in_a_row, "watch": self.watch.to_dict()},
             "seconds": time.monotonic() - self.started,
         }
         best = None if self.best is None else self.best["step"]

@@ -26,7 +26,7 @@ def learning_rate(config: OptimizerConfig, update: int, total_updates: int) -> f
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """`grad_norm`: before clipping. `skipped`: the gradient was not finite, so nothing was changed."""
+    """`grad_norm`: before clipping. `skipped`: the loss or the gradient was not finite, so nothing was changed."""
 
     grad_norm: float
     learning_rate: float
@@ -46,16 +46,17 @@ class Optimizer:
             self.parameters, lr=config.learning_rate, betas=tuple(config.betas), weight_decay=config.weight_decay, fused=True
         )
 
-    def step(self) -> StepResult:
+    def step(self, finite_loss: bool = True) -> StepResult:
         """One update from the gradients that are there; clears them. Where none was computed, an all-zero gradient
-        counts: momentum and weight decay act as they would with one."""
+        counts: momentum and weight decay act as they would with one. A loss that is not finite is not learnt from, even
+        where its gradient is."""
         rate = learning_rate(self.config, self.updates, self.total_updates)
         self.updates += 1
         for parameter in self.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
-        skipped = not math.isfinite(norm)
+        skipped = not (finite_loss and math.isfinite(norm))
         if not skipped:
             for group in self.adamw.param_groups:
                 group["lr"] = rate

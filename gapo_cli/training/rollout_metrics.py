@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gapo_cli.evaluation.shapes import shape_shares
-from gapo_cli.records import Group
+from gapo_cli.matching import exact_match
+from gapo_cli.records import Completion, EditTask, Group
 from gapo_cli.training.collect import RolloutBatch
 
 
@@ -63,7 +64,13 @@ def generated_metrics(groups: Sequence[Group]) -> dict[str, float]:
     row["reward/malformed_frac"] = float(
         np.mean([completion.malformed is not None for group in groups for completion in group.completions])
     )
+    row["reward/noop_frac"] = float(np.mean([is_noop(completion, group.task) for group in groups for completion in group.completions]))
     return row | shape_metrics(shape_shares(rewards))
+
+
+def is_noop(completion: Completion, task: EditTask) -> bool:
+    """The answer leaves the region as it stands."""
+    return completion.region is not None and exact_match(completion.region, task.region)
 
 
 def shape_metrics(shares: Mapping[str, float]) -> dict[str, float]:

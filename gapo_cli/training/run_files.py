@@ -12,6 +12,7 @@ from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import Breakdown, Summary
 from gapo_cli.files import append_jsonl, atomic_path, remove_temporaries, sync, write_json, write_jsonl
 from gapo_cli.interfaces import Display
+from gapo_cli.records import EditTask, Group
 from gapo_cli.training.collect import RolloutBatch
 from gapo_cli.training.group_files import write_groups
 
@@ -20,6 +21,7 @@ CLOCKS = ("time_s", "timing_s/", "perf/")
 """How the keys of metrics begin that are read off a clock: no two runs have the same, resumed or not."""
 ROLLOUTS = "rollouts"
 EVALUATIONS = "eval"
+INSPECTION = "stopped"
 
 
 class RunFiles:
@@ -34,6 +36,22 @@ class RunFiles:
         groups = [one.group for one in (*batch.groups, *batch.dropped)]
         dropped = [False] * len(batch.groups) + [True] * len(batch.dropped)
         write_groups(self._numbered(ROLLOUTS, batch.step, "parquet"), batch.step, groups, lambda group: decode(group.prompt_token_ids), dropped)
+
+    def write_for_inspection(self, step: int, groups: Sequence[Group], decode: Callable[[Sequence[int]], str]) -> Path:
+        """The groups that a guard stopped the run for. They stay when the run is resumed."""
+        path = self._numbered(INSPECTION, step, "parquet")
+        write_groups(path, step, groups, lambda group: decode(group.prompt_token_ids))
+        return path
+
+    def write_examples(self, step: int, tasks: Sequence[EditTask], texts: Sequence[tuple[str, str]]) -> Path:
+        """The tasks of a supervised batch that a guard stopped the run for, with prompt and answer as the model was shown."""
+        import pandas as pd
+
+        path = self._numbered(INSPECTION, step, "parquet")
+        prompts, answers = zip(*texts, strict=True)
+        with atomic_path(path) as temporary:
+            pd.DataFrame({"task_id": [task.id for task in tasks], "prompt": prompts, "answer": answers}).to_parquet(temporary, index=False)
+        return path
 
     def write_evaluation(
         self, step: int, predictions: Sequence[Prediction], summary: Summary, baselines: Mapping[str, Breakdown]

@@ -8,7 +8,7 @@ an earlier policy sampled (dynamic sampling's surplus) need real ones in any cas
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -18,6 +18,7 @@ from gapo_cli.models.layout import TokenBatch
 from gapo_cli.models.load import LoadedModel
 from gapo_cli.models.logprobs import completion_logprobs
 from gapo_cli.records import Group
+from gapo_cli.training.guards import SkipGuard
 from gapo_cli.training.mini_batches import MicroBatch, MiniBatch, cut_mini_batch
 from gapo_cli.training.optimizer import Optimizer
 from gapo_cli.training.update_metrics import UpdateMetrics
@@ -34,6 +35,7 @@ class PolicyUpdate:
     algorithm: AlgorithmConfig
     trainer: TrainerConfig
     temperature: float
+    guard: SkipGuard = field(default_factory=SkipGuard)
 
     def __post_init__(self) -> None:
         if (self.reference is not None) != (self.algorithm.kl_coefficient != 0):
@@ -41,8 +43,9 @@ class PolicyUpdate:
 
     def update(self, groups: Sequence[Group], fresh: Sequence[bool]) -> dict[str, float]:
         """All epochs over the groups, which have advantages. `fresh`: which of them the present policy sampled. Returns
-        the `actor/*` and `training/*` metrics."""
+        the `actor/*` and `training/*` metrics. Raises TooManySkipped with the groups of the mini-batch that was one too many."""
         size = self.trainer.prompts_per_mini_batch
+        starts = range(0, len(groups), size)
         mini_batches = [
             cut_mini_batch(
                 groups[start : start + size],
@@ -52,7 +55,7 @@ class PolicyUpdate:
                 self.trainer.max_tokens_per_microbatch,
                 self.policy.device,
             )
-            for start in range(0, len(groups), size)
+            for start in starts
         ]
         metrics = UpdateMetrics()
         if len(mini_batches) * self.trainer.epochs_per_step > 1 or not all(fresh):
@@ -60,9 +63,11 @@ class PolicyUpdate:
                 for micro in mini_batch.micro_batches:
                     self._fill_old_logprobs(micro, metrics)
         for _ in range(self.trainer.epochs_per_step):
-            for mini_batch in mini_batches:
+            for start, mini_batch in zip(starts, mini_batches, strict=True):
                 self.accumulate(mini_batch, metrics)
-                metrics.add_step(self.optimizer.step(), mini_batch.weight)
+                result = self.optimizer.step(metrics.is_finite())
+                metrics.add_step(result, mini_batch.weight)
+                self.guard.saw(result.skipped, groups[start : start + size])
         return metrics.row()
 
     def accumulate(self, mini_batch: MiniBatch, metrics: UpdateMetrics) -> None:

@@ -13,7 +13,7 @@ from gapo_cli.training.optimizer import StepResult
 
 @dataclass
 class UpdateMetrics:
-    """Every `actor/*` value is a mean over the optimizer steps. `actor/ppo_kl` and `actor/entropy` are means over the
+    """Every `actor/*` value is a mean over the optimizer steps that were made, not the skipped ones. `actor/ppo_kl` and `actor/entropy` are means over the
     tokens that a pass was made for; clip fractions are over all tokens (a token without advantage is never clipped)."""
 
     steps: list[StepResult] = field(default_factory=list)
@@ -32,6 +32,10 @@ class UpdateMetrics:
             for name, value in found.items():
                 self.sums[name] = self.sums.get(name, 0) + value.detach()
 
+    def is_finite(self) -> bool:
+        """Whether all that was added since the last step is."""
+        return not self.sums or bool(torch.stack([value.float() for value in self.sums.values()]).isfinite().all())
+
     def add_mismatch(self, micro: MicroBatch, logprobs: torch.Tensor) -> None:
         """Compares the engine's log-probabilities with the trainer's at the same weights: stale groups are left out."""
         self.mismatched.append((logprobs.detach()[micro.fresh], micro.logprobs_engine[micro.fresh]))
@@ -40,7 +44,7 @@ class UpdateMetrics:
         """Closes a mini-batch whose tokens weigh `weight` together."""
         sums, self.sums = self.sums, {}
         self.steps.append(result)
-        if sums:
+        if sums and not result.skipped:
             row = {"actor/pg_loss": sums["loss"]}
             row["actor/pg_clipfrac"] = sums["clip_fraction"] / weight
             row["actor/pg_clipfrac_lower"] = sums["clip_fraction_lower"] / weight

@@ -11,7 +11,15 @@ import pytest
 import torch
 from training_parts import LengthReward, PlainTemplate, edit_task
 
-from gapo_cli.config import AlgorithmConfig, EvaluationConfig, ModelConfig, OptimizerConfig, SamplingConfig, TrainerConfig
+from gapo_cli.config import (
+    AlgorithmConfig,
+    EvaluationConfig,
+    GuardsConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SamplingConfig,
+    TrainerConfig,
+)
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.errors import UserError
 from gapo_cli.estimators.gapo import GAPO
@@ -67,7 +75,7 @@ def start_folder(tmp_path_factory, tiny_model_folder):
 
 @pytest.fixture(scope="module")
 def build_loop(start_folder):
-    def build(run_dir, algorithm=KL, checkpoint=None, display=None, reward=None, evaluation=None, tasks=TASKS[:7], **trainer):
+    def build(run_dir, algorithm=KL, checkpoint=None, display=None, reward=None, evaluation=None, tasks=TASKS[:7], guards=None, **trainer):
         config = ModelConfig("tiny", str(start_folder), context_length=64)
         policy = load_model(config if checkpoint is None else replace(config, path=str(checkpoint)))
         reference = load_model(config).model.requires_grad_(False) if algorithm.kl_coefficient else None
@@ -90,6 +98,7 @@ def build_loop(start_folder):
             tasks=encode_tasks(policy, template, tasks),
             held_out=encode_tasks(policy, template, TASKS[7:]),
             display=display or Listening(),
+            guards=guards or GuardsConfig(),
         ))
         if checkpoint is not None:
             loop.resume_from(checkpoint)
@@ -252,10 +261,10 @@ def test_ctrl_c_during_the_update_waits_for_its_end(make_loop, tmp_path, whole_r
     loop = make_loop("stopped")
     step = loop.optimizer.step
 
-    def pressing():
+    def pressing(*finite):
         if loop.optimizer.updates == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        return step()
+        return step(*finite)
 
     monkeypatch.setattr(loop.optimizer, "step", pressing)
     outcome = loop.run()
@@ -270,11 +279,11 @@ def test_a_second_ctrl_c_gives_up_the_half_made_step(make_loop, tmp_path, monkey
     loop = make_loop(display=display)
     step = loop.optimizer.step
 
-    def pressing():
+    def pressing(*finite):
         if loop.optimizer.updates == 4:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
-        return step()
+        return step(*finite)
 
     monkeypatch.setattr(loop.optimizer, "step", pressing)
     outcome = loop.run()
@@ -413,3 +422,49 @@ def test_an_engine_whose_sync_does_nothing_stops_the_run_at_the_next_step(make_l
     assert engine.calls == ["generate", "generate", "sleep", "sync", "generate"]
     assert [row["step"] for row in rows_of(tmp_path / "run")] == [0, 1]
     assert display.said[-1].startswith("stopped after step 1 of 4: saved")
+
+
+def test_steps_without_a_finite_loss_are_skipped_counted_and_in_the_end_stop_the_run(make_loop, tmp_path, monkeypatch):
+    # of the 8 optimizer steps of 4 training steps the third, and the sixth to the eighth, have a loss that is not finite
+    loop = make_loop(guards=GuardsConfig(skipped_in_a_row=3))
+    accumulate, called = loop.updater.accumulate, []
+
+    def breaking(mini_batch, metrics):
+        accumulate(mini_batch, metrics)
+        called.append(len(called) + 1)
+        if called[-1] in (3, 6, 7, 8):
+            metrics.sums["loss"] = metrics.sums["loss"] * float("nan")
+
+    monkeypatch.setattr(loop.updater, "accumulate", breaking)
+    with pytest.raises(UserError) as raised:
+        loop.run()
+    path = tmp_path / "run" / "stopped" / "step-00004.parquet"
+    assert "guards.skipped_in_a_row=3: the loss or its gradient was not finite in 3 optimizer steps in a row" in str(raised.value)
+    assert f"the last in step 4; what that one should have learnt from is in {path}" in str(raised.value)
+    assert pd.read_parquet(path)["group"].nunique() == 2  # the last mini-batch
+    rows = rows_of(tmp_path / "run")
+    assert [row["actor/skipped_steps"] for row in rows[1:]] == [0, 1, 1]
+    assert all(np.isfinite(value) for row in rows for value in row.values())
+    assert find_checkpoint(tmp_path / "run").name == "step-00002"
+
+
+def test_a_step_whose_every_mini_batch_is_skipped_changes_no_weight(make_loop, tmp_path):
+    loop = make_loop(steps=1, evaluation=EvaluationConfig())
+    loop.updater.accumulate = lambda mini_batch, metrics: metrics.sums.update(loss=torch.tensor(float("inf")))
+    before = [parameter.clone() for parameter in loop.parts.policy.model.parameters()]
+    loop.run()
+    assert all(torch.equal(*pair) for pair in zip(before, loop.parts.policy.model.parameters(), strict=True))
+    row = rows_of(tmp_path / "run")[1]
+    assert row["actor/skipped_steps"] == 2
+    assert "actor/pg_loss" not in row
+
+
+def test_a_collapse_is_said_as_it_happens(make_loop):
+    class Same(LengthReward):
+        def __call__(self, predictions, targets):
+            return {"score": np.ones(len(predictions))}
+
+    display = Listening()
+    make_loop(display=display, reward=Same(), steps=3, guards=GuardsConfig(steps_in_a_row=2)).run()
+    (warning,) = [line for line in display.said if line.startswith("warning")]
+    assert "at step 2: for 2 steps at least 100% of the groups have had answers that all earn the same" in warning

@@ -165,10 +165,10 @@ def test_a_resumed_run_equals_one_that_never_stopped(make_loop):
     broken = make_loop("broken")
     step = broken.optimizer.step
 
-    def breaking():
+    def breaking(*finite):
         if broken.optimizer.updates == 6:
             raise RuntimeError("the power went off")
-        return step()
+        return step(*finite)
 
     broken.optimizer.step = breaking
     with pytest.raises(RuntimeError):
@@ -192,10 +192,10 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_last_whole_batch(make_loop):
     loop = make_loop(display=display)
     step = loop.optimizer.step
 
-    def pressing():
+    def pressing(*finite):
         if loop.optimizer.updates == 1:
             os.kill(os.getpid(), signal.SIGINT)
-        return step()
+        return step(*finite)
 
     loop.optimizer.step = pressing
     with pytest.raises(KeyboardInterrupt):

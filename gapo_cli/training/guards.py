@@ -1,0 +1,105 @@
+"""What stops a run that only breaks, and what is said, once, about one that collapses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gapo_cli.config import GuardsConfig
+
+
+class TooManySkipped(Exception):
+    """`steps` optimizer steps in a row had no finite loss and gradient; `batch` is what the last one was made from."""
+
+    def __init__(self, steps: int, batch: Sequence[Any]) -> None:
+        super().__init__(steps)
+        self.steps, self.batch = steps, batch
+
+
+@dataclass
+class SkipGuard:
+    """Counts the optimizer steps in a row that were skipped; `limit` 0: without end."""
+
+    limit: int = 0
+    in_a_row: int = 0
+
+    def saw(self, skipped: bool, batch: Sequence[Any]) -> None:
+        """Raises TooManySkipped, and begins to count anew, when the limit is reached."""
+        self.in_a_row = self.in_a_row + 1 if skipped else 0
+        if self.limit and self.in_a_row >= self.limit:
+            steps, self.in_a_row = self.in_a_row, 0
+            raise TooManySkipped(steps, batch)
+
+
+def skipped_sentence(steps: int, place: str, path: object) -> str:
+    """Why a run was stopped, for the UserError."""
+    return (
+        f"guards.skipped_in_a_row={steps}: the loss or its gradient was not finite in {steps} optimizer steps in a row, the last in {place}; "
+        f"what that one should have learnt from is in {path}; look for numbers there that cannot be, lower the learning rate, or go back "
+        "to a checkpoint from before"
+    )
+
+
+@dataclass
+class CollapseWatch:
+    """Looks at the rows of metrics for what a run does not come back from by itself. Every sentence is said once a run."""
+
+    config: GuardsConfig
+    steps: dict[str, int] = field(default_factory=dict)
+    noop_shares: list[float] = field(default_factory=list)
+    first_noop_share: float | None = None
+    said: list[str] = field(default_factory=list)
+
+    def look(self, row: Mapping[str, float]) -> list[str]:
+        """What there is to say after the step of this row."""
+        config = self.config
+        conditions = {
+            "zero_spread": row.get("group/zero_std_frac", 0.0) >= config.zero_spread_frac,
+            "entropy": row.get("actor/entropy", float("inf")) <= config.entropy,
+            "clip_ratio": row.get("response_length/clip_ratio", 0.0) >= config.clip_ratio,
+            "noop": self._noops_rise(row),
+        }
+        sentences = []
+        for name, holds in conditions.items():
+            self.steps[name] = self.steps.get(name, 0) + 1 if holds else 0
+            if self.steps[name] >= config.steps_in_a_row and name not in self.said:
+                self.said.append(name)
+                sentences.append(f"warning, at step {row['step']:g}: {self._sentence(name, row)}")
+        return sentences
+
+    def _noops_rise(self, row: Mapping[str, float]) -> bool:
+        if "reward/noop_frac" not in row:
+            return False
+        self.noop_shares = [*self.noop_shares, row["reward/noop_frac"]][-self.config.steps_in_a_row :]
+        if self.first_noop_share is None:
+            if len(self.noop_shares) == self.config.steps_in_a_row:
+                self.first_noop_share = sum(self.noop_shares) / len(self.noop_shares)
+            return False
+        return row["reward/noop_frac"] >= self.first_noop_share + self.config.noop_rise
+
+    def _sentence(self, name: str, row: Mapping[str, float]) -> str:
+        config, steps = self.config, f"for {self.config.steps_in_a_row} steps"
+        return {
+            "zero_spread": f"{steps} at least {config.zero_spread_frac:.0%} of the groups have had answers that all earn the same "
+            "(group/zero_std_frac): such groups teach nothing; take tasks that are neither solved nor hopeless, or raise "
+            "sampling.temperature or sampling.group_size",
+            "entropy": f"{steps} the entropy of the answers has been at most {config.entropy} nats a token (actor/entropy): the model knows "
+            "one answer only and tries nothing else; lower trainer.optimizer.learning_rate, or give algorithm.kl_coefficient or "
+            "algorithm.entropy_coefficient",
+            "clip_ratio": f"{steps} at least {config.clip_ratio:.0%} of the answers have been cut at the limit (response_length/clip_ratio): "
+            "the model does not end its answers, or sampling.max_new_tokens is too small for them; see the rollouts, raise it, or use "
+            "algorithm.overlong",
+            "noop": f"{steps} the share of answers that leave the region as it stands (reward/noop_frac, now "
+            f"{row.get('reward/noop_frac', 0.0):.2f}) has been {config.noop_rise} or more above where it began ({self.first_noop_share or 0.0:.2f}): "
+            "doing nothing pays better than trying; see the no-op tasks in the data, and reward=em, which pays nothing for it",
+        }[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `restore` is the inverse."""
+        names = ("steps", "noop_shares", "first_noop_share", "said")
+        return {name: getattr(self, name) for name in names}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
