@@ -10,6 +10,7 @@ import numpy as np
 from gapo_cli.evaluation.baselines import measure_baselines
 from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import summarise
+from gapo_cli.files import append_jsonl
 from gapo_cli.records import Completion, EditTask, Group, HistoryEvent, Source
 from gapo_cli.training.group_files import write_groups
 from gapo_cli.training.run_files import RunFiles
@@ -118,7 +119,7 @@ def write_run(folder: Path, steps: int = 3, planned: int | None = None, tau: flo
             summary = summarise(answers := evaluation(10 if step == 0 else 20))
             files.write_evaluation(step, answers, summary, baselines)
             row |= summary.metrics()
-        files.append_metrics(row)
+        append_jsonl(files.metrics, row)
     best = folder / "checkpoints" / "best" / "best.json"
     best.parent.mkdir(parents=True)
     best.write_text(json.dumps({"step": steps, "metric": "val/exact_match", "value": 0.5}))
