@@ -7,6 +7,8 @@ import pytest
 import gapo_cli.conf
 from gapo_cli.composition import build_experiment, command_overrides, compose_overrides, open_tree, without_hydra
 from gapo_cli.interfaces import Experiment, TextEngine
+from gapo_cli.models.cost import parameters
+from gapo_cli.models.shape import find_shape
 
 CONF = Path(gapo_cli.conf.__path__[0])
 OPTIONS = sorted(
@@ -86,6 +88,33 @@ def test_the_nine_models_of_the_paper_have_its_lengths_and_batches():
         assert (found.template.budget, found.sampling.max_new_tokens, found.sampling.group_size) == (4096, 1024, 8)
         assert (trainer.prompts_per_step, trainer.prompts_per_mini_batch, trainer.device) == (512, 32, "cuda")
         assert (optimizer.betas, optimizer.weight_decay, optimizer.warmup_steps) == ((0.9, 0.999), 0.1, 10)
+
+
+PARAMETERS = {
+    "mistral-7b": 7_248_023_552,
+    "qwen-3b": 3_085_938_688,
+    "qwen-7b": 7_615_616_512,
+    "qwen3-4b": 4_022_468_096,
+    "qwen3-8b": 8_190_735_360,
+    "qwen-coder-0.5b": 494_032_768,
+    "qwen-coder-1.5b": 1_543_714_304,
+    "qwen-coder-3b": 3_085_938_688,
+    "qwen-coder-7b": 7_615_616_512,
+    "qwen-coder-14b": 14_770_033_664,
+    "deepseek-coder-6.7b": 6_740_512_768,
+    "smollm2-135m": 134_515_008,
+}
+"""As the hub counts them in the models' safetensors files."""
+
+
+@pytest.mark.parametrize("option", REAL)
+def test_a_real_model_can_be_planned_with_where_it_is_not_here(option, monkeypatch):
+    def no_network(*_, **__):
+        raise AssertionError("nothing is to be fetched")
+
+    monkeypatch.setattr("gapo_cli.models.folders._download", no_network)
+    monkeypatch.setattr("gapo_cli.models.gguf_package.converted_folder", no_network)
+    assert parameters(find_shape(experiment_of("plan", [option]).model)) == PARAMETERS[option.split("=")[1]]
 
 
 @pytest.mark.parametrize("option", REAL)
