@@ -274,23 +274,40 @@ class EditLogConfig:
 
 @dataclass(frozen=True)
 class SupervisedConfig:
-    """stage=sft: answer-only cross-entropy over `tokens` training tokens (prompt and answer) in batches of about
-    `tokens_per_batch`. `log`: what the logged outcomes are. `scramble`: probability that a task's word tokens are
-    permuted, prompt and answer alike, so that only copying in context pays (for models made from nothing).
-    `checkpoint_every`: batches between two checkpoints. `architecture`: make the model and its tokenizer from nothing instead of loading `model.path`. `save_as`: also write
-    the final model, in bfloat16, into this folder."""
+    """stage=sft: answer-only cross-entropy until `tokens` training tokens (prompt and answer) or `epochs` of the tasks are
+    seen, whichever is first (None: no such limit). A batch, one optimizer step, holds about `tokens_per_batch`, cut into
+    micro-batches of at most `max_tokens_per_microbatch`, padding included (0: not cut), which never changes the loss.
+    `layout`: a row an example, or several packed into one; the loss is the same. `evaluate_every`: batches between two
+    evaluations (0: before and after training only). `checkpoint_every`: batches between two checkpoints. `log_every`: batches
+    that a row of metrics is about. `log`: what the logged outcomes are. `scramble`: probability that a task's word tokens are
+    permuted, prompt and answer alike, so that only copying in context pays (for models made from nothing). `architecture`:
+    make the model and its tokenizer from nothing instead of loading `model.path`. `save_as`: also write the final model,
+    adapters merged, in bfloat16, into this folder."""
 
-    tokens: int
     tokens_per_batch: int
     optimizer: OptimizerConfig
+    tokens: int | None = None
+    epochs: float | None = None
+    max_tokens_per_microbatch: int = 0
+    layout: str = "padded"
+    evaluate_every: int = 0
+    checkpoint_every: int = 500
+    log_every: int = 50
     log: EditLogConfig = EditLogConfig()
     scramble: float = 0.0
     architecture: ArchitectureConfig | None = None
     save_as: str | None = None
-    checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
-        positive("supervised", tokens=self.tokens, tokens_per_batch=self.tokens_per_batch, checkpoint_every=self.checkpoint_every)
+        one_of("supervised.layout", self.layout, ("packed", "padded"))
+        require(self.tokens is not None or self.epochs is not None,
+                "supervised.tokens=null and supervised.epochs=null: need at least one of them, or training never ends")
+        for name in ("tokens", "epochs"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"supervised.{name}={value}: need a number above 0, or null for no such limit")
+        positive("supervised", tokens_per_batch=self.tokens_per_batch, checkpoint_every=self.checkpoint_every, log_every=self.log_every)
+        for name in ("max_tokens_per_microbatch", "evaluate_every"):
+            require(getattr(self, name) >= 0, f"supervised.{name}={getattr(self, name)}: need 0 or more")
         require(0 <= self.scramble <= 1, f"supervised.scramble={self.scramble}: need 0 to 1")
 
 

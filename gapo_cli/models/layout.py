@@ -24,20 +24,22 @@ class TokenBatch:
     """One forward pass over R rows of T tokens that gives N completion tokens their log-probabilities.
 
     input_ids, position_ids: (R, T) int64, right padded. attention_mask: (R, 1, T, T) bool, True = may look at; padding
-    looks at padding, so that no query is without a key (softmax over nothing is NaN). predictors: (N,) flat indices into
+    looks at padding, so that no query is without a key (softmax over nothing is NaN); None: each token looks at all before
+    it in its row, which is right where a row is one sequence. predictors: (N,) flat indices into
     R*T of the position whose hidden state predicts token n. labels: (N,) the tokens. completion_index: (N,) the
     completion, counted group by group, that token n belongs to. Tokens are in the order of the completions.
     """
 
     input_ids: torch.Tensor
     position_ids: torch.Tensor
-    attention_mask: torch.Tensor
+    attention_mask: torch.Tensor | None
     predictors: torch.Tensor
     labels: torch.Tensor
     completion_index: torch.Tensor
 
     def to(self, device: torch.device | str) -> TokenBatch:
-        return replace(self, **{name: getattr(self, name).to(device) for name in self.__slots__})
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return replace(self, **{name: value.to(device) for name, value in values.items() if value is not None})
 
 
 def pack(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[Sequence[int]]], pad_id: int) -> TokenBatch:

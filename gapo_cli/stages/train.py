@@ -24,8 +24,7 @@ REPORT = "report.html"
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Where things are. `best_checkpoint`: None where nothing was evaluated (and in the supervised stage). `first` and
-    `last`: the val/* metrics before and after training, with their `step`."""
+    """Where things are. `best_checkpoint`: None where nothing was evaluated. `first` and `last`: the val/* metrics before and after training, with their `step`."""
 
     run_dir: Path
     checkpoint: Path
@@ -44,9 +43,11 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
         "gapo train: a served model (engine=openai) cannot be trained, its weights lie elsewhere; leave engine= out, or use "
         "gapo eval or gapo rollout",
     )
+    samplings = [*experiment.evaluation.samplings(experiment.sampling).values()]
     if experiment.stage == "rl":
         check_settings(experiment)
-        check_engine(experiment, [experiment.sampling, *experiment.evaluation.samplings(experiment.sampling).values()])
+        samplings.append(experiment.sampling)
+    check_engine(experiment, samplings)
     note = base_note(experiment.model.path)
     if note is not None:
         display.say(note)

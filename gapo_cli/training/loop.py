@@ -15,8 +15,6 @@ from typing import Any
 
 from gapo_cli.config import AlgorithmConfig, EvaluationConfig, GuardsConfig, SamplingConfig, TrainerConfig
 from gapo_cli.errors import CheckpointError, StorageError, UserError
-from gapo_cli.evaluation.baselines import measure_baselines
-from gapo_cli.evaluation.summary import Breakdown, Summary, summarise
 from gapo_cli.interfaces import Display, Engine, Estimator, Reward, SleepingEngine, Template
 from gapo_cli.models.load import LoadedModel
 from gapo_cli.records import Group
@@ -26,17 +24,15 @@ from gapo_cli.training.data_order import DataOrder
 from gapo_cli.training.encoding import EncodedTask
 from gapo_cli.training.engine_trust import check_engine_logprobs, recomputes_logprobs
 from gapo_cli.training.guards import CollapseWatch, SkipGuard, TooManySkipped, skipped_sentence
+from gapo_cli.training.held_out import HeldOut, better
 from gapo_cli.training.interrupts import interrupts_wait
 from gapo_cli.training.optimizer import Optimizer
 from gapo_cli.training.random_state import random_tensors, random_values, restore_random
 from gapo_cli.training.rollout_metrics import rollout_metrics
 from gapo_cli.training.run_files import RunFiles
 from gapo_cli.training.update import PolicyUpdate
-from gapo_cli.training.validation import validate_encoded
 
 STAGE = "rl"
-BEST_BY = ("val/exact_match", "val/sampled/exact_match")
-"""What the best model is chosen by: the first of these that an evaluation has."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,7 @@ class TrainingLoop:
         self.pending: dict[str, float] | None = None
         self.half_updated = False
         self.saved: int | None = None
-        self._baselines: dict[str, Breakdown] | None = None
+        self.held_out = HeldOut(parts.held_out, parts.template, parts.evaluation, parts.sampling, parts.seed, self.files)
         self._remember()
 
     def run(self) -> TrainingOutcome:
@@ -217,7 +213,7 @@ class TrainingLoop:
         row = dict(self.pending or {})
         if self._evaluation_due():
             started = time.perf_counter()
-            row |= self._evaluate()
+            row |= self.held_out.evaluate(self.step, self.parts.policy, self.parts.engine, self.parts.display.progress)
             row["timing_s/testing"] = time.perf_counter() - started
             row["time_s"] = time.monotonic() - self.started
         with interrupts_wait():
@@ -236,24 +232,11 @@ class TrainingLoop:
         trainer = self.parts.trainer
         return self.step not in (0, self.saved) and (self.step % trainer.checkpoint_every == 0 or self.step == trainer.steps)
 
-    def _evaluate(self) -> dict[str, float]:
-        parts = self.parts
-        predictions = validate_encoded(
-            parts.policy, parts.engine, parts.template, parts.held_out, parts.evaluation, parts.sampling, parts.seed,
-            parts.display.progress,
-        )
-        summary: Summary = summarise(predictions)
-        if self._baselines is None:
-            self._baselines = measure_baselines([one.task for one in parts.held_out])
-        self.files.write_evaluation(self.step, predictions, summary, self._baselines)
-        return summary.metrics()
-
     def _keep_best(self, row: dict[str, float]) -> None:
-        metric = next((name for name in BEST_BY if name in row), None)
-        if metric is None or (self.best is not None and row[metric] <= self.best["value"]):
-            return
-        self.best = {"step": self.step, "metric": metric, "value": row[metric]}
-        self.checkpoints.save_best(self.parts.policy, self.best)
+        best = better(row, self.step, self.best)
+        if best is not None:
+            self.best = best
+            self.checkpoints.save_best(self.parts.policy, best)
 
     def _remember(self) -> None:
         """Where the run stands between two steps: what a checkpoint of the last whole step is made of."""

@@ -341,7 +341,7 @@ def test_a_missing_reward_is_counted_and_does_not_end_the_run(make_loop, tmp_pat
 def test_the_best_model_is_the_one_of_the_best_evaluation(make_loop, tmp_path, monkeypatch):
     loop = make_loop(evaluation=EvaluationConfig(every_steps=1))
     values = iter([0.25, 0.5, 0.75, 0.75, 0.5])
-    monkeypatch.setattr(loop, "_evaluate", lambda: {"val/exact_match": next(values), "val/sampled/exact_match": 1.0})
+    monkeypatch.setattr(loop.held_out, "evaluate", lambda *_: {"val/exact_match": next(values), "val/sampled/exact_match": 1.0})
     loop.run()
     record = json.loads((tmp_path / "run" / "checkpoints" / "best" / "best.json").read_text())
     assert record == {"step": 2, "metric": "val/exact_match", "value": 0.75}

@@ -9,19 +9,31 @@ import pytest
 import torch
 from training_parts import PlainTemplate
 
-from gapo_cli.config import EditLogConfig, OptimizerConfig, SupervisedConfig
-from gapo_cli.errors import CheckpointError, UserError
+from gapo_cli.config import (
+    EditLogConfig,
+    EvaluationConfig,
+    LoraConfig,
+    OptimizerConfig,
+    SamplingConfig,
+    SupervisedConfig,
+    TrainerConfig,
+)
+from gapo_cli.engines.torch_engine import TorchEngine
+from gapo_cli.errors import CheckpointError, DataError, UserError
 from gapo_cli.interfaces import QuietDisplay
-from gapo_cli.models.load import load_model
+from gapo_cli.models.policy import load_policy
 from gapo_cli.records import EditTask, Source
 from gapo_cli.training.checkpoints import load_state, newest_whole
 from gapo_cli.training.edit_log import logged_outcome
-from gapo_cli.training.run_files import repeatable
-from gapo_cli.training.supervised import Example, Scrambler, answer_loss, encode_examples, plan_batches
-from gapo_cli.training.supervised_loop import SupervisedLoop
+from gapo_cli.training.encoding import encode_tasks
+from gapo_cli.training.example_batches import micro_batches, pack_rows, plan_batches
+from gapo_cli.training.examples import Example, Scrambler, encode_examples
+from gapo_cli.training.held_out import HeldOut
+from gapo_cli.training.run_files import RunFiles, repeatable
+from gapo_cli.training.supervised_loop import SupervisedLoop, SupervisedParts
 
 CONFIG = SupervisedConfig(
-    tokens=3000, tokens_per_batch=256, optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=0.0, warmup_steps=2)
+    tokens=3000, tokens_per_batch=256, log_every=3, checkpoint_every=4, optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=0.0, warmup_steps=2)
 )
 
 
@@ -102,37 +114,117 @@ def test_a_task_longer_than_the_budget_is_a_batch_of_its_own():
     assert [1] in plan
 
 
-def test_the_loss_is_the_mean_over_answer_tokens_only(tiny_policy):
-    rows = [Example((10, 11, 12), (13, 1)), Example((20,), (21, 22, 1))]
+def test_epochs_end_the_training_where_they_come_first():
+    lengths = [10] * 7
+    for layout in ("padded", "packed"):
+        config = replace(CONFIG, layout=layout, tokens=10_000, tokens_per_batch=30)
+        plan = plan_batches(lengths, replace(config, epochs=2), random.Random(0))
+        assert Counter(index for batch in plan for index in batch) == dict.fromkeys(range(7), 2)
+        # half an epoch is 35 tokens: four of the tasks, or the batch that reaches them
+        half = plan_batches(lengths, replace(config, epochs=0.5, tokens=None), random.Random(0))
+        assert sum(map(len, half)) >= 4 > sum(map(len, half[:-1]))
+
+
+def test_a_packed_batch_is_filled_across_epochs_and_holds_no_example_twice():
+    lengths = [random.Random(n).randint(5, 60) for n in range(50)]
+    config = replace(CONFIG, layout="packed", tokens=None, epochs=3, tokens_per_batch=200)
+    plan = plan_batches(lengths, config, random.Random(0))
+    assert all(len(set(batch)) == len(batch) for batch in plan)
+    sizes = [sum(lengths[index] for index in batch) for batch in plan]
+    assert max(sizes) <= 200
+    assert min(sizes[:-1]) > 140  # the next one, of at most 60, did not fit
+    few = plan_batches([10] * 3, config, random.Random(0))
+    assert [sorted(batch) for batch in few] == [[0, 1, 2]] * 3  # 200 tokens would hold them six times
+
+
+def test_rows_are_packed_no_longer_than_the_longest_example():
+    examples = [Example((1,) * length, (2,)) for length in (9, 2, 5, 3, 1, 4)]  # with their answers 10, 3, 6, 4, 2, 5
+    assert [[len(one) for one in row] for row in pack_rows(examples)] == [[10], [6, 4], [5, 3, 2]]
+
+
+def test_micro_batches_keep_to_the_budget_of_tokens():
+    examples = [Example((1,) * random.Random(n).randint(1, 40), (2, 3)) for n in range(30)]
+    for layout in ("packed", "padded"):
+        for budget in (0, 50, 90):
+            batches = micro_batches(examples, layout, budget, pad_id=0)
+            assert sum(len(batch.labels) for batch in batches) == 60
+            assert (len(batches) == 1) == (budget == 0)
+            assert not budget or all(batch.input_ids.numel() <= budget for batch in batches)
+
+
+EXAMPLES = [Example((10, 11, 12), (13, 1)), Example((20,), (21, 22, 1)), Example((30, 31, 32, 33, 34), (35, 36, 37, 1)), Example((40,), (1,))]
+
+
+def make_parts(policy, run_dir, **config):
+    settings = replace(CONFIG, **config)
+    return SupervisedParts(run_dir, 0, policy, settings, TASKS[:4], EXAMPLES, held_out=None, engine=None, display=QuietDisplay())
+
+
+def test_the_loss_is_the_mean_over_answer_tokens_only(tiny_policy, tmp_path):
     expected, count = 0.0, 0
     with torch.inference_mode():
-        for row in rows:
+        for row in EXAMPLES:
             ids = torch.tensor([row.prompt + row.answer])
             logprobs = tiny_policy.model(input_ids=ids).logits[0].log_softmax(-1)
             for position in range(len(row.prompt), len(row)):
                 expected -= float(logprobs[position - 1, ids[0, position]])
                 count += 1
-        assert float(answer_loss(tiny_policy, rows)) == pytest.approx(expected / count, rel=1e-5)
+    assert count == 10
+    loop = SupervisedLoop(make_parts(tiny_policy, tmp_path))
+    assert loop.accumulate(EXAMPLES) == pytest.approx(expected / count, rel=1e-5)
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_loss_and_gradient_are_the_same_packed_or_padded_and_however_they_are_cut(tiny_config, tmp_path, rank):
+    if rank:
+        pytest.importorskip("peft", reason="the extra lora is not installed")
+    policy = load_policy(replace(tiny_config, lora=LoraConfig(rank=rank)), TRAINER)
+    trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
+    with torch.no_grad():
+        for parameter in trained if rank else []:
+            parameter.normal_(std=0.2)
+    found = []
+    for layout in ("padded", "packed"):
+        for budget in (0, 9, 20):
+            loop = SupervisedLoop(make_parts(policy, tmp_path, layout=layout, max_tokens_per_microbatch=budget))
+            loss = loop.accumulate(EXAMPLES)
+            found.append((loss, torch.cat([parameter.grad.flatten() for parameter in trained])))
+            policy.model.zero_grad()
+    assert len(pack_rows(EXAMPLES)) < len(EXAMPLES)  # something is packed
+    expected_loss, expected = found[0]
+    for loss, gradient in found[1:]:
+        assert loss == pytest.approx(expected_loss, rel=1e-5)
+        assert (gradient - expected).norm() / expected.norm() < 1e-5
 
 
 def test_an_answer_is_the_logged_outcome_with_the_end_token(tiny_policy):
-    (example,) = encode_examples(tiny_policy, PlainTemplate(), [task(0)], CONFIG, seed=0)
+    (example,) = encode_examples(tiny_policy, PlainTemplate(), [task(0)], EditLogConfig(), seed=0).kept
     assert example.answer[-1] == tiny_policy.eos_token_id
     assert tiny_policy.tokenizer.decode(example.answer[:-1]) == PlainTemplate().answer(task(0), "x = b\n")
 
 
+TRAINER = TrainerConfig(1, 1, 1, OptimizerConfig(1e-3))
 TASKS = [task(n, target=f"x = {'bcd'[n % 3]}\n") for n in range(12)]
 
 
 @pytest.fixture
 def make_loop(tmp_path, tiny_config):
-    def make(name="run", seed=0, checkpoint=None, display=None, **config):
+    def make(name="run", seed=0, checkpoint=None, display=None, held_out=False, lora=None, **config):
         path = tiny_config.path if checkpoint is None else str(checkpoint)
-        policy = load_model(replace(tiny_config, path=path))
-        settings = replace(CONFIG, **{"scramble": 0.5, "checkpoint_every": 4} | config)
+        torch.manual_seed(0)  # for the adapters
+        policy = load_policy(replace(tiny_config, path=path, lora=lora or LoraConfig()), TRAINER)
+        settings = replace(CONFIG, **{"scramble": 0.5} | config)
         run_dir = tmp_path / name
         run_dir.mkdir(exist_ok=True)
-        loop = SupervisedLoop(run_dir, policy, TASKS, PlainTemplate(), settings, seed, display or QuietDisplay(), log_every=3)
+        asked = None
+        if held_out:
+            evaluation, sampling = EvaluationConfig(samples=1), SamplingConfig(group_size=1, max_new_tokens=8)
+            asked = HeldOut(encode_tasks(policy, PlainTemplate(), TASKS[:3]), PlainTemplate(), evaluation, sampling, seed, RunFiles(run_dir))
+        parts = SupervisedParts(
+            run_dir, seed, policy, settings, TASKS, encode_examples(policy, PlainTemplate(), TASKS, settings.log, seed).kept, asked,
+            TorchEngine(policy, max_rows=64) if held_out else None, display or QuietDisplay(),
+        )  # fmt: skip
+        loop = SupervisedLoop(parts)
         if checkpoint is not None:
             loop.resume_from(checkpoint)
         return loop
@@ -208,6 +300,67 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_last_whole_batch(make_loop):
     assert torch.equal(weights_of(resumed), weights_of(whole))
 
 
+def test_adapters_are_trained_with_dropout_and_resumed_bit_for_bit(make_loop):
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    lora = {"lora": LoraConfig(rank=2, dropout=0.3), "layout": "packed", "tokens": 1500}
+    whole = make_loop("whole", **lora)
+    whole.run()
+    first = make_loop("first", **lora | {"tokens": 900})
+    base = weights_of(first)
+    first.run()
+    checkpoint = newest_whole(first.files.run_dir).checkpoint
+    assert (checkpoint / "adapter_model.safetensors").is_file()
+    short = make_loop("again", checkpoint=checkpoint, **lora | {"tokens": 900})
+    assert torch.equal(weights_of(short), weights_of(first))
+    assert not torch.equal(weights_of(first), base)
+    # the learning rate of a longer run falls later, so the whole run is broken off instead
+    broken = make_loop("broken", **lora)
+    step = broken.optimizer.step
+
+    def breaking(*finite):
+        if broken.optimizer.updates == 5:
+            raise RuntimeError("the power went off")
+        return step(*finite)
+
+    broken.optimizer.step = breaking
+    with pytest.raises(RuntimeError):
+        broken.run()
+    resumed = make_loop("broken", checkpoint=newest_whole(broken.files.run_dir).checkpoint, **lora)
+    assert resumed.number == 4
+    resumed.run()
+    assert torch.equal(weights_of(resumed), weights_of(whole))
+
+
+def test_held_out_tasks_are_asked_before_after_and_in_between_and_the_best_model_is_kept(make_loop):
+    loop = make_loop(held_out=True, evaluate_every=5, tokens=1500)
+    result = loop.run()
+    evaluated = [row["step"] for row in rows_of(loop) if "val/exact_match" in row]
+    assert evaluated == [*range(0, result.steps, 5), result.steps]
+    assert loop.best["step"] == loop.checkpoints.best.step()
+    assert {path.name for path in (loop.files.run_dir / "eval").glob("*.json")} == {f"step-{step:05d}.json" for step in evaluated}
+
+
+def test_ctrl_c_in_an_evaluation_makes_it_again_after_resuming(make_loop, monkeypatch):
+    settings = {"held_out": True, "evaluate_every": 2, "tokens": 1000}
+    whole = make_loop("whole", **settings)
+    whole.run()
+    loop = make_loop(**settings)
+    evaluate = HeldOut.evaluate
+
+    def pressing(held_out, step, *others):
+        if step == 4:
+            raise KeyboardInterrupt
+        return evaluate(held_out, step, *others)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(HeldOut, "evaluate", pressing)
+        loop.run()
+    resumed = make_loop(checkpoint=loop.checkpoints.path(4), **settings)
+    resumed.run()
+    assert rows_of(resumed) == rows_of(whole)
+    assert torch.equal(weights_of(resumed), weights_of(whole))
+
+
 def test_another_seed_or_stage_cannot_be_resumed(make_loop):
     loop = make_loop(tokens=600)
     loop.run()
@@ -218,14 +371,37 @@ def test_another_seed_or_stage_cannot_be_resumed(make_loop):
         load_state(checkpoint, "rl")
 
 
-def test_a_task_that_does_not_fit_the_context_is_named(tiny_policy):
-    with pytest.raises(UserError, match=r"task task-7: prompt and answer take \d+ tokens, and model.context_length is 256"):
-        encode_examples(tiny_policy, PlainTemplate(), [task(7, region="x" * 300)], CONFIG, seed=0)
+def test_a_task_that_does_not_fit_the_context_is_named_or_left_out_and_counted(tiny_policy):
+    tasks = [task(6), task(7, region="x" * 300), task(8, region="x" * 301)]
+    sentence = (
+        r"task task-7: its prompt of 305 tokens and its answer of 7 do not fit model.context_length=256, and so it is for 2 of 3 training "
+        r"tasks; raise it to 313, or leave them out with data.on_long=skip"
+    )
+    with pytest.raises(DataError, match=sentence):
+        encode_examples(tiny_policy, PlainTemplate(), tasks, EditLogConfig(), seed=0)
+    examples = encode_examples(tiny_policy, PlainTemplate(), tasks, EditLogConfig(), seed=0, on_long="skip")
+    assert (len(examples.kept), examples.tasks, examples.too_long) == (1, (tasks[0],), ("task-7", "task-8"))
+    with pytest.raises(DataError, match="prepare shorter tasks"):
+        encode_examples(tiny_policy, PlainTemplate(), tasks[1:], EditLogConfig(), seed=0, on_long="skip")
 
 
-def test_an_empty_split_is_refused(tmp_path, tiny_policy):
+def test_an_empty_split_is_refused(tiny_policy):
     with pytest.raises(UserError, match="needs at least one task"):
-        SupervisedLoop(tmp_path, tiny_policy, [], PlainTemplate(), CONFIG, 0, QuietDisplay())
+        encode_examples(tiny_policy, PlainTemplate(), [], EditLogConfig(), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"tokens": None}, "supervised.tokens=null and supervised.epochs=null: need at least one of them"),
+        ({"epochs": 0.0}, "supervised.epochs=0.0: need a number above 0"),
+        ({"layout": "pakced"}, "supervised.layout=pakced: need one of packed, padded; did you mean packed"),
+        ({"evaluate_every": -1}, "supervised.evaluate_every=-1: need 0 or more"),
+    ],
+)
+def test_settings_check_themselves(settings, sentence):
+    with pytest.raises(UserError, match=sentence):
+        replace(CONFIG, **settings)
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5), (1.5, -0.25, -0.25)])

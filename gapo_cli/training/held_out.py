@@ -1,0 +1,54 @@
+"""Held-out tasks, tokenised once and asked every so often: the numbers go into the metrics, the answers to the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from gapo_cli.config import EvaluationConfig, SamplingConfig
+from gapo_cli.evaluation.baselines import measure_baselines
+from gapo_cli.evaluation.summary import Breakdown, summarise
+from gapo_cli.interfaces import Engine, Progress, Template
+from gapo_cli.models.load import LoadedModel
+from gapo_cli.training.encoding import EncodedTask
+from gapo_cli.training.run_files import RunFiles
+from gapo_cli.training.validation import validate_encoded
+
+BEST_BY = ("val/exact_match", "val/sampled/exact_match")
+"""What the best model is chosen by: the first of these that an evaluation has."""
+
+
+class HeldOut:
+    """The evaluations of one run."""
+
+    def __init__(
+        self,
+        tasks: Sequence[EncodedTask],
+        template: Template,
+        evaluation: EvaluationConfig,
+        sampling: SamplingConfig,
+        seed: int,
+        files: RunFiles,
+    ) -> None:
+        self.tasks, self.template, self.evaluation, self.sampling = tasks, template, evaluation, sampling
+        self.seed, self.files = seed, files
+
+    def evaluate(self, step: int, policy: LoadedModel, engine: Engine, progress: Progress) -> dict[str, float]:
+        """The val/* metrics of the policy after `step`; the evaluation's files are written."""
+        predictions = validate_encoded(policy, engine, self.template, self.tasks, self.evaluation, self.sampling, self.seed, progress)
+        summary = summarise(predictions)
+        self.files.write_evaluation(step, predictions, summary, self._baselines)
+        return summary.metrics()
+
+    @cached_property
+    def _baselines(self) -> Mapping[str, Breakdown]:
+        return measure_baselines([one.task for one in self.tasks])
+
+
+def better(row: Mapping[str, float], step: int, best: Mapping[str, float] | None) -> dict[str, float | str] | None:
+    """What best.json will say where the evaluation in `row` is better than the `best` before it; None where it is not, or
+    where the row has none."""
+    metric = next((name for name in BEST_BY if name in row), None)
+    if metric is None or (best is not None and row[metric] <= best["value"]):
+        return None
+    return {"step": step, "metric": metric, "value": row[metric]}
