@@ -119,7 +119,7 @@ class CheckedEngine(Protocol):
 @dataclass(frozen=True)
 class RolloutScale:
     """What is asked of an engine at most: prompts of `prompt_tokens` tokens, `prompts` of them at a time. `dtype`: what the
-    trainer computes in, on `device`."""
+    trainer computes in, on `device`. `parameters`: how many an engine with a copy of the policy's weights holds."""
 
     shape: ShapeConfig
     sampling: SamplingConfig
@@ -127,6 +127,7 @@ class RolloutScale:
     prompt_tokens: int
     dtype: str
     device: str
+    parameters: int = 0
 
 
 @dataclass(frozen=True)

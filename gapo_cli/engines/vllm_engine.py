@@ -23,7 +23,7 @@ import numpy as np
 from gapo_cli.config import DTYPES, SamplingConfig, one_of, positive, require
 from gapo_cli.engines.token_answers import answer_text, check_prompts
 from gapo_cli.errors import UserError
-from gapo_cli.interfaces import Progress, no_progress
+from gapo_cli.interfaces import EngineMemory, Progress, RolloutScale, no_progress
 from gapo_cli.records import Completion
 
 if TYPE_CHECKING:  # rooms of one floor do not import each other
@@ -95,6 +95,12 @@ class VLLM:
             f"engine.speculative_tokens={self.speculative_tokens}: at temperature {sampling.temperature} vLLM on a CPU accepts "
             "guessed tokens that the model would not have drawn; need 0 (off), or temperature 0 (greedy)",
         )
+
+    def memory(self, scale: RolloutScale) -> EngineMemory:
+        """A copy of the weights, and what is set aside for keys and values."""
+        each = 2 if (self.dtype or scale.dtype) == "bfloat16" else 4
+        parts = {"vLLM's weights": each * scale.parameters, "vLLM's keys and values": int(self.kv_cache_gib * GIBIBYTE)}
+        return EngineMemory(parts, stays=scale.device == "cpu" or not self.sleep)
 
     def __call__(self, policy: LoadedModel) -> VLLMEngine:
         self.check(())

@@ -103,7 +103,10 @@ def standing(settings: Settings) -> dict[str, int]:
 def engine_memory(settings: Settings, longest: int) -> EngineMemory:
     """What the engine says that it holds at most; one that does not say holds nothing here."""
     trainer, engine = settings.trainer, settings.engine
-    scale = RolloutScale(settings.shape, settings.sampling, trainer.prompts_per_step, longest, trainer.dtype, trainer.device)
+    scale = RolloutScale(
+        settings.shape, settings.sampling, trainer.prompts_per_step, longest, trainer.dtype, trainer.device,
+        cost.parameters(settings.shape),
+    )  # fmt: skip
     maker, given = (engine.func, engine.keywords) if isinstance(engine, functools.partial) else (engine, {})
     say = getattr(maker, "memory", None)
     return EngineMemory({}, stays=False) if say is None else say(scale, **given)

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from gapo_cli.config import SamplingConfig
+from gapo_cli.config import SamplingConfig, ShapeConfig
 from gapo_cli.engines import vllm_engine
 from gapo_cli.engines.vllm_engine import VLLM, request_seed
 from gapo_cli.errors import UserError
+from gapo_cli.interfaces import EngineMemory, RolloutScale
 
 SAMPLING = SamplingConfig(group_size=4, max_new_tokens=24)
 
@@ -75,9 +76,87 @@ def test_completions_have_seeds_of_their_own():
     assert request_seed(3, 1) == request_seed(3, 1)
 
 
+def test_its_memory_is_a_copy_of_the_weights_and_the_cache_until_it_sleeps():
+    shape = ShapeConfig(layers=2, hidden_size=4, heads=2, key_value_heads=1, head_size=3, feed_forward_size=5, vocabulary=10)
+    scale = RolloutScale(shape, SAMPLING, prompts=6, prompt_tokens=30, dtype="float32", device="cpu", parameters=364)
+    here = VLLM(kv_cache_gib=0.5).memory(scale)
+    assert here == EngineMemory({"vLLM's weights": 4 * 364, "vLLM's keys and values": 2**29}, stays=True)
+    on_a_gpu = replace(scale, device="cuda")
+    assert not VLLM().memory(on_a_gpu).stays
+    assert VLLM(sleep=False).memory(on_a_gpu).stays
+    assert VLLM(dtype="bfloat16").memory(scale).parts["vLLM's weights"] == 2 * 364
+
+
 def test_importing_the_settings_loads_neither_vllm_nor_torch():
     import subprocess
 
     code = "import sys, gapo_cli.engines.vllm_engine; print([name for name in ('vllm', 'torch') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class NotedCalls:
+    """Stands for vllm.LLM on a GPU: notes what is asked of it, in order."""
+
+    def __init__(self, reset: bool = True) -> None:
+        self.calls, self.reset = [], reset
+
+    def collective_rpc(self, method, kwargs):
+        self.calls.append((method, [name for name, _ in kwargs["weights_iterator"]]))
+
+    def reset_prefix_cache(self) -> bool:
+        self.calls.append("reset")
+        return self.reset
+
+    def sleep(self, level: int) -> None:
+        self.calls.append(("sleep", level))
+
+    def wake_up(self) -> None:
+        self.calls.append("wake")
+
+
+@pytest.fixture
+def started(monkeypatch, on_cpu, tiny_policy):
+    """An engine around NotedCalls and the call that gave it its first weights."""
+
+    def start(llm: NotedCalls, **settings):
+        on_cpu(False)
+        monkeypatch.setattr(vllm_engine.VLLMEngine, "_start", lambda engine: llm)
+        return vllm_engine.VLLMEngine(tiny_policy, VLLM(**settings))
+
+    return start
+
+
+def test_a_sync_sends_all_weights_and_forgets_what_was_cached(started, tiny_policy):
+    llm = NotedCalls()
+    started(llm)
+    names = list(tiny_policy.model.state_dict())
+    assert llm.calls == [("reload_weights", names), "reset"]
+
+
+def test_on_a_gpu_the_engine_sleeps_once_and_wakes_before_it_is_given_weights(started, tiny_policy):
+    llm = NotedCalls()
+    engine = started(llm)
+    llm.calls.clear()
+    engine.sleep()
+    engine.sleep()
+    engine.sync(tiny_policy)
+    engine.sync(tiny_policy)
+    assert [call if isinstance(call, str) else call[0] for call in llm.calls] == [
+        "sleep", "wake", "reload_weights", "reset", "reload_weights", "reset",
+    ]  # fmt: skip
+
+
+def test_an_engine_that_shall_not_sleep_and_one_on_a_cpu_do_not(started, on_cpu):
+    for settings, cpu in (({"sleep": False}, False), ({}, True)):
+        llm = NotedCalls()
+        engine = started(llm, **settings)
+        on_cpu(cpu)
+        llm.calls.clear()
+        engine.sleep()
+        assert llm.calls == []
+
+
+def test_a_cache_that_cannot_be_forgotten_is_an_error(started):
+    with pytest.raises(RuntimeError, match="still holds keys and values of the weights before"):
+        started(NotedCalls(reset=False))
