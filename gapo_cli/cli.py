@@ -265,6 +265,35 @@ def plan(
         show_plan(found)
 
 
+@app.command()
+def doctor(
+    words: Words = None, config_dir: ConfigDir = None, print_config: PrintConfig = False, as_json: AsJson = False, quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Check this machine, and on the chosen model what others break silently; exit code 1 where something is wrong.
+
+    The engine gives the trainer's log-probabilities and samples as asked, neither micro-batches nor packing change the
+    gradient, equal rewards teach nothing, new weights reach the engine, a checkpoint comes back whole.
+
+    \b
+    Examples:
+      gapo doctor
+      gapo doctor model=hf model.path=FOLDER trainer=cpu
+      gapo doctor model=qwen-coder-7b engine=vllm --json
+    """
+    found = enquire("doctor", words, config_dir, print_config, quiet or as_json)
+    if found is None:
+        return
+    if as_json:
+        print_json(found.as_json())
+    else:
+        from gapo_cli.console import show_diagnosis
+
+        show_diagnosis(found, only_failures=quiet)
+    if not found.healthy:
+        raise typer.Exit(FAILED)
+
+
 def enquire(verb: str, words: Sequence[str] | None, config_dir: Path | None, print_config: bool, quiet: bool) -> Any:
     """Runs a verb that leaves no run behind and returns its stage's result; with `print_config` as `run_verb`."""
     if print_config:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from gapo_cli.reports.tables import Table as TextTable
+    from gapo_cli.stages.doctor import Diagnosis
     from gapo_cli.stages.plan import Plan
     from gapo_cli.stages.statistics import Described
     from gapo_cli.stages.sweep import SweepResult
@@ -112,6 +113,21 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         show_table(console, shown)
     for warning in warnings(plan):
         print_text(console, warning)
+
+
+def show_diagnosis(diagnosis: Diagnosis, console: Console | None = None, *, only_failures: bool = False) -> None:
+    """The checks of `gapo doctor`, green and red, and how many failed."""
+    console = console or make_console()
+    failed = sum(not check.holds for check in diagnosis.checks)
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    for check in diagnosis.checks:
+        if not (only_failures and check.holds):
+            mark = "[green]ok[/green]" if check.holds else "[bold red]FAILED[/bold red]"
+            table.add_row(check.about, escape(check.name), mark, escape(check.sentence))
+    console.print(table)
+    if not only_failures:
+        total = len(diagnosis.checks)
+        print_text(console, f"{failed} of {total} checks failed." if failed else f"All {total} checks of {diagnosis.model} are well.")
 
 
 def show_sweep(result: SweepResult, console: Console | None = None) -> None:

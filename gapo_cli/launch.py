@@ -47,6 +47,7 @@ STAGES = {
 }
 ENQUIRIES = {
     "plan": "gapo_cli.stages.plan:plan",
+    "doctor": "gapo_cli.stages.doctor:doctor",
 }
 """Verbs that answer a question about a configuration and leave no run behind."""
 

@@ -14,7 +14,7 @@ from gapo_cli import launch
 from gapo_cli.cli import run_command
 from gapo_cli.errors import UserError
 
-VERBS = ["prepare", "rollout", "train", "eval", "sweep", "report", "export", "plan"]
+VERBS = ["prepare", "rollout", "train", "eval", "sweep", "report", "export", "plan", "doctor"]
 
 
 @pytest.fixture

@@ -1,0 +1,110 @@
+"""gapo doctor: is this machine fit for the composed configuration, and does the trainer keep here what it promises?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gapo_cli.config import require
+from gapo_cli.errors import UserError
+from gapo_cli.interfaces import Display, Experiment, TextEngine
+from gapo_cli.stages.machine import MACHINE
+from gapo_cli.stages.train import check_settings
+from gapo_cli.training.invariants import INVARIANTS, Finding, Subject
+
+MODEL = "model"
+"""The name of the check that all invariants need: that there is a model to try them on."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a diagnosis. `about`: machine or invariant; `seconds`: what it took."""
+
+    about: str
+    name: str
+    holds: bool
+    sentence: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Every check that was made, of the model `model`."""
+
+    model: str
+    checks: tuple[Check, ...]
+
+    @property
+    def healthy(self) -> bool:
+        return all(check.holds for check in self.checks)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"model": self.model, "healthy": self.healthy, "checks": [asdict(check) for check in self.checks]}
+
+
+def doctor(experiment: Experiment, display: Display) -> Diagnosis:
+    """Checks the machine, then, on the model as the configuration loads it, every invariant of training. Nothing is written
+    that stays, no data is prepared. Raises UserError for settings that cannot be trained with."""
+    require(
+        not isinstance(experiment.engine, TextEngine),
+        "gapo doctor: a served model (engine=openai) has no weights here to examine; leave engine= out",
+    )
+    check_settings(experiment)
+    checks: list[Check] = []
+    total = len(MACHINE) + 1 + len(INVARIANTS)
+
+    def look(about: str, name: str, find: Callable[[], Finding]) -> bool:
+        display.progress("examining", len(checks), total)
+        checks.append(timed(about, name, find))
+        return checks[-1].holds
+
+    for name, check in MACHINE.items():
+        look("machine", name, partial(check, experiment))
+    examined: list[Subject] = []
+    if look("machine", MODEL, partial(load_subject, experiment, examined)):
+        for name, invariant in INVARIANTS.items():
+            look("invariant", name, partial(invariant, examined[0]))
+    display.progress("examining", total, total)
+    return Diagnosis(experiment.model.name, tuple(checks))
+
+
+def timed(about: str, name: str, find: Callable[[], Finding]) -> Check:
+    """A check that cannot be made has failed: the others are made all the same."""
+    started = time.perf_counter()
+    try:
+        found = find()
+    except UserError as error:
+        found = Finding(False, str(error))
+    except Exception as error:  # noqa: BLE001 - a device out of memory, a kernel that is not there: that is what is asked
+        found = Finding(False, f"stopped with {type(error).__name__}: {error}")
+    return Check(about, name, found.holds, " ".join(found.sentence.split()), time.perf_counter() - started)
+
+
+def load_subject(experiment: Experiment, examined: list[Subject]) -> Finding:
+    """Adds the model and the engine that training would have, with its threads and seeds, to `examined`."""
+    import torch
+
+    from gapo_cli.models.policy import load_policy
+    from gapo_cli.processors import usable_cores
+    from gapo_cli.training.random_state import seed_all
+
+    torch.set_num_threads(experiment.trainer.threads or usable_cores())
+    seed_all(experiment.seed)
+    policy = load_policy(experiment.model, experiment.trainer)
+    subject = Subject(
+        policy=policy,
+        engine=experiment.engine(policy=policy),
+        template=experiment.template,
+        estimator=experiment.estimator,
+        algorithm=experiment.algorithm,
+        sampling=experiment.sampling,
+        trainer=experiment.trainer,
+        seed=experiment.seed,
+        scratch=Path(),
+    )
+    examined.append(subject)
+    return Finding(True, f"{experiment.model.path} loads, and {type(subject.engine).__name__} starts")
