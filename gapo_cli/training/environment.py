@@ -28,7 +28,7 @@ def describe_environment(seed: int, device: str, threads: int) -> dict[str, Any]
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: installed_version(name) for name in PACKAGES},
         "git": git_revision(Path(__file__).parent),
         "command": sys.argv,
         "seed": seed,
@@ -62,7 +62,8 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """Of a distribution; None where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
