@@ -33,7 +33,7 @@ from gapo_cli.interfaces import Experiment
 from gapo_cli.model_choice import choose_model
 from gapo_cli.overrides import ESTIMATOR_ALIASES, continue_from, expand, key_of, quoted, unquoted
 from gapo_cli.run_choice import AUTO, RUN_DIR, choose_run
-from gapo_cli.sections import build_section, check_arguments, convert, unknown_key
+from gapo_cli.sections import build_section, convert, typed_arguments, unknown_key
 
 SECTIONS = {
     "model": sections.ModelConfig,
@@ -254,9 +254,9 @@ def build_part(config: DictConfig, key: str, choice: str) -> Any:
         raise UserError(f"{key}: needs a _target_, the class to build; choose one by {group}=NAME")
     if key == "engine" and config.verb == "prepare":
         return functools.partial(instantiate, node)  # engines import torch, and this verb has no use for one
-    check_arguments(locate(node._target_, key), OmegaConf.to_container(node, resolve=True), key)
+    typed = typed_arguments(locate(node._target_, key), OmegaConf.to_container(node, resolve=True), key)
     try:
-        return instantiate(node, _convert_="all")
+        return instantiate(node, **typed, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, UserError):

@@ -35,19 +35,31 @@ def build_section(kind: type[Section], values: Any, name: str, helpers: frozense
     return kind(**{key: convert(values[key], allowed[key], f"{name}.{key}") for key in values if key in allowed})
 
 
-def check_arguments(kind: Any, values: Mapping[str, Any], name: str) -> None:
-    """Checks what a pluggable part is about to be called with, where the part is a dataclass; others check themselves.
-    Raises UserError."""
+def typed_arguments(kind: Any, values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Of what a pluggable part is about to be called with, the plain values (`is_plain`) as their fields' types, where the
+    part is a dataclass; other parts check themselves. Raises UserError."""
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
-        return
+        return {}
     allowed = field_types(kind)
+    typed = {}
     for key, value in values.items():
         if key.startswith("_") and key.endswith("_"):
             continue  # Hydra's own: _target_, _partial_
         if key not in allowed:
             raise UserError(unknown_key(f"{name}.{key}", [f"{name}.{field}" for field in allowed]))
-        if allowed[key] in SCALARS:
-            convert(value, allowed[key], f"{name}.{key}")
+        if is_plain(allowed[key]):
+            typed[key] = convert(value, allowed[key], f"{name}.{key}")
+    return typed
+
+
+def is_plain(kind: Any) -> bool:
+    """int, float, bool, str, Path, a tuple of such, or one of these or None: what `convert` reads in one way only."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        parts = [part for part in typing.get_args(kind) if part is not types.NoneType]
+        return len(parts) == 1 and is_plain(parts[0])
+    if typing.get_origin(kind) is tuple:
+        return all(part is Ellipsis or is_plain(part) for part in typing.get_args(kind))
+    return kind in SCALARS
 
 
 def field_types(kind: type) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Plain values become typed sections, or one sentence says what does not fit."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -7,7 +8,7 @@ from typing import Literal
 import pytest
 
 from gapo_cli.errors import UserError
-from gapo_cli.sections import build_section, check_arguments
+from gapo_cli.sections import build_section, typed_arguments
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,41 @@ def test_a_value_that_does_not_fit_is_named_with_what_is_needed(values, sentence
         build(**values)
 
 
-def test_arguments_of_a_dataclass_part_are_checked_and_others_are_left_to_themselves():
-    check_arguments(Inner, {"_target_": "x", "rate": 2}, "part")
-    check_arguments(dict, {"anything": "goes"}, "part")
-    with pytest.raises(UserError, match="part.rate=fast: need a number"):
-        check_arguments(Inner, {"rate": "fast"}, "part")
-    with pytest.raises(UserError, match="part.raet: unknown key; did you mean part.rate?"):
-        check_arguments(Inner, {"raet": 2}, "part")
+@dataclass(frozen=True)
+class Part:
+    count: int = 1
+    most: int | None = None
+    name: str | None = None
+    shares: tuple[float, ...] | None = None
+    margin: tuple[int, int] = (1, 5)
+    measure: Callable[[str], int] | None = None
+    extra: Mapping[str, int] | None = None
+
+
+def test_plain_arguments_of_a_part_take_the_types_of_their_fields():
+    values = {"_target_": "x", "count": 2e3, "most": None, "name": 7, "shares": [1, 0], "measure": "len", "extra": {"a": "b"}}
+    typed = typed_arguments(Part, values, "part")
+    assert typed == {"count": 2000, "most": None, "name": "7", "shares": (1.0, 0.0)}
+    assert isinstance(typed["count"], int)
+    assert isinstance(typed["shares"][0], float)
+    assert typed_arguments(dict, {"anything": "goes"}, "part") == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"count": "many"}, "part.count=many: need a whole number"),
+        ({"most": 2.5}, "part.most=2.5: need a whole number"),
+        ({"most": True}, "part.most=true: need a whole number"),
+        ({"name": True}, "part.name=true: need a text"),
+        ({"shares": [True, 0]}, "part.shares=true: need a number"),
+        ({"margin": 3}, r"part.margin=3: need 2 values"),
+        ({"maost": 2}, "part.maost: unknown key; did you mean part.most?"),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_named_with_what_is_needed(values, sentence):
+    with pytest.raises(UserError, match=sentence):
+        typed_arguments(Part, values, "part")
 
 
 def test_the_baselines_that_may_be_named_are_those_that_there_are():

@@ -6,6 +6,7 @@ with the field's name and what it must be.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ def _storable(name: str, value: Any, depth: int = 1) -> None:
     elif isinstance(value, list):
         for inner in value:
             _storable(name, inner, depth + 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise DataError(f"field '{name}' holds NaN or an infinity, which JSON does not have")
 
 
 def texts_by_name(name: str, value: Any) -> None:

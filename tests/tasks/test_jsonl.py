@@ -60,6 +60,7 @@ def test_the_files_of_a_folder_are_its_splits(tmp_path):
         (ROW | {"hints": [{"kind": "note", "path": None, "text": []}]}, r"field 'hints\[0\].text' must be a string, got an array"),
         (ROW | {"labels": {"family": 3}}, "field 'labels.family' must be a string, got a number"),
         (ROW | {"raw": {"a": [{"b": "\udfff"}]}}, "field 'raw.a.b' has half of a surrogate pair"),
+        (ROW | {"raw": {"a": [float("nan")]}}, "field 'raw.a' holds NaN or an infinity, which JSON does not have"),
         (ROW | {"source": {"split": "../train"}}, "field 'source.split' is '../train': need letters, digits"),
         (ROW | {"source": {"split": "all"}}, "field 'source.split' is 'all': which means all splits together; give it another name"),
         ('{"raw": ' + "[" * 100_000, "JSON that cannot be read"),
