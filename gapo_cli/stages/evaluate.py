@@ -121,10 +121,15 @@ def answer_by_rule(rule: str, tasks: Sequence[EditTask]) -> list[Prediction]:
 def answer_tasks(experiment: Experiment, tasks: Sequence[EditTask], display: Display) -> list[Prediction]:
     """The predictions of the model that is named: loaded here, or asked where it lies."""
     from gapo_cli.models.load import load_model
+    from gapo_cli.stages.memory_advice import before_lengths
+    from gapo_cli.training.out_of_memory import memory_watched
     from gapo_cli.training.validation import validate, validate_texts
 
     asked = (experiment.template, tasks, experiment.evaluation, experiment.sampling, experiment.seed)
     if isinstance(experiment.engine, TextEngine):
         return validate_texts(experiment.engine, *asked, experiment.run_dir / ANSWERS, display.progress)
-    policy = load_model(experiment.model, experiment.trainer.device, experiment.trainer.dtype)
-    return validate(policy, experiment.engine(policy=policy), *asked, display.progress)
+    advise = before_lengths(experiment)
+    with memory_watched("loading the model", "loading", advise):
+        policy = load_model(experiment.model, experiment.trainer.device, experiment.trainer.dtype)
+    with memory_watched("sampling", "rollout", advise):
+        return validate(policy, experiment.engine(policy=policy), *asked, display.progress)

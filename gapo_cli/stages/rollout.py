@@ -76,19 +76,23 @@ def rollout(experiment: Experiment, display: Display) -> RolloutResult:
 def sample_here(experiment: Experiment, tasks: Sequence[EditTask], display: Display) -> Answered:
     """Answers of a model that is loaded for it."""
     from gapo_cli.models.load import load_model
+    from gapo_cli.stages.memory_advice import before_lengths, while_reinforcing
     from gapo_cli.training.encoding import encode_tasks, fit_training_tasks
+    from gapo_cli.training.out_of_memory import memory_watched
     from gapo_cli.training.rollouts import prompt_seed, sample_encoded
 
-    policy = load_model(experiment.model, experiment.trainer.device, experiment.trainer.dtype)
+    with memory_watched("loading the model", "loading", before_lengths(experiment)):
+        policy = load_model(experiment.model, experiment.trainer.device, experiment.trainer.dtype)
     fitted = fit_training_tasks(
         encode_tasks(policy, experiment.template, tasks, display.progress),
         experiment.model.context_length,
         experiment.sampling.max_new_tokens,
         experiment.data.on_long,
     )
-    engine = experiment.engine(policy=policy)
     seeds = [prompt_seed(experiment.seed, STEP, index) for index in range(len(fitted.kept))]
-    sampled = sample_encoded(engine, experiment.template, fitted.kept, experiment.sampling, seeds, display.progress)
+    with memory_watched("sampling", "rollout", while_reinforcing(experiment, policy, [len(one.token_ids) for one in fitted.kept])):
+        engine = experiment.engine(policy=policy)
+        sampled = sample_encoded(engine, experiment.template, fitted.kept, experiment.sampling, seeds, display.progress)
     return Answered(sampled, lambda group: policy.tokenizer.decode(group.prompt_token_ids), len(fitted.too_long))
 
 

@@ -62,20 +62,27 @@ def build_parts(
     experiment: Experiment, start: StartingPoint, tasks: Sequence[EditTask], held_out: Sequence[EditTask], display: Display
 ) -> SupervisedParts:
     """Loads or makes the model and tokenises the tasks."""
+    from gapo_cli.stages.memory_advice import before_lengths, while_supervising
     from gapo_cli.training.encoding import encode_tasks
     from gapo_cli.training.examples import encode_examples
     from gapo_cli.training.held_out import HeldOut
+    from gapo_cli.training.out_of_memory import memory_watched
     from gapo_cli.training.run_files import RunFiles
     from gapo_cli.training.supervised_loop import SupervisedParts
     from gapo_cli.training.validation import select_tasks
 
     template, config, trainer = experiment.template, experiment.supervised, experiment.trainer
-    policy = load_or_make(experiment, start.checkpoint, tasks)
+    with memory_watched("loading the model", "loading", before_lengths(experiment)):
+        policy = load_or_make(experiment, start.checkpoint, tasks)
     examples = encode_examples(policy, template, tasks, config.log, experiment.seed, experiment.data.on_long, display.progress)
     if examples.too_long:
         context = experiment.model.context_length
         display.say(f"left out {len(examples.too_long)} of {len(tasks)} training tasks that do not fit model.context_length={context}")
     asked = encode_tasks(policy, template, select_tasks(held_out, experiment.evaluation.tasks), display.progress)
+    lengths = [(len(one.prompt), len(one.answer)) for one in examples.kept]
+    advise = while_supervising(experiment, policy, lengths, [len(one.token_ids) for one in asked])
+    with memory_watched("starting the engine", "rollout", advise):
+        engine = experiment.engine(policy=policy)
     return SupervisedParts(
         run_dir=start.run_dir,
         seed=experiment.seed,
@@ -84,11 +91,12 @@ def build_parts(
         tasks=examples.tasks,
         examples=examples.kept,
         held_out=HeldOut(asked, template, experiment.evaluation, experiment.sampling, experiment.seed, RunFiles(start.run_dir)),
-        engine=experiment.engine(policy=policy),
+        engine=engine,
         display=display,
         keep_checkpoints=trainer.keep_checkpoints,
         chunk=trainer.logprob_chunk_tokens,
         guards=experiment.guards,
+        advise=advise,
     )
 
 

@@ -114,16 +114,19 @@ def build_parts(
     there is one; the reference is the starting model in any case."""
     from gapo_cli.models.policy import load_policy
     from gapo_cli.models.reference import make_reference
+    from gapo_cli.stages.memory_advice import before_lengths, while_reinforcing
     from gapo_cli.training.encoding import encode_tasks, fit_training_tasks
     from gapo_cli.training.loop import Parts
+    from gapo_cli.training.out_of_memory import memory_watched
     from gapo_cli.training.validation import select_tasks
 
     trainer, sampling, model = experiment.trainer, experiment.sampling, experiment.model
     start = model if checkpoint is None else replace(model, path=str(checkpoint))
-    policy = load_policy(start, trainer)
     reference = None
-    if experiment.algorithm.kl_coefficient:
-        reference = make_reference(policy, model, trainer.reference_dtype, at_start=checkpoint is None)
+    with memory_watched("loading the model", "loading", before_lengths(experiment)):
+        policy = load_policy(start, trainer)
+        if experiment.algorithm.kl_coefficient:
+            reference = make_reference(policy, model, trainer.reference_dtype, at_start=checkpoint is None)
     fitted = fit_training_tasks(
         encode_tasks(policy, experiment.template, tasks, display.progress),
         model.context_length,
@@ -140,12 +143,15 @@ def build_parts(
             f"trainer.max_tokens_per_microbatch={budget}: {beyond} of {len(fitted.kept)} training prompts pass it with an answer of "
             f"{sampling.max_new_tokens} tokens; such an answer is a micro-batch of its own"
         )
+    advise = while_reinforcing(experiment, policy, [len(one.token_ids) for one in fitted.kept])
+    with memory_watched("starting the engine", "rollout", advise):
+        engine = experiment.engine(policy=policy)
     return Parts(
         run_dir=run_dir,
         seed=experiment.seed,
         policy=policy,
         reference=reference,
-        engine=experiment.engine(policy=policy),
+        engine=engine,
         template=experiment.template,
         reward=experiment.reward,
         estimator=experiment.estimator,
@@ -157,6 +163,7 @@ def build_parts(
         held_out=encode_tasks(policy, experiment.template, select_tasks(held_out, experiment.evaluation.tasks), display.progress),
         display=display,
         guards=experiment.guards,
+        advise=advise,
     )
 
 

@@ -86,6 +86,10 @@ class Checkpoints:
         remove_left_behind(self.folder)
         return said
 
+    def newest_in_words(self) -> str:
+        steps = steps_of(self.folder)
+        return f"the last checkpoint is {self.path(steps[-1])}" if steps else "there is no checkpoint yet"
+
     def _keep_needed_best(self) -> None:
         needed = set()
         for step in steps_of(self.folder):

@@ -27,6 +27,7 @@ from gapo_cli.training.guards import CollapseWatch, SkipGuard, TooManySkipped, s
 from gapo_cli.training.held_out import HeldOut, better
 from gapo_cli.training.interrupts import interrupts_wait
 from gapo_cli.training.optimizer import Optimizer
+from gapo_cli.training.out_of_memory import Advise, memory_watched, no_advice
 from gapo_cli.training.random_state import random_tensors, random_values, restore_random
 from gapo_cli.training.rollout_metrics import rollout_metrics
 from gapo_cli.training.run_files import RunFiles
@@ -38,7 +39,8 @@ STAGE = "rl"
 @dataclass(frozen=True)
 class Parts:
     """All that a run is made of. `reference`: the frozen starting model where KL is asked for, else None; `tasks`: what
-    is trained on, all of it fitting the context; `held_out`: what is evaluated on."""
+    is trained on, all of it fitting the context; `held_out`: what is evaluated on; `advise`: what to say where memory runs
+    out."""
 
     run_dir: Path
     seed: int
@@ -56,6 +58,7 @@ class Parts:
     held_out: Sequence[EncodedTask]
     display: Display
     guards: GuardsConfig = field(default_factory=GuardsConfig)
+    advise: Advise = no_advice
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class TrainingLoop:
 
     def run(self) -> TrainingOutcome:
         """Goes on to `trainer.steps`. Ctrl-C ends it early with a checkpoint of the last whole step; so does a UserError
-        of generating or scoring, which is then raised."""
+        of generating or scoring, memory that runs out among them, which is then raised."""
         interrupted = False
         try:
             if self.pending is not None:
@@ -174,17 +177,20 @@ class TrainingLoop:
     def _train_step(self, step: int) -> None:
         parts, started = self.parts, time.perf_counter()
         parts.display.progress("training", step - 1, parts.trainer.steps)
-        batch = self.collector.collect(step, parts.display.progress)
-        agreement = check_engine_logprobs(
-            parts.engine, parts.policy, batch.generated, parts.sampling.temperature, parts.trainer.logprob_tolerance
-        )
+        with memory_watched(f"sampling for step {step}", "rollout", parts.advise):
+            batch = self.collector.collect(step, parts.display.progress)
+            agreement = check_engine_logprobs(
+                parts.engine, parts.policy, batch.generated, parts.sampling.temperature, parts.trainer.logprob_tolerance
+            )
         if isinstance(parts.engine, SleepingEngine):
             parts.engine.sleep()
         with interrupts_wait():
             updating = time.perf_counter()
             self.half_updated = True
-            learnt = self._learn(batch)
-            parts.engine.sync(parts.policy)
+            with memory_watched(f"learning in step {step}", "update", parts.advise):
+                learnt = self._learn(batch)
+            with memory_watched(f"giving the engine the weights of step {step}", "rollout", parts.advise):
+                parts.engine.sync(parts.policy)
             row = {"step": step, "time_s": 0.0, **rollout_metrics(batch), **agreement, **learnt}
             row["timing_s/update_actor"] = time.perf_counter() - updating
             self.step, self.pending, self.half_updated = step, row, False
@@ -213,7 +219,8 @@ class TrainingLoop:
         row = dict(self.pending or {})
         if self._evaluation_due():
             started = time.perf_counter()
-            row |= self.held_out.evaluate(self.step, self.parts.policy, self.parts.engine, self.parts.display.progress)
+            with memory_watched(f"evaluating after step {self.step}", "rollout", self.parts.advise):
+                row |= self.held_out.evaluate(self.step, self.parts.policy, self.parts.engine, self.parts.display.progress)
             row["timing_s/testing"] = time.perf_counter() - started
             row["time_s"] = time.monotonic() - self.started
         with interrupts_wait():
@@ -267,9 +274,7 @@ class TrainingLoop:
         """A checkpoint of the last whole step, and a word about it."""
         say, total = self.parts.display.say, self.parts.trainer.steps
         if self.half_updated:
-            steps = steps_of(self.checkpoints.folder)
-            kept = f"the last checkpoint is {self.checkpoints.path(steps[-1])}" if steps else "there is no checkpoint yet"
-            say(f"stopped in the middle of step {self.step + 1} of {total}: {kept}")
+            say(f"stopped in the middle of step {self.step + 1} of {total}: {self.checkpoints.newest_in_words()}")
             return
         if self.step == 0:
             say("stopped before the first step was done: there is nothing to resume")

@@ -29,6 +29,7 @@ from gapo_cli.training.guards import SkipGuard, TooManySkipped, skipped_sentence
 from gapo_cli.training.held_out import HeldOut, better
 from gapo_cli.training.interrupts import interrupts_wait
 from gapo_cli.training.optimizer import Optimizer
+from gapo_cli.training.out_of_memory import Advise, OutOfMemory, memory_watched, no_advice
 from gapo_cli.training.random_state import random_tensors, random_values, restore_random
 from gapo_cli.training.run_files import RunFiles
 
@@ -49,7 +50,7 @@ class SupervisedResult:
 @dataclass(frozen=True)
 class SupervisedParts:
     """All that a supervised run is made of. `examples[n]` was made of `tasks[n]`; `held_out` and `engine`: None where
-    nothing is to be evaluated; `chunk`: as `completion_logprobs` has it."""
+    nothing is to be evaluated; `chunk`: as `completion_logprobs` has it; `advise`: what to say where memory runs out."""
 
     run_dir: Path
     seed: int
@@ -63,6 +64,7 @@ class SupervisedParts:
     keep_checkpoints: int = 2
     chunk: int | Literal["auto"] = "auto"
     guards: GuardsConfig = field(default_factory=GuardsConfig)
+    advise: Advise = no_advice
 
 
 class SupervisedLoop:
@@ -126,7 +128,7 @@ class SupervisedLoop:
 
     def run(self) -> SupervisedResult:
         """Trains to the end of the plan, and evaluates before, after and in between. Raises KeyboardInterrupt after Ctrl-C,
-        with a checkpoint of the last whole batch, and UserError where the guard stops it."""
+        with a checkpoint of the last whole batch, and UserError where the guard stops it or memory runs out."""
         try:
             while True:
                 if self.to_evaluate:
@@ -138,6 +140,12 @@ class SupervisedLoop:
         except KeyboardInterrupt:
             self._stop()
             raise
+        except OutOfMemory:
+            if self.to_evaluate:
+                self._stop()
+            else:  # in the middle of a batch
+                self.display.say(f"stopped in the middle of batch {self.number + 1} of {len(self.plan)}: {self.checkpoints.newest_in_words()}")
+            raise
         seconds, cpu_seconds = time.monotonic() - self.started, time.process_time() - self.cpu_started
         first, last = (self.means[0], self.means[-1]) if self.means else (math.nan, math.nan)
         return SupervisedResult(len(self.plan), self.skipped, self.seen, seconds, cpu_seconds, first, last)
@@ -145,9 +153,10 @@ class SupervisedLoop:
     def _train(self, batch: Sequence[int]) -> None:
         examples = [self.scramble(self.parts.examples[index]) for index in batch]
         self.policy.model.train()  # for the adapters' dropout
-        loss = self.accumulate(examples)
+        with memory_watched(f"learning from batch {self.number + 1}", "update", self.parts.advise):
+            loss = self.accumulate(examples)
+            step = self.optimizer.step(math.isfinite(loss))
         self.policy.model.eval()
-        step = self.optimizer.step(math.isfinite(loss))
         self.number += 1
         self.skipped += step.skipped
         if not step.skipped:
@@ -195,8 +204,9 @@ class SupervisedLoop:
     def _evaluate(self) -> None:
         held_out, engine = self.parts.held_out, self.parts.engine
         started = time.perf_counter()
-        engine.sync(self.policy)
-        row = {"step": self.number, **held_out.evaluate(self.number, self.policy, engine, self.display.progress)}
+        with memory_watched(f"evaluating after batch {self.number}", "rollout", self.parts.advise):
+            engine.sync(self.policy)
+            row = {"step": self.number, **held_out.evaluate(self.number, self.policy, engine, self.display.progress)}
         if isinstance(engine, SleepingEngine):
             engine.sleep()
         row |= {"timing_s/testing": time.perf_counter() - started, "time_s": time.monotonic() - self.started}

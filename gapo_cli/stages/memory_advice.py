@@ -1,0 +1,131 @@
+"""What a run that has run out of memory is told: which key to what value, and what that would save of what was done then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from gapo_cli.config import SupervisedConfig, TrainerConfig
+from gapo_cli.errors import UserError
+from gapo_cli.interfaces import Experiment
+from gapo_cli.models.load import LoadedModel
+from gapo_cli.models.shape import find_shape, shape_of
+from gapo_cli.stages.plan_advice import FEWER, WORTH_SAYING, possible, rows_of
+from gapo_cli.stages.plan_tables import size
+from gapo_cli.training.footprint import Settings, memory, standing
+from gapo_cli.training.out_of_memory import Advise, Phase
+
+MICROBATCH = "trainer.max_tokens_per_microbatch"
+SUPERVISED_MICROBATCH = "supervised.max_tokens_per_microbatch"
+WORDS: dict[Phase, str] = {"loading": "the model", "rollout": "sampling answers", "update": "learning"}
+UNRECKONED: dict[Phase, str] = {
+    "loading": "model.lora.rank=16 with model.dtype=bfloat16 and trainer.dtype=bfloat16 takes less than a quarter",
+    "rollout": "lower engine.max_rows",
+    "update": f"lower {MICROBATCH}, or set trainer.gradient_checkpointing=true",
+}
+"""For models whose layers `gapo plan` does not know."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What memory follows from; `longest`: as in `footprint.memory`."""
+
+    settings: Settings
+    longest: Sequence[int]
+
+    def taken(self, phase: Phase) -> int:
+        """Bytes, by estimate."""
+        if phase == "loading":
+            parts = standing(self.settings)
+            return parts["weights"] + parts["reference"]
+        return sum(getattr(memory(self.settings, self.longest), phase).values())
+
+
+def before_lengths(experiment: Experiment) -> Advise:
+    """Where there is no model yet, or nothing is known of the prompts: as if they were as long as they may be."""
+    longest = max(1, experiment.model.context_length - experiment.sampling.max_new_tokens)
+    return _advice(lambda phase: Case(_settings(experiment), [longest]), MICROBATCH)
+
+
+def while_reinforcing(experiment: Experiment, policy: LoadedModel, prompt_lengths: Sequence[int]) -> Advise:
+    """`prompt_lengths`: of the training tasks."""
+    longest = sorted(prompt_lengths, reverse=True)[: experiment.trainer.prompts_per_mini_batch]
+    return _advice(lambda phase: Case(_settings(experiment, policy), longest), MICROBATCH)
+
+
+def while_supervising(
+    experiment: Experiment, policy: LoadedModel, examples: Sequence[tuple[int, int]], held_out_lengths: Sequence[int]
+) -> Advise:
+    """`examples`: lengths of prompt and answer; `held_out_lengths`: of the prompts that are evaluated on."""
+
+    def case(phase: Phase) -> Case:
+        settings = _settings(experiment, policy)
+        if phase == "update":
+            return _supervised_case(settings, experiment.supervised, examples)
+        sampling = replace(settings.sampling, group_size=max(1, experiment.evaluation.samples))
+        trainer = _of_prompts(settings.trainer, len(held_out_lengths))
+        return Case(replace(settings, sampling=sampling, trainer=trainer), [max(held_out_lengths, default=1)])
+
+    return _advice(case, SUPERVISED_MICROBATCH)
+
+
+def _settings(experiment: Experiment, policy: LoadedModel | None = None) -> Settings:
+    """Raises UserError for a model whose layers `gapo plan` does not know."""
+    model = experiment.model
+    shape = find_shape(model) if policy is None else shape_of(policy.model.config.to_dict(), f"model.path={model.path}")
+    return Settings(shape, model, experiment.trainer, experiment.algorithm, experiment.sampling, experiment.engine)
+
+
+def _supervised_case(settings: Settings, config: SupervisedConfig, examples: Sequence[tuple[int, int]]) -> Case:
+    """A batch of the longest examples, as groups of one answer."""
+    answer = max(answer for _, answer in examples)
+    longest: list[int] = []
+    tokens = 0
+    for length in sorted(map(sum, examples), reverse=True):
+        if longest and tokens + length > config.tokens_per_batch:
+            break
+        longest.append(max(1, length - answer))
+        tokens += length
+    trainer = replace(
+        _of_prompts(settings.trainer, len(longest)), layout="packed", max_tokens_per_microbatch=config.max_tokens_per_microbatch
+    )
+    algorithm = replace(settings.algorithm, kl_coefficient=0.0)
+    sampling = replace(settings.sampling, group_size=1, max_new_tokens=answer)
+    return Case(replace(settings, trainer=trainer, algorithm=algorithm, sampling=sampling), longest)
+
+
+def _of_prompts(trainer: TrainerConfig, count: int) -> TrainerConfig:
+    return replace(trainer, prompts_per_step=max(1, count), prompts_per_mini_batch=max(1, count))
+
+
+def _advice(case_of: Callable[[Phase], Case], microbatch: str) -> Advise:
+    """`microbatch`: what the key that cuts batches is called in this stage."""
+
+    def advise(phase: Phase) -> str:
+        try:
+            case = case_of(phase)
+        except UserError:
+            return UNRECKONED[phase].replace(MICROBATCH, microbatch)
+        return in_words(phase, case).replace(MICROBATCH, microbatch)
+
+    return advise
+
+
+def in_words(phase: Phase, case: Case) -> str:
+    """What the phase takes, and what would lower that, the largest saving first."""
+    before = case.taken(phase)
+    worth = WORTH_SAYING * (before - standing(case.settings).get("libraries", 0))
+    saved = []
+    for words, price, settings in possible(case.settings):
+        saves = before - Case(settings, case.longest).taken(phase)
+        if saves > worth:
+            saved.append((saves, f"{words} would save {size(saves)} (its price: {price})"))
+    changes = [words for _, words in sorted(saved, reverse=True)]
+    rows = rows_of(case.settings.engine)
+    # an engine that does not say what it holds
+    if phase == "rollout" and rows is not None and not any(words.startswith("engine.") for words in changes):
+        changes.insert(0, f"engine.max_rows={max(1, rows // FEWER)} would hold fewer answers at a time")
+    takes = f"{WORDS[phase]} takes {size(before)} by estimate"
+    if not changes:
+        return f"{takes}, and no setting that gapo plan knows would lower it; take a smaller model, or a device with more memory"
+    return f"{takes}; {'; '.join(changes)}. gapo plan shows what takes how much"
