@@ -5,6 +5,7 @@ conf/config.yaml holds the same keys with their defaults; launch.py turns one in
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from gapo_cli.errors import UserError, did_you_mean
 AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "constant")
 LAYOUTS = ("packed", "padded")
 DTYPES = ("float32", "bfloat16")
+OPTIMIZERS = ("adamw", "adamw_8bit")
 BASELINES = ("copy", "replace")
 
 
@@ -165,8 +167,9 @@ class AlgorithmConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW. The learning rate rises linearly over `warmup_steps` optimizer steps; then it stays, or, with `decay_from`
-    below 1, falls linearly from that share of the run to `final_fraction` of itself."""
+    """AdamW, with `name` adamw_8bit by bitsandbytes, which keeps the moments in 8 bits a number (arXiv:2110.02861). The learning
+    rate rises linearly over `warmup_steps` optimizer steps; then it stays, or, with `decay_from` below 1, falls linearly from that
+    share of the run to `final_fraction` of itself."""
 
     learning_rate: float
     betas: tuple[float, float] = (0.9, 0.999)
@@ -175,8 +178,10 @@ class OptimizerConfig:
     decay_from: float = 1.0
     final_fraction: float = 0.1
     max_grad_norm: float = 1.0
+    name: str = "adamw"
 
     def __post_init__(self) -> None:
+        one_of("optimizer.name", self.name, OPTIMIZERS)
         positive("optimizer", learning_rate=self.learning_rate, max_grad_norm=self.max_grad_norm)
         require(len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
                 f"optimizer.betas={list(self.betas)}: need two numbers from 0 to below 1")
@@ -184,6 +189,11 @@ class OptimizerConfig:
         require(self.warmup_steps >= 0, f"optimizer.warmup_steps={self.warmup_steps}: need 0 or more")
         require(0 <= self.decay_from <= 1, f"optimizer.decay_from={self.decay_from}: need 0 to 1")
         require(0 <= self.final_fraction <= 1, f"optimizer.final_fraction={self.final_fraction}: need 0 to 1")
+
+    def check(self) -> None:
+        """Raises UserError where the package is missing that the optimizer needs here."""
+        installed = self.name != "adamw_8bit" or importlib.util.find_spec("bitsandbytes") is not None
+        require(installed, "optimizer.name=adamw_8bit needs: pip install 'gapo-cli[8bit]'")
 
 
 @dataclass(frozen=True)

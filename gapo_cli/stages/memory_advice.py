@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gapo_cli.config import SupervisedConfig, TrainerConfig
@@ -15,13 +15,14 @@ from gapo_cli.stages.plan_tables import size
 from gapo_cli.training.footprint import Settings, memory, standing
 from gapo_cli.training.out_of_memory import Advise, Phase
 
-MICROBATCH = "trainer.max_tokens_per_microbatch"
-SUPERVISED_MICROBATCH = "supervised.max_tokens_per_microbatch"
+RL: Mapping[str, str] = {}
+SUPERVISED = {name.replace("supervised", "trainer"): name for name in ("supervised.max_tokens_per_microbatch", "supervised.optimizer")}
+"""By what the keys of stage=rl are called in a stage."""
 WORDS: dict[Phase, str] = {"loading": "the model", "rollout": "sampling answers", "update": "learning"}
 UNRECKONED: dict[Phase, str] = {
     "loading": "model.lora.rank=16 with model.dtype=bfloat16 and trainer.dtype=bfloat16 takes less than a quarter",
     "rollout": "lower engine.max_rows",
-    "update": f"lower {MICROBATCH}, or set trainer.gradient_checkpointing=true",
+    "update": "lower trainer.max_tokens_per_microbatch, or set trainer.gradient_checkpointing=true",
 }
 """For models whose layers `gapo plan` does not know."""
 
@@ -44,13 +45,13 @@ class Case:
 def before_lengths(experiment: Experiment) -> Advise:
     """Where there is no model yet, or nothing is known of the prompts: as if they were as long as they may be."""
     longest = max(1, experiment.model.context_length - experiment.sampling.max_new_tokens)
-    return _advice(lambda phase: Case(_settings(experiment), [longest]), MICROBATCH)
+    return _advice(lambda phase: Case(_settings(experiment), [longest]), RL)
 
 
 def while_reinforcing(experiment: Experiment, policy: LoadedModel, prompt_lengths: Sequence[int]) -> Advise:
     """`prompt_lengths`: of the training tasks."""
     longest = sorted(prompt_lengths, reverse=True)[: experiment.trainer.prompts_per_mini_batch]
-    return _advice(lambda phase: Case(_settings(experiment, policy), longest), MICROBATCH)
+    return _advice(lambda phase: Case(_settings(experiment, policy), longest), RL)
 
 
 def while_supervising(
@@ -66,7 +67,7 @@ def while_supervising(
         trainer = _of_prompts(settings.trainer, len(held_out_lengths))
         return Case(replace(settings, sampling=sampling, trainer=trainer), [max(held_out_lengths, default=1)])
 
-    return _advice(case, SUPERVISED_MICROBATCH)
+    return _advice(case, SUPERVISED)
 
 
 def _settings(experiment: Experiment, policy: LoadedModel | None = None) -> Settings:
@@ -87,8 +88,9 @@ def _supervised_case(settings: Settings, config: SupervisedConfig, examples: Seq
         longest.append(max(1, length - answer))
         tokens += length
     trainer = replace(
-        _of_prompts(settings.trainer, len(longest)), layout="packed", max_tokens_per_microbatch=config.max_tokens_per_microbatch
-    )
+        _of_prompts(settings.trainer, len(longest)), layout="packed", max_tokens_per_microbatch=config.max_tokens_per_microbatch,
+        optimizer=config.optimizer,
+    )  # fmt: skip
     algorithm = replace(settings.algorithm, kl_coefficient=0.0)
     sampling = replace(settings.sampling, group_size=1, max_new_tokens=answer)
     return Case(replace(settings, trainer=trainer, algorithm=algorithm, sampling=sampling), longest)
@@ -98,15 +100,17 @@ def _of_prompts(trainer: TrainerConfig, count: int) -> TrainerConfig:
     return replace(trainer, prompts_per_step=max(1, count), prompts_per_mini_batch=max(1, count))
 
 
-def _advice(case_of: Callable[[Phase], Case], microbatch: str) -> Advise:
-    """`microbatch`: what the key that cuts batches is called in this stage."""
+def _advice(case_of: Callable[[Phase], Case], names: Mapping[str, str]) -> Advise:
+    """`names`: what the keys of stage=rl are called in this stage."""
 
     def advise(phase: Phase) -> str:
         try:
-            case = case_of(phase)
+            words = in_words(phase, case_of(phase))
         except UserError:
-            return UNRECKONED[phase].replace(MICROBATCH, microbatch)
-        return in_words(phase, case).replace(MICROBATCH, microbatch)
+            words = UNRECKONED[phase]
+        for name, here in names.items():
+            words = words.replace(name, here)
+        return words
 
     return advise
 

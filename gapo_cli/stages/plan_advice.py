@@ -79,6 +79,9 @@ def possible(settings: Settings) -> Iterator[tuple[str, str, Settings]]:
     if rows is not None and rows > settings.sampling.group_size:
         fewer = max(settings.sampling.group_size, rows // FEWER)
         yield f"engine.max_rows={fewer}", "more decoding steps", replace(settings, engine=with_rows(settings.engine, fewer))
+    if trainer.optimizer.name == "adamw":
+        eight = replace(trainer.optimizer, name="adamw_8bit")
+        yield of_trainer("optimizer.name=adamw_8bit", "moments in 8 bits, by bitsandbytes", optimizer=eight)
     if trainer.dtype == "float32" and not settings.adapters:
         yield of_trainer("dtype=bfloat16", "passes in half precision", dtype="bfloat16")
     if algorithm.kl_coefficient and not settings.adapters:

@@ -47,6 +47,7 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
     if experiment.stage == "rl":
         check_settings(experiment)
         samplings.append(experiment.sampling)
+    (experiment.supervised if experiment.stage == "sft" else experiment.trainer).optimizer.check()
     check_engine(experiment, samplings)
     note = base_note(experiment.model.path)
     if note is not None:

@@ -17,7 +17,8 @@ from gapo_cli.models import cost
 from gapo_cli.models.cost import BYTES, Pass
 from gapo_cli.training.token_budget import cut_to_budget
 
-ADAM_MOMENTS = 2
+MOMENT_BYTES = {"adamw": 2 * 4, "adamw_8bit": 2 * (1 + 4 / 256)}
+"""Of both moments, a parameter; in 8 bits with a float32 scale for each 256."""
 MEBIBYTE = 1 << 20
 LIBRARIES = 400 * MEBIBYTE
 """Python, torch and transformers before a model is loaded, on a CPU (docs/plan.md)."""
@@ -95,7 +96,7 @@ def standing(settings: Settings) -> dict[str, int]:
     found = {
         "weights": weights_bytes(shape, model.dtype) + adapters,
         "reference": weights_bytes(shape, trainer.reference_dtype) if copied else 0,
-        "optimizer": ADAM_MOMENTS * BYTES["float32"] * settings.trained,
+        "optimizer": int(MOMENT_BYTES[trainer.optimizer.name] * settings.trained),
     }
     return found | ({"libraries": LIBRARIES} if trainer.device == "cpu" else {})
 

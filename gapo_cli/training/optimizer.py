@@ -1,15 +1,24 @@
-"""AdamW with a learning rate that is a function of the update's number, and a step that refuses a broken gradient."""
+"""AdamW with a learning rate that is a function of the update's number, and a step that refuses a broken gradient.
+
+Its moments are float32 like the weights or, by bitsandbytes, 8 bits a number with a scale for each 256 of them (arXiv:2110.02861);
+there, small tensors keep theirs in float32.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from gapo_cli.config import OptimizerConfig
 from gapo_cli.errors import CheckpointError
+
+MOMENTS = {"adamw": ("exp_avg", "exp_avg_sq"), "adamw_8bit": ("state1", "state2")}
+"""What the tensors with a number for each of a parameter's are called."""
+STEP = "step"
 
 
 def learning_rate(config: OptimizerConfig, update: int, total_updates: int) -> float:
@@ -41,10 +50,18 @@ class Optimizer:
         self.config = config
         self.total_updates = total_updates
         self.updates = 0
+        self.adamw = self._make()
+
+    def _make(self) -> torch.optim.Optimizer:
+        config = self.config
+        settings = {"lr": config.learning_rate, "betas": tuple(config.betas), "weight_decay": config.weight_decay}
+        config.check()
+        if config.name == "adamw_8bit":
+            from bitsandbytes.optim import AdamW8bit
+
+            return AdamW8bit(self.parameters, **settings)
         # fused: one kernel for all parameters; the plain loop costs more than the arithmetic in small models
-        self.adamw = torch.optim.AdamW(
-            self.parameters, lr=config.learning_rate, betas=tuple(config.betas), weight_decay=config.weight_decay, fused=True
-        )
+        return torch.optim.AdamW(self.parameters, fused=True, **settings)
 
     def step(self, finite_loss: bool = True) -> StepResult:
         """One update from the gradients that are there; clears them. Where none was computed, an all-zero gradient
@@ -66,22 +83,29 @@ class Optimizer:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The moments and step counts as "<parameter number>.<name>" → tensor; `restore` is the inverse."""
-        state = self.adamw.state_dict()["state"]
-        return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
+        return {
+            f"{index}.{name}": torch.as_tensor(value)
+            for index, parameter in enumerate(self.parameters)
+            for name, value in self.adamw.state.get(parameter, {}).items()
+        }
 
     def restore(self, tensors: dict[str, torch.Tensor], updates: int) -> None:
         """Raises CheckpointError where the moments do not fit the parameters. Rate and decay stay this run's own."""
-        state: dict[int, dict[str, torch.Tensor]] = {}
+        state: dict[int, dict[str, Any]] = {}
         for key, value in tensors.items():
             index, _, name = key.partition(".")
             state.setdefault(int(index), {})[name] = value
+        moments = MOMENTS[self.config.name]
+        if any(name not in values for values in state.values() for name in moments):
+            raise CheckpointError(f"resume: the checkpoint's optimizer is not {self.config.name}; give the optimizer.name that it was trained with")
         fits = all(
-            index < len(self.parameters) and (name == "step" or value.shape == self.parameters[index].shape)
+            index < len(self.parameters) and all(values[name].shape == self.parameters[index].shape for name in moments)
             for index, values in state.items()
-            for name, value in values.items()
         )
         if not fits:
             raise CheckpointError("resume: the checkpoint's optimizer state is of another model; resume the run that it belongs to")
+        if self.config.name == "adamw_8bit":  # counts in Python numbers
+            state = {index: values | {STEP: int(values[STEP])} for index, values in state.items()}
         groups = self.adamw.state_dict()["param_groups"]
         self.adamw.load_state_dict({"state": state, "param_groups": groups})
         self.updates = updates

@@ -1,12 +1,14 @@
 """The learning rate schedule and what an optimizer step does with a bad or missing gradient."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from gapo_cli.config import OptimizerConfig
-from gapo_cli.errors import CheckpointError
+from gapo_cli.config import OptimizerConfig, TrainerConfig
+from gapo_cli.errors import CheckpointError, UserError
+from gapo_cli.models.policy import load_policy
 from gapo_cli.training.optimizer import Optimizer, learning_rate
 
 
@@ -109,3 +111,78 @@ def test_frozen_parameters_are_left_alone():
     trained.grad = torch.ones(2)
     optimizer.step()
     assert frozen.tolist() == [1.0, 2.0]
+
+
+EIGHT_BIT = OptimizerConfig(learning_rate=0.01, warmup_steps=0, weight_decay=0.1, name="adamw_8bit")
+
+
+def gradients(step):
+    generator = torch.Generator().manual_seed(step)
+    return torch.randn(64, 128, generator=generator), torch.randn(10, generator=generator)
+
+
+def run(optimizer, steps):
+    for step in steps:
+        for weights, gradient in zip(optimizer.parameters, gradients(step), strict=True):
+            weights.grad = gradient
+        optimizer.step()
+
+
+def weights_of_two_sizes():
+    # 8,192 numbers, and 10, too few for 8 bits
+    return [torch.nn.Parameter(torch.ones(64, 128)), torch.nn.Parameter(torch.ones(10))]
+
+
+def test_eight_bits_a_moment_take_nearly_the_steps_of_float32():
+    pytest.importorskip("bitsandbytes", reason="the extra 8bit is not installed")
+    eight, full = (Optimizer(weights_of_two_sizes(), replace(EIGHT_BIT, name=name), 100) for name in ("adamw_8bit", "adamw"))
+    for optimizer in (eight, full):
+        run(optimizer, range(20))
+    moved = [(optimizer.parameters[0] - 1).detach() for optimizer in (eight, full)]
+    assert (moved[0] - moved[1]).norm() / moved[1].norm() < 0.03
+    assert torch.allclose(eight.parameters[1], full.parameters[1], atol=1e-6)
+    tensors = eight.tensors()
+    assert tensors["0.state1"].dtype == tensors["0.state2"].dtype == torch.uint8
+    # a scale for each 256 numbers, for both moments: 2 + 8/256 bytes a number, which gapo plan counts with
+    assert tensors["0.absmax1"].numel() == tensors["0.absmax2"].numel() == 8192 // 256
+
+
+def test_a_restored_optimizer_of_eight_bits_goes_on_as_the_first():
+    pytest.importorskip("bitsandbytes", reason="the extra 8bit is not installed")
+    first = Optimizer(weights_of_two_sizes(), EIGHT_BIT, 100)
+    run(first, range(3))
+    again = Optimizer([torch.nn.Parameter(weights.detach().clone()) for weights in first.parameters], EIGHT_BIT, 100)
+    again.restore({name: value.clone() for name, value in first.tensors().items()}, first.updates)
+    for optimizer in (first, again):
+        run(optimizer, range(3, 6))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(first.parameters, again.parameters, strict=True))
+    other = Optimizer(weights_of_two_sizes(), replace(EIGHT_BIT, name="adamw"), 100)
+    with pytest.raises(CheckpointError, match="the checkpoint's optimizer is not adamw; give the optimizer.name that it was trained with"):
+        other.restore(first.tensors(), 3)
+
+
+def test_without_its_package_the_optimizer_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"optimizer.name=adamw_8bit needs: pip install 'gapo-cli\[8bit\]'"):
+        Optimizer(parameters(2), EIGHT_BIT, 10)
+
+
+def test_steps_too_small_for_half_precision_are_not_lost(tiny_config):
+    # with trainer.dtype=bfloat16 passes compute in half precision; the weights, their gradients and moments are float32
+    policy = load_policy(tiny_config, TrainerConfig(1, 1, 1, EIGHT_BIT, dtype="bfloat16"))
+    weight = policy.model.model.layers[0].mlp.up_proj.weight
+    before = weight.detach().clone()
+    optimizer = Optimizer(policy.model.parameters(), OptimizerConfig(learning_rate=1e-6, warmup_steps=0, weight_decay=0.0), 100)
+    for _ in range(10):
+        with policy.autocast():
+            logits = policy.model(torch.tensor([[5, 6, 7, 8]])).logits
+            assert logits.dtype == torch.bfloat16
+        logits.float().log_softmax(-1)[0, :, 9].sum().neg().backward()
+        assert {parameter.grad.dtype for parameter in policy.model.parameters()} == {torch.float32}
+        optimizer.step()
+    moved = (weight - before).abs()
+    # Adam's steps are about the rate: ten of them, each far below what bfloat16 tells apart near most of the weights
+    assert 5e-6 < moved.median() < 1.1e-5
+    assert (moved < before.abs() / 256).float().mean() > 0.9
+    assert (weight.bfloat16() == before.bfloat16()).float().mean() > 0.9
+    assert {value.dtype for name, value in optimizer.tensors().items()} == {torch.float32}
