@@ -77,12 +77,12 @@ def test_a_run_that_does_not_fit_is_told_what_saves_how_much(experiment):
             experiment.trainer, layout="padded", max_tokens_per_microbatch=0, device="cuda", prompts_per_step=32, prompts_per_mini_batch=32
         ),
         sampling=replace(experiment.sampling, group_size=16),
-        plan=PlanConfig(flops=1e9, memory_gib=16),
+        plan=PlanConfig(flops=1e9, memory_gib=10),
     )
     found = plan_without_tokenizer(experiment)
     assert found.fits is False
     saved = {change.words: change.saves for change in found.advice.changes}
-    assert {"trainer.layout=packed", "trainer.gradient_checkpointing=true", "algorithm.kl_coefficient=0"} <= set(saved)
+    assert {"trainer.layout=packed", "trainer.gradient_checkpointing=true", "trainer.optimizer.name=adamw_8bit", "algorithm.kl_coefficient=0"} <= set(saved)
     assert saved["algorithm.kl_coefficient=0"] == found.memory.update["reference"]
     assert found.advice.fits
     assert found.advice.together[-1].startswith("model.lora.rank=64")
