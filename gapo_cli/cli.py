@@ -115,7 +115,12 @@ def rollout(
 
 @app.command()
 def train(
-    words: Words = None, config_dir: ConfigDir = None, print_config: PrintConfig = False, quiet: Quiet = False, debug: Debug = False
+    words: Words = None,
+    rerun: Annotated[Path | None, typer.Option("--rerun", metavar="RUN", help="Repeat a finished run and say whether it matched.")] = None,
+    config_dir: ConfigDir = None,
+    print_config: PrintConfig = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Train with GAPO, GRPO or DAPO; prepares its data when missing. Ctrl-C stops cleanly with a checkpoint.
 
@@ -128,7 +133,11 @@ def train(
       gapo train resume=auto          the unfinished run that was started last
       gapo train resume=outputs/train/RUN
       gapo train stage=sft
+      gapo train --rerun outputs/train/RUN    exit code 1 where it does not match
     """
+    if rerun is not None:
+        repeat(rerun, words or [], config_dir, quiet)
+        return
     run_verb("train", words, config_dir, print_config, quiet)
 
 
@@ -164,6 +173,7 @@ def sweep(
         list[str] | None,
         typer.Argument(metavar="KEY=A,B,C", help="Settings, one or more of them with several values.", show_default=False),
     ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="With resume=: run the failed jobs again, and only those.")] = False,
     config_dir: ConfigDir = None,
     print_config: PrintConfig = False,
     quiet: Quiet = False,
@@ -171,23 +181,26 @@ def sweep(
 ) -> None:
     """Train with every combination of values and compare.
 
-    One table and one plot, paired by seed; a failed job is shown and hides none of the others.
+    One table and one plot, paired by seed; a failed job is shown and hides none of the others. A sweep that was stopped or
+    killed goes on with the jobs that are left.
 
     \b
     Examples:
       gapo sweep tau=0.3,0.5,0.7 seed=0,1,2
       gapo sweep estimator=grpo,gapo seed=0,1,2 trainer.steps=40
       gapo sweep algorithm=grpo,dapo hydra/launcher=joblib hydra.sweep.dir=outputs/my_sweep
+      gapo sweep resume=outputs/sweep/TIME        go on; resume=auto: with the unfinished sweep started last
+      gapo sweep resume=outputs/sweep/TIME --retry-failed
     """
     if print_config:
         from gapo_cli.composition import composed_yaml
 
         typer.echo(composed_yaml("train", words or [], config_dir, sweep=True), nl=False)
         return
-    from gapo_cli import launch
+    from gapo_cli import sweep_launch
 
     with open_display(quiet) as display:
-        swept = launch.sweep(words or [], display, config_dir, quiet=quiet)
+        swept = sweep_launch.sweep(words or [], display, config_dir, quiet=quiet, retry_failed=retry_failed)
     if not quiet:
         from gapo_cli.console import show_sweep
 
@@ -302,6 +315,20 @@ def enquire(verb: str, words: Sequence[str] | None, config_dir: Path | None, pri
 
     with open_display(quiet) as display:
         return launch.enquire(verb, words or [], display, config_dir)
+
+
+def repeat(folder: Path, words: Sequence[str], config_dir: Path | None, quiet: bool) -> None:
+    """`gapo train --rerun`: runs, shows what differs, and exits with 1 where the results are not the same."""
+    from gapo_cli.rerun_launch import rerun
+
+    with open_display(quiet) as display:
+        result = rerun(folder, words, display, config_dir)
+        for sentence in result.environment:
+            display.say(f"environment: {sentence}")
+    if not quiet:
+        typer.echo(result.verdict())
+    if not result.matched:
+        raise typer.Exit(FAILED)
 
 
 def print_json(value: Any) -> None:

@@ -1,11 +1,10 @@
-"""Runs stages inside Hydra: the run directory, the resolved config, sweeps over several jobs."""
+"""Runs stages inside Hydra: the run directory, the resolved config."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import importlib
-import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from gapo_cli.composition import (
     build_experiment,
-    combinations,
     command_overrides,
     compose_overrides,
     open_tree,
@@ -25,16 +23,15 @@ from gapo_cli.composition import (
 )
 from gapo_cli.errors import UserError
 from gapo_cli.files import write_text
-from gapo_cli.interfaces import Display, Experiment, QuietDisplay, TextEngine
+from gapo_cli.interfaces import Display, TextEngine
 from gapo_cli.locks import LOCK, hold
 from gapo_cli.model_choice import choose_model
 from gapo_cli.overrides import key_of, quoted
-from gapo_cli.processors import usable_cores
 from gapo_cli.run_choice import RUN_DIR, choose_run
 from gapo_cli.stages.outcome import OUTCOME, outcome_recorded
+from gapo_cli.stages.run_inputs import INPUTS
 from gapo_cli.stages.run_setup import ENVIRONMENT
-from gapo_cli.stages.sweep import METRICS, PLAN, SweepResult, plan_jobs, save_plan
-from gapo_cli.stages.sweep import sweep as compare_jobs
+from gapo_cli.stages.sweep import METRICS
 
 RESOLVED = "config.resolved.yaml"
 RESULTS = {"eval": "eval", "rollout": "rollouts.parquet"}
@@ -152,85 +149,7 @@ def run_stage(config: DictConfig, display: Display) -> Any:
 
 def remove_if_nothing_came_of_it(run_dir: Path) -> bool:
     """Removes a run directory that holds its configuration and nothing else; True where it did."""
-    nothing = {path.name for path in run_dir.iterdir()} <= {".hydra", LOCK, RESOLVED, ENVIRONMENT, OUTCOME}
+    nothing = {path.name for path in run_dir.iterdir()} <= {".hydra", LOCK, RESOLVED, ENVIRONMENT, INPUTS, OUTCOME}
     if nothing:
         shutil.rmtree(run_dir)
     return nothing
-
-
-def sweep(words: Sequence[str], display: Display, config_dir: Path | None = None, *, quiet: bool = False) -> SweepResult:
-    """Trains once for every combination of values and compares the runs. Every combination is checked, and the data
-    prepared, before the first one starts. A job that fails does not keep the others from running. Raises UserError for
-    the user's mistakes, KeyboardInterrupt, with the comparison written, when stopped."""
-    with open_tree(config_dir) as hydra:
-        overrides = command_overrides("train", words)
-        config = compose_overrides(hydra, overrides, sweep=True)
-        folder = Path(config.hydra.sweep.dir)
-        if (folder / PLAN).exists():
-            raise UserError(f"hydra.sweep.dir={folder}: holds a sweep already; name another folder")
-        each = combinations(overrides)
-        if not each:
-            raise UserError("gapo sweep: give a key several values, as tau=0.3,0.5,0.7 seed=0,1,2")
-        jobs = plan_jobs([swept for swept, _ in each])
-        experiments = []
-        for _, whole in each:
-            job_config = compose_overrides(hydra, whole)
-            experiments.append(build_experiment(without_hydra(job_config), job_config.hydra.runtime.choices, Path()))
-        if experiments[0].resume:
-            raise UserError(f"resume={experiments[0].resume}: a sweep starts its runs anew; leave it out")
-        prepare_data(experiments, display)
-        save_plan(folder, shlex.join(["gapo", "sweep", *words]), jobs)
-        parallel = config.hydra.runtime.choices["hydra/launcher"] != "basic"
-        given = {key_of(word) for word in overrides}
-        settled = [f"hydra.sweep.dir={quoted(str(folder))}", "hydra.sweep.subdir=${hydra.job.num}"]
-        if parallel and "trainer.threads" not in given:
-            settled.append(f"trainer.threads={threads_per_job(config, len(jobs))}")
-        task = functools.partial(perform_job, labels=tuple(job.label for job in jobs), quiet=quiet, parallel=parallel)
-        try:
-            hydra.multirun(config_name="config", task_function=task, overrides=[*overrides, *settled])
-        except KeyboardInterrupt:
-            compare_jobs(folder, display)
-            raise
-        except Exception as error:  # noqa: BLE001 - a launcher that lost a worker; what the others did is shown all the same
-            display.say(f"the launcher stopped: {type(error).__name__}: {error}")
-    return compare_jobs(folder, display)
-
-
-def prepare_data(experiments: Sequence[Experiment], display: Display) -> None:
-    """Builds the task sets of a sweep once, so that jobs side by side do not each build their own."""
-    from gapo_cli.stages.prepare import prepare
-
-    done = []
-    for experiment in experiments:
-        if (experiment.data, experiment.source) not in done:
-            done.append((experiment.data, experiment.source))
-            prepare(experiment, display)
-
-
-def threads_per_job(config: DictConfig, jobs: int) -> int:
-    """The cores shared out among the jobs that run side by side: more threads than cores is far slower than fewer."""
-    cores = usable_cores()
-    side_by_side = int(OmegaConf.select(config, "hydra.launcher.n_jobs") or jobs)
-    return max(1, cores // min(jobs, side_by_side if side_by_side > 0 else cores))
-
-
-def perform_job(config: DictConfig, labels: Sequence[str], *, quiet: bool, parallel: bool) -> None:
-    """One job of a sweep. How it ends is written into its outcome.json, never raised, Ctrl-C excepted."""
-    settings = HydraConfig.get()
-    folder, number = Path(settings.runtime.output_dir), int(settings.job.num)
-    shown = job_display(labels, number, quiet=quiet, parallel=parallel)
-    with contextlib.suppress(Exception), outcome_recorded(folder), shown as display:  # the sweep's table says what failed
-        run_stage(config, display)
-
-
-def job_display(labels: Sequence[str], number: int, *, quiet: bool, parallel: bool) -> Any:
-    """A context manager that gives the Display of one job: side by side, only marked lines; one by one, the usual."""
-    from gapo_cli.console import ConsoleDisplay, make_console
-
-    if quiet:
-        return contextlib.nullcontext(QuietDisplay())
-    if parallel:
-        return ConsoleDisplay(make_console(lines_only=True), prefix=f"[{labels[number]}] ", only_evaluations=True)
-    display = ConsoleDisplay()
-    display.say(f"job {number + 1} of {len(labels)}: {labels[number]}")
-    return display

@@ -4,7 +4,8 @@ A script that reads one JSON object a line and answers with one: {"argv": [...],
 and back {"status": exit code or -9, "seconds": ..., "cpu_seconds": ..., "events": ..., "output": ...}. It imports what a command needs once and
 forks for each, so that a run costs no imports. Kill by {"event": n}: before the n-th thing that Python does to a file under
 `folder` (open for writing, sync, rename, remove; they are counted in every run); by {"write": "parquet" | "weights" |
-"state", "call": n}: when half of the n-th such file is written; by {"seconds": t}: when that time is over.
+"state", "call": n}: when half of the n-th such file is written; by {"seconds": t}: when that time is over. {"largest_file": bytes}
+kills nothing: no file can become larger.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -21,7 +23,8 @@ from typing import Any, Self
 
 IMPORTED_ONCE = (
     "matplotlib.figure", "pandas", "pyarrow.parquet", "transformers",
-    "gapo_cli.launch", "gapo_cli.models.load", "gapo_cli.reports.page", "gapo_cli.stages.train", "gapo_cli.training.loop",
+    "gapo_cli.launch", "gapo_cli.models.load", "gapo_cli.reports.page", "gapo_cli.stages.train", "gapo_cli.sweep_launch",
+    "gapo_cli.training.loop",
 )  # fmt: skip
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink", "os.chmod"}
 
@@ -83,6 +86,8 @@ def perform(argv: list[str], folder: str, kill: dict[str, Any], log: Path, count
     code = 70
     try:
         events = watch_files(folder, kill.get("event"))
+        if "largest_file" in kill:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (kill["largest_file"],) * 2)
         if "write" in kill:
             WRITERS[kill["write"]](kill["call"])
         from gapo_cli.cli import run_command

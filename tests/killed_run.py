@@ -1,21 +1,17 @@
 """A small run to kill: dynamic sampling, several checkpoints and evaluations, and a reward that draws from every global
-source of chance. `contents_of` is all that such a run leaves which another one must repeat bit for bit."""
+source of chance."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from cli_parts import smallest, write_tasks
 
 STEPS = 4
-NOT_REPEATED = (".hydra", ".lock", "config.resolved.yaml", "environment.json", "outcome.json", "report.html")
-"""What a run's folder holds besides: the command, the machine, the clock, and a page made from the rest."""
 
 
 class NoisyLength:
@@ -52,25 +48,3 @@ def make_run(folder: Path, model: Path) -> list[str]:
         f"trainer.steps={STEPS}", "trainer.checkpoint_every=2", "trainer.optimizer.learning_rate=0.008",
         "evaluation.every_steps=1", "trainer.prompts_per_step=3",
     ]  # fmt: skip
-
-
-def contents_of(run_dir: Path) -> dict[str, Any]:
-    """Path → hash of a file, rows of the metrics and values of the trainer's state without their clocks."""
-    from gapo_cli.training.run_files import repeatable
-
-    found: dict[str, Any] = {}
-    for path in sorted(path for path in run_dir.rglob("*") if path.is_file()):
-        name = str(path.relative_to(run_dir))
-        if name.startswith(NOT_REPEATED):
-            continue
-        if name == "metrics.jsonl":
-            found[name] = [repeatable(json.loads(line)) for line in path.read_text().splitlines()]
-        elif path.name == "trainer_state.json":
-            values = json.loads(path.read_text())
-            del values["seconds"]
-            found[name] = json.dumps(values)  # as text: a missing reward, NaN, equals itself
-        elif path.name == "manifest.json":  # it has the hash of the state with its clock
-            found[name] = sorted(json.loads(path.read_text())["files"])
-        else:
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found

@@ -1,12 +1,15 @@
 """Runs that are killed with SIGKILL and resumed equal one that was not, bit for bit, clocks excepted."""
 
+import json
 import os
 import random
 import shutil
 
 import pytest
 from kill_driver import KillDriver
-from killed_run import contents_of, make_run
+from killed_run import make_run
+
+from gapo_cli.training.run_contents import contents_of
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def whole(driver, words, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     done = driver.run(words, folder)
     assert done["status"] == 0, done["output"]
-    rows = contents_of(folder / "run")["metrics.jsonl"]
+    rows = [json.loads(row) for row in contents_of(folder / "run")["metrics.jsonl"]]
     # what makes it a test: groups wait at the checkpoint of step 2, and the best model is made after it
     assert rows[2]["group/waiting"] > 0
     assert max(rows[:3], key=lambda row: row["val/exact_match"])["val/exact_match"] < rows[3]["val/exact_match"]

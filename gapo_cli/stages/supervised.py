@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gapo_cli.interfaces import Display, Experiment
 from gapo_cli.records import EditTask
 from gapo_cli.stages.prepare import load_tasks
+from gapo_cli.stages.run_inputs import keep_inputs
 from gapo_cli.stages.run_setup import set_up_run
 from gapo_cli.stages.starting_point import StartingPoint
 
@@ -38,6 +39,7 @@ def train_supervised(experiment: Experiment, start: StartingPoint, display: Disp
     tasks = load_tasks(experiment, experiment.data.train_split, display)
     held_out = load_tasks(experiment, experiment.evaluation.split, display)
     set_up_run(experiment, run_dir)
+    keep_inputs(experiment, run_dir, display)
     loop = SupervisedLoop(build_parts(experiment, start, tasks, held_out, display))
     if start.checkpoint is not None:
         loop.resume_from(start.checkpoint)

@@ -7,6 +7,7 @@ crashed, or never started, is shown as failed and hides none of the others.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +38,21 @@ class PlannedJob:
 
 
 @dataclass(frozen=True)
+class SweepPlan:
+    """What sweep.json says: `words` as they were typed, the folder of `--config-dir`, the `overrides` that all jobs share,
+    and the jobs."""
+
+    words: tuple[str, ...]
+    config_dir: str | None
+    overrides: tuple[str, ...]
+    jobs: tuple[PlannedJob, ...]
+
+    @property
+    def command(self) -> str:
+        return shlex.join(["gapo", "sweep", *self.words])
+
+
+@dataclass(frozen=True)
 class SweepResult:
     """Where the comparison lies and what it says. `failed`: how many jobs did not finish."""
 
@@ -64,8 +80,42 @@ def plan_jobs(combinations: Sequence[Sequence[str]]) -> tuple[PlannedJob, ...]:
     return tuple(jobs)
 
 
-def save_plan(folder: Path, command: str, jobs: Sequence[PlannedJob]) -> None:
-    write_json(folder / PLAN, {"command": command, "jobs": [asdict(job) for job in jobs]})
+def save_plan(folder: Path, plan: SweepPlan) -> None:
+    write_json(folder / PLAN, {"command": plan.command, **asdict(plan)})
+
+
+def read_plan(folder: Path) -> SweepPlan:
+    """Raises DataError where no sweep lies, or where its sweep.json is damaged."""
+    path = folder / PLAN
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        jobs = tuple(PlannedJob(**{**job, "overrides": tuple(job["overrides"])}) for job in saved["jobs"])
+        return SweepPlan(tuple(saved["words"]), saved["config_dir"], tuple(saved["overrides"]), jobs)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{path}: missing; name the folder of a sweep") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: is no sweep's plan ({type(error).__name__}: {error}); start the sweep anew in another folder") from error
+
+
+def folder_of(folder: Path, job: PlannedJob) -> Path:
+    return folder / str(job.number)
+
+
+@dataclass(frozen=True)
+class JobsByState:
+    """The jobs of a sweep by how they stand: `done`, `failed`, and `unfinished`: killed, stopped, or never started."""
+
+    done: tuple[PlannedJob, ...]
+    failed: tuple[PlannedJob, ...]
+    unfinished: tuple[PlannedJob, ...]
+
+    @classmethod
+    def of(cls, folder: Path, plan: SweepPlan) -> JobsByState:
+        found: dict[str, list[PlannedJob]] = {DONE: [], FAILED: [], RUNNING: []}
+        for job in plan.jobs:
+            outcome = read_outcome(folder_of(folder, job))
+            found[outcome.status if outcome and outcome.status in found else RUNNING].append(job)
+        return cls(*(tuple(found[status]) for status in (DONE, FAILED, RUNNING)))
 
 
 def read_job(folder: Path, job: PlannedJob) -> JobRecord:
@@ -87,19 +137,15 @@ def read_job(folder: Path, job: PlannedJob) -> JobRecord:
 def sweep(folder: Path, display: Display) -> SweepResult:
     """Compares the jobs of the sweep in `folder` and writes sweep.md, sweep.csv and sweep.png there. Raises DataError
     where no sweep lies."""
-    try:
-        plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{folder / PLAN}: missing; name the folder of a sweep") from error
-    planned = [PlannedJob(**{**job, "overrides": tuple(job["overrides"])}) for job in plan["jobs"]]
-    jobs = tuple(read_job(folder / str(job.number), job) for job in planned)
+    plan = read_plan(folder)
+    jobs = tuple(read_job(folder_of(folder, job), job) for job in plan.jobs)
     table = settings_table(jobs)
     result = SweepResult(folder, jobs, table, folder / "sweep.md", folder / "sweep.csv", folder / "sweep.png")
-    write_text(result.markdown, markdown(jobs, plan["command"]))
+    write_text(result.markdown, markdown(jobs, plan.command))
     with atomic_path(result.csv) as temporary:
         table.to_csv(temporary, index=False)
     plot(jobs, result.plot)
-    for job, record in zip(planned, jobs, strict=True):
+    for job, record in zip(plan.jobs, jobs, strict=True):
         if record.error is not None:
             display.say(f"job {job.number} ({job.label}) failed: {record.error}")
     return result

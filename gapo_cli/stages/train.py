@@ -12,6 +12,7 @@ from gapo_cli.interfaces import Display, Experiment, TextEngine
 from gapo_cli.records import EditTask
 from gapo_cli.reports.base_note import base_note
 from gapo_cli.stages.prepare import load_tasks
+from gapo_cli.stages.run_inputs import keep_inputs
 from gapo_cli.stages.run_setup import check_engine, set_up_run
 from gapo_cli.stages.starting_point import StartingPoint, starting_point
 from gapo_cli.stages.supervised import train_supervised
@@ -73,6 +74,7 @@ def reinforce(experiment: Experiment, start: StartingPoint, display: Display) ->
     tasks = load_tasks(experiment, experiment.data.train_split, display)
     held_out = load_tasks(experiment, experiment.evaluation.split, display)
     set_up_run(experiment, run_dir)
+    keep_inputs(experiment, run_dir, display)
     loop = TrainingLoop(build_parts(experiment, run_dir, checkpoint, tasks, held_out, display))
     if checkpoint is not None:
         loop.resume_from(checkpoint, may_be_done=start.automatic)

@@ -40,7 +40,7 @@ def new_folder(target: Path, otherwise: str, previous: Path | None = None) -> It
         cause = error.__cause__ or error
         raise CheckpointError(
             f"{target}: cannot be written ({getattr(cause, 'strerror', None) or cause}); {otherwise}: free some space, then go on "
-            f"with resume={target.parent.parent}"
+            f"with resume=auto hydra.run.dir={target.parent.parent}"
         ) from error
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from gapo_cli.errors import DataError
 from gapo_cli.interfaces import QuietDisplay
-from gapo_cli.stages.sweep import plan_jobs, read_job, save_plan, sweep
+from gapo_cli.stages.sweep import SweepPlan, plan_jobs, read_job, save_plan, sweep
 
 (JOB,) = plan_jobs([["estimator.tau=0.3", "seed=1"]])
 
@@ -57,7 +57,7 @@ def test_a_job_without_a_folder_never_started(tmp_path):
 
 
 def test_the_comparison_is_made_from_the_files_alone(tmp_path):
-    save_plan(tmp_path, "gapo sweep tau=0.3 seed=1", (JOB,))
+    save_plan(tmp_path, SweepPlan(("tau=0.3", "seed=1"), None, (), (JOB,)))
     (tmp_path / "0").mkdir()
     ended(tmp_path / "0", "done", 3.0)
     result = sweep(tmp_path, QuietDisplay())
