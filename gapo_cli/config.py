@@ -357,7 +357,8 @@ class GuardsConfig:
     """When training stops by itself, and when it warns (training/guards.py). `skipped_in_a_row`: optimizer steps without a
     finite loss and gradient, one after another, that end the run (0: none do). A warning is given after `steps_in_a_row`
     training steps with: at least `zero_spread_frac` of the groups without spread; an entropy of at most `entropy` nats a token;
-    at least `clip_ratio` of the answers cut at the limit; a share of no-op answers `noop_rise` above that of the first steps."""
+    at least `clip_ratio` of the answers cut at the limit; a share of no-op answers, or an exact match that they earn, `noop_rise`
+    above that of the first steps."""
 
     skipped_in_a_row: int = 5
     steps_in_a_row: int = 5

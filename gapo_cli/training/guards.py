@@ -41,14 +41,17 @@ def skipped_sentence(steps: int, place: str, path: object) -> str:
     )
 
 
+RISING = {"noop": "reward/noop_frac", "noop_right": "reward/noop_em/mean"}
+"""What is compared with the mean of a run's first steps: the share of no-op answers, and the exact match that they earn."""
+
+
 @dataclass
 class CollapseWatch:
     """Looks at the rows of metrics for what a run does not come back from by itself. Every sentence is said once a run."""
 
     config: GuardsConfig
     steps: dict[str, int] = field(default_factory=dict)
-    noop_shares: list[float] = field(default_factory=list)
-    first_noop_share: float | None = None
+    firsts: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in RISING})
     said: list[str] = field(default_factory=list)
 
     def look(self, row: Mapping[str, float]) -> list[str]:
@@ -58,7 +61,7 @@ class CollapseWatch:
             "zero_spread": row.get("group/zero_std_frac", 0.0) >= config.zero_spread_frac,
             "entropy": row.get("actor/entropy", float("inf")) <= config.entropy,
             "clip_ratio": row.get("response_length/clip_ratio", 0.0) >= config.clip_ratio,
-            "noop": self._noops_rise(row),
+            **{name: self._rises(name, row) for name in RISING},
         }
         sentences = []
         for name, holds in conditions.items():
@@ -68,18 +71,28 @@ class CollapseWatch:
                 sentences.append(f"warning, at step {row['step']:g}: {self._sentence(name, row)}")
         return sentences
 
-    def _noops_rise(self, row: Mapping[str, float]) -> bool:
-        if "reward/noop_frac" not in row:
+    def _rises(self, name: str, row: Mapping[str, float]) -> bool:
+        share, firsts = row.get(RISING[name]), self.firsts[name]
+        if share is None:
             return False
-        self.noop_shares = [*self.noop_shares, row["reward/noop_frac"]][-self.config.steps_in_a_row :]
-        if self.first_noop_share is None:
-            if len(self.noop_shares) == self.config.steps_in_a_row:
-                self.first_noop_share = sum(self.noop_shares) / len(self.noop_shares)
+        if len(firsts) < self.config.steps_in_a_row:
+            firsts.append(share)
             return False
-        return row["reward/noop_frac"] >= self.first_noop_share + self.config.noop_rise
+        return share >= self._began(name) + self.config.noop_rise
+
+    def _began(self, name: str) -> float:
+        return sum(self.firsts[name]) / len(self.firsts[name])
 
     def _sentence(self, name: str, row: Mapping[str, float]) -> str:
         config, steps = self.config, f"for {self.config.steps_in_a_row} steps"
+        if name in RISING:
+            rise = f"now {row[RISING[name]]:.2f}) has been {config.noop_rise} or more above where it began ({self._began(name):.2f})"
+            return {
+                "noop": f"{steps} the share of answers that leave the region as it stands ({RISING[name]}, {rise}: doing nothing pays better "
+                "than trying; see the no-op tasks in the data, and reward=em, which pays nothing for it on the others",
+                "noop_right": f"{steps} the exact match that answers earn by leaving the region as it stands ({RISING[name]}, {rise}: what looks "
+                "like learning is the no-op tasks; see val/exact_match_on_changes, and train on fewer of them",
+            }[name]
         return {
             "zero_spread": f"{steps} at least {config.zero_spread_frac:.0%} of the groups have had answers that all earn the same "
             "(group/zero_std_frac): such groups teach nothing; take tasks that are neither solved nor hopeless, or raise "
@@ -90,15 +103,11 @@ class CollapseWatch:
             "clip_ratio": f"{steps} at least {config.clip_ratio:.0%} of the answers have been cut at the limit (response_length/clip_ratio): "
             "the model does not end its answers, or sampling.max_new_tokens is too small for them; see the rollouts, raise it, or use "
             "algorithm.overlong",
-            "noop": f"{steps} the share of answers that leave the region as it stands (reward/noop_frac, now "
-            f"{row.get('reward/noop_frac', 0.0):.2f}) has been {config.noop_rise} or more above where it began ({self.first_noop_share or 0.0:.2f}): "
-            "doing nothing pays better than trying; see the no-op tasks in the data, and reward=em, which pays nothing for it",
         }[name]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `restore` is the inverse."""
-        names = ("steps", "noop_shares", "first_noop_share", "said")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("steps", "firsts", "said")}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         for name, value in state.items():

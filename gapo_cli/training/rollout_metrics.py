@@ -64,7 +64,10 @@ def generated_metrics(groups: Sequence[Group]) -> dict[str, float]:
     row["reward/malformed_frac"] = float(
         np.mean([completion.malformed is not None for group in groups for completion in group.completions])
     )
-    row["reward/noop_frac"] = float(np.mean([is_noop(completion, group.task) for group in groups for completion in group.completions]))
+    answers = [(completion, group.task) for group in groups for completion in group.completions]
+    noops = [(completion, task) for completion, task in answers if is_noop(completion, task)]
+    row["reward/noop_frac"] = len(noops) / len(answers)
+    row["reward/noop_em/mean"] = sum(exact_match(completion.region, task.target) for completion, task in noops) / len(answers)
     return row | shape_metrics(shape_shares(rewards))
 
 

@@ -8,7 +8,7 @@ from training_parts import completion_of, edit_task
 
 from gapo_cli.records import Group
 from gapo_cli.training.collect import RolloutBatch, SampledGroup
-from gapo_cli.training.rollout_metrics import batch_metrics, rollout_metrics
+from gapo_cli.training.rollout_metrics import batch_metrics, generated_metrics, rollout_metrics
 
 NAN = float("nan")
 
@@ -78,3 +78,14 @@ def test_shapes_and_rewards_are_those_of_all_generated_groups():
     assert row["timing_s/gen"] == 0.5
     # the batch alone
     assert row["critic/score/mean"] == 0.25
+
+
+def test_noop_answers_and_the_exact_match_that_they_earn_are_shares_of_all_answers():
+    # the region is "a = b"; two answers leave it, one more is right where the target says otherwise
+    texts = ("a = b", "a = b", "a = c", "x")
+    completions = tuple(replace(completion_of("a"), region=text) for text in texts)
+    asked_to_change = replace(group(["a"] * 4, [0.0] * 4, [0.0] * 4), completions=completions)
+    as_it_stands = replace(asked_to_change, task=edit_task(1, target="a = b\n"))
+    row = generated_metrics([asked_to_change, as_it_stands])
+    assert row["reward/noop_frac"] == 4 / 8
+    assert row["reward/noop_em/mean"] == 2 / 8
