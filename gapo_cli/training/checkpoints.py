@@ -128,9 +128,9 @@ def find_checkpoint(path: str | Path) -> Path:
     try:
         verify(newest)
     except CheckpointError as error:
-        if len(steps) == 1:
-            raise
-        raise CheckpointError(f"{error}; the one before is resume={path_of(path / FOLDER, steps[-2])}") from error
+        whole = newest_whole(path).checkpoint
+        there_is = f"the newest whole one is resume={whole}" if whole else f"there is no whole one, begin it again by resume=auto hydra.run.dir={path}"
+        raise CheckpointError(f"{str(error).split('; ')[0]}; {there_is}") from error
     return newest
 
 

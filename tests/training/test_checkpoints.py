@@ -119,7 +119,7 @@ def test_a_missing_file_is_named_and_so_is_the_checkpoint_before(tmp_path, tiny_
     kept = Checkpoints(tmp_path, keep=2)
     kept.save(1, tiny_policy, STATE)
     (kept.save(2, tiny_policy, STATE) / "trainer_state.json").unlink()
-    with pytest.raises(CheckpointError, match=r"trainer_state.json is missing.*the one before is resume=.*step-00001"):
+    with pytest.raises(CheckpointError, match=r"trainer_state.json is missing; the newest whole one is resume=.*step-00001"):
         find_checkpoint(tmp_path)
     assert find_checkpoint(kept.path(1)) == kept.path(1)
 
