@@ -9,6 +9,9 @@ import torch
 
 from gapo_cli.config import SamplingConfig
 
+BLOCK = 128
+"""Entries of a distribution that are summed before any are looked at one by one."""
+
 
 def uniforms(owners: Sequence[tuple[int, int]], max_new_tokens: int) -> np.ndarray:
     """(N, max_new_tokens) float64 in [0, 1): for each completion, by its prompt's seed and its index in the group, the
@@ -24,19 +27,23 @@ def draw(logits: torch.Tensor, numbers: torch.Tensor | None, sampling: SamplingC
     tokens can be drawn; the log-probability stays that of the whole distribution after temperature, not renormalised
     over the choice: it is what training computes for the same token.
     """
+    highest, likeliest = logits.max(dim=-1, keepdim=True)
+    # one matrix of the size and no other: new memory of megabytes costs more than the arithmetic on it
+    probabilities = logits.float().sub(highest)
+    if sampling.temperature not in (0, 1):
+        probabilities /= sampling.temperature
+    probabilities.exp_()  # times a constant, that is
+    total = probabilities.sum(dim=-1, dtype=torch.float64)
     if sampling.temperature == 0:
-        logprobs = torch.log_softmax(logits.float(), dim=-1)
-        tokens = logprobs.argmax(dim=-1)
-        return tokens, logprobs.gather(-1, tokens[:, None]).squeeze(-1)
-    logprobs = torch.log_softmax(logits.float() / sampling.temperature, dim=-1)
-    probabilities = logprobs.exp()
+        return likeliest.squeeze(-1), -total.log().float()
     if sampling.top_k or sampling.top_p < 1:
-        probabilities, order = probabilities.sort(dim=-1, descending=True, stable=True)
-        places = _place(_choose(probabilities, sampling), numbers)
-        tokens = order.gather(-1, places[:, None]).squeeze(-1)
+        ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+        places = _place(_choose(ordered, sampling), numbers)
+        tokens = order.gather(-1, places[:, None])
     else:
-        tokens = _place(probabilities, numbers)
-    return tokens, logprobs.gather(-1, tokens[:, None]).squeeze(-1)
+        tokens = _place(probabilities, numbers)[:, None]
+    logprobs = probabilities.gather(-1, tokens).squeeze(-1).double().log() - total.log()
+    return tokens.squeeze(-1), logprobs.float()
 
 
 def _choose(probabilities: torch.Tensor, sampling: SamplingConfig) -> torch.Tensor:
@@ -51,9 +58,25 @@ def _choose(probabilities: torch.Tensor, sampling: SamplingConfig) -> torch.Tens
 
 
 def _place(probabilities: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """Index (N,) of the first entry whose cumulated probability is above number * sum; its own is never 0."""
-    cumulated = probabilities.cumsum(-1, dtype=torch.float64)  # float32 loses the tail of a large vocabulary
-    total = cumulated[:, -1:]
-    # a number next to 1 times the sum can round to the sum, which nothing is above
-    target = torch.minimum(numbers[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulated, target, right=True).squeeze(-1)
+    """Index (N,) of the first entry whose cumulated probability is above number * sum; its own is never 0. Sums are float64,
+    since float32 loses the tail of a large vocabulary; block by block first, so that only one block has to be cumulated."""
+    width = probabilities.shape[-1]
+    whole = width // BLOCK * BLOCK
+    blocks = probabilities[:, :whole].unflatten(-1, (-1, BLOCK)) if whole else probabilities[:, :0, None]
+    sums = blocks.sum(-1, dtype=torch.float64)
+    if whole < width:
+        sums = torch.cat([sums, probabilities[:, whole:].sum(-1, keepdim=True, dtype=torch.float64)], dim=-1)
+    cumulated = sums.cumsum(-1)
+    block = _passed(cumulated, numbers[:, None] * cumulated[:, -1:])
+    before = cumulated.gather(-1, block) - sums.gather(-1, block)
+    columns = block * BLOCK + torch.arange(BLOCK, device=block.device)
+    inside = probabilities.gather(-1, columns.clamp(max=width - 1)).double().masked_fill(columns >= width, 0)
+    return (block * BLOCK + _passed(inside.cumsum(-1), numbers[:, None] * cumulated[:, -1:] - before)).squeeze(-1)
+
+
+def _passed(cumulated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Index (N, 1) of the first of `cumulated` (N, K) that is above `target` (N, 1). A target that rounds to the last of
+    them, which nothing is above, is taken to be just below it; one that rounds to less than 0, to be 0."""
+    last = cumulated[:, -1:]
+    below = torch.nextafter(last, torch.zeros_like(last))
+    return torch.searchsorted(cumulated, torch.minimum(target, below).clamp(min=0), right=True)

@@ -82,6 +82,22 @@ def test_many_draws_have_the_probabilities_of_the_logits():
         assert torch.allclose(shares, torch.tensor(PROBABILITIES), atol=0.015)
 
 
+@pytest.mark.parametrize("vocabulary", [127, 128, 129, 256, 300])
+def test_a_vocabulary_of_several_blocks_is_passed_token_by_token(vocabulary):
+    # equal probabilities: token i ends at (i + 1) / vocabulary
+    logits = torch.zeros(vocabulary)
+    middles = [(token + 0.5) / vocabulary for token in range(vocabulary)]
+    assert tokens_for(middles, logits) == list(range(vocabulary))
+    assert tokens_for([0.0, math.nextafter(1.0, 0.0)], logits) == [0, vocabulary - 1]
+
+
+def test_a_token_without_probability_is_never_drawn_at_the_edges_of_a_block():
+    # tokens 127 and 129 alone can be drawn, at the end of the first block and past the beginning of the second
+    logits = torch.full((256,), -math.inf)
+    logits[[127, 129]] = 0.0
+    assert tokens_for([0.0, math.nextafter(0.5, 0.0), 0.5, math.nextafter(1.0, 0.0)], logits) == [127, 127, 129, 129]
+
+
 def test_numbers_hang_on_seed_and_sample_index_and_not_on_what_else_is_drawn():
     both = uniforms([(3, 0), (3, 1), (4, 0)], 10)
     assert both.shape == (3, 10)
