@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gapo_cli.composition import build_experiment, combinations, command_overrides, compose_overrides, open_tree, without_hydra
 from gapo_cli.errors import StorageError, UserError
-from gapo_cli.interfaces import Display, Experiment, QuietDisplay
+from gapo_cli.interfaces import Display, Experiment, QuietDisplay, TextEngine
 from gapo_cli.launch import only_process_in, run_stage
 from gapo_cli.locks import hold, is_held
 from gapo_cli.overrides import continue_from, key_of, quoted, unquoted
@@ -83,7 +83,10 @@ def start(words: Sequence[str], display: Display, config_dir: Path | None, *, qu
         if parallel and "trainer.threads" not in {key_of(word) for word in overrides}:
             shared.append(f"trainer.threads={threads_per_job(config, len(jobs))}")
         plan = SweepPlan(tuple(words), str(config_dir.resolve()) if config_dir else None, tuple(shared), jobs)
-        prepare_data(experiments_of(hydra, plan, jobs), display)
+        experiments = experiments_of(hydra, plan, jobs)
+        if any(isinstance(experiment.engine, TextEngine) for experiment in experiments):
+            raise UserError("gapo sweep: a sweep trains, and a served model (engine=openai) cannot be trained; leave engine= out")
+        prepare_data(experiments, display)
         with only_process_in(folder, display):
             save_plan(folder, plan)
             return launch_and_compare(hydra, folder, plan, jobs, display, quiet=quiet)

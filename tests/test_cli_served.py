@@ -110,6 +110,15 @@ def test_a_served_model_is_not_trained(stage, here, serve, capsys):
     assert not (here / "one").exists()
 
 
+def test_a_served_model_is_not_swept_over(here, serve, capsys):
+    served, words = serve()
+    assert run_command(["sweep", *words, "seed=0,1"]) == 2
+    sentence = "gapo sweep: a sweep trains, and a served model (engine=openai) cannot be trained; leave engine= out"
+    assert capsys.readouterr().err == f"gapo: {sentence}\n"
+    assert served.requests == []
+    assert not (here / "outputs").exists()
+
+
 def test_an_address_and_a_model_are_needed(here, capsys):
     assert run_command(["eval", "engine=openai"]) == 2
     assert "engine.base_url: needs a value; add engine.base_url=VALUE" in capsys.readouterr().err
