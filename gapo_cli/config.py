@@ -13,7 +13,7 @@ from typing import Literal
 from gapo_cli.errors import UserError, did_you_mean
 
 AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "constant")
-LAYOUTS = ("packed", "padded")
+LAYOUTS = ("packed", "masked", "padded")
 DTYPES = ("float32", "bfloat16")
 OPTIMIZERS = ("adamw", "adamw_8bit")
 BASELINES = ("copy", "replace")
@@ -201,7 +201,7 @@ class TrainerConfig:
     """Scale. `steps`: rollout batches of `prompts_per_step` groups; each is learnt from `epochs_per_step` times in
     mini-batches of `prompts_per_mini_batch` groups (one optimizer step each), cut into micro-batches of at
     most `max_tokens_per_microbatch` tokens, padding included (0: not cut), which never changes the loss.
-    `logprob_chunk_tokens`: completion tokens whose logits are in memory at a time (0: all; auto: by estimate). `dtype`: what
+    `layout`: see `gapo_cli.models.layout`; the loss is the same in all. `logprob_chunk_tokens`: completion tokens whose logits are in memory at a time (0: all; auto: by estimate). `dtype`: what
     passes compute in; weights that are trained are float32 in any case. `gradient_checkpointing`: activations are made again
     in the backward pass instead of kept. `reference_dtype`: what a KL reference that is a copy is held in.
     `recompute_logprobs`: old log-probabilities are the trainer's own, by an extra pass, and not the engine's (None: where the

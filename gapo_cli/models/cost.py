@@ -1,7 +1,7 @@
 """What a pass through a decoder costs: parameters, floating-point operations and bytes, by formula, without a model.
 
-Counted is what the layers of Llama, Mistral, Qwen2 and Qwen3 do here: PyTorch's scaled-dot-product attention under a dense
-mask, and the head at the positions that predict an answer's token. Norms, rotations and other element-wise work is left out of
+Counted is what the layers of Llama, Mistral, Qwen2 and Qwen3 do here: PyTorch's scaled-dot-product attention of the pairs that
+a layout computes, and the head at the positions that predict an answer's token. Norms, rotations and other element-wise work is left out of
 the operations, which the matrices decide at any size; of the bytes all is counted that a layer keeps for its backward pass.
 """
 
@@ -23,20 +23,13 @@ LOGITS_AT_PEAK = 3
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One forward pass over `rows` rows of `width` tokens, padding included; `predicted` positions get logits."""
+    """One forward pass. `tokens`: padding included. `predicted`: the positions that get logits. `pairs`: queries times keys
+    that attention computes; `masked`: elements of the dense mask, whose every pair is computed, 0 where there is none."""
 
-    rows: int
-    width: int
+    tokens: int
     predicted: int
-
-    @property
-    def tokens(self) -> int:
-        return self.rows * self.width
-
-    @property
-    def pairs(self) -> int:
-        """Queries times keys: under a dense mask every pair is computed, the masked ones too."""
-        return self.rows * self.width**2
+    pairs: float
+    masked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +45,7 @@ class Kept:
 
 KEPT = {
     # Before, within and after each of two norms; queries, answers, and keys and values repeated for each query head; gate, its
-    # activation, up, their product. Each layer has a mask of its own, in floating point.
+    # activation, up, their product. Each layer has a dense mask of its own, in floating point.
     ("float32", False): Kept(hidden=6 * 4, heads=4 * 4, feed_forward=4 * 4, pair=4),
     # Norms stay in float32 (their outputs, 2 x 2 numbers); each of five matrices casts its input anew.
     ("bfloat16", False): Kept(hidden=4 * 4 + 5 * 2, heads=4 * 2, feed_forward=4 * 2, pair=2),
@@ -129,7 +122,7 @@ def layer_activations(shape: ShapeConfig, one: Pass, dtype: str, adapters: bool)
     of_token = (
         kept.hidden * shape.hidden_size + kept.heads * shape.heads * shape.head_size + kept.feed_forward * shape.feed_forward_size
     )
-    return of_token * one.tokens + kept.pair * one.pairs
+    return of_token * one.tokens + kept.pair * one.masked
 
 
 def activations(shape: ShapeConfig, one: Pass, dtype: str, adapters: bool, checkpointing: bool) -> int:

@@ -1,33 +1,40 @@
-"""How groups of completions are laid out for one forward pass: packed (a group is one row) or padded (a row each).
+"""How groups of completions are laid out for one forward pass.
 
-Packed: [prompt][completion 1] ... [completion G] with positions that restart after the prompt, and a mask that lets a
-completion see the prompt and itself. The prompt is computed once instead of G times; the log-probabilities and gradients
-are those of the padded layout, which stays as the reference that tests compare with.
+packed: [prompt][completion 1] ... [completion G][prompt of the next group] ... in one row, positions restarting after each
+prompt and nothing padded; attention without a dense mask (models/shared_prefix.py).
+masked: the same with a row a group and a dense mask, for models and devices that packed has no attention for.
+padded: a row a completion, its prompt again before it: what trainers usually do, and the reference that tests compare with.
 
-In both layouts the last token of a completion is a label only: nothing is predicted from it, so it is no input.
+In the first two a completion sees the prompt and itself, and the prompt is computed once instead of G times;
+log-probabilities and gradients are the same in all. The last token of a completion is a label only: nothing is predicted
+from it, so it is no input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
-PADDING_SEGMENT = -1
-PROMPT_SEGMENT = 0
+from gapo_cli.models.shared_prefix import shared_prefix_inputs
+from gapo_cli.models.spans import Span, dense_mask
+
+Prompts = Sequence[Sequence[int]]
+Completions = Sequence[Sequence[Sequence[int]]]
 
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
     """One forward pass over R rows of T tokens that gives N completion tokens their log-probabilities.
 
-    input_ids, position_ids: (R, T) int64, right padded. attention_mask: (R, 1, T, T) bool, True = may look at; padding
-    looks at padding, so that no query is without a key (softmax over nothing is NaN); None: each token looks at all before
-    it in its row, which is right where a row is one sequence. predictors: (N,) flat indices into
-    R*T of the position whose hidden state predicts token n. labels: (N,) the tokens. completion_index: (N,) the
-    completion, counted group by group, that token n belongs to. Tokens are in the order of the completions.
+    input_ids, position_ids: (R, T) int64, right padded. Who may look at whom is said by `spans`, where the groups of the only
+    row lie; or by attention_mask, (R, 1, T, T) bool as of `dense_mask`; where both are None a token looks at all before it
+    in its row. predictors: (N,) flat indices into R*T of the position whose hidden state predicts token n. labels: (N,) the
+    tokens. completion_index: (N,) the completion, counted group by group, that token n belongs to. Tokens are in the order
+    of the completions.
     """
 
     input_ids: torch.Tensor
@@ -36,67 +43,93 @@ class TokenBatch:
     predictors: torch.Tensor
     labels: torch.Tensor
     completion_index: torch.Tensor
+    spans: tuple[Span, ...] | None = None
 
     def to(self, device: torch.device | str) -> TokenBatch:
         values = {name: getattr(self, name) for name in self.__slots__}
-        return replace(self, **{name: value.to(device) for name, value in values.items() if value is not None})
+        return replace(self, **{name: value.to(device) for name, value in values.items() if isinstance(value, torch.Tensor)})
+
+    def inputs(self) -> dict[str, Any]:
+        """What the trunk of a model is called with."""
+        inputs = {"input_ids": self.input_ids, "position_ids": self.position_ids, "attention_mask": self.attention_mask}
+        return inputs if self.spans is None else inputs | shared_prefix_inputs(self.spans, self.input_ids.device)
 
 
-def pack(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[Sequence[int]]], pad_id: int) -> TokenBatch:
-    """One row a group. prompts: token ids of each group's prompt, at least one each; completions: token ids of each
-    group's completions (groups may differ in number and length). Raises ValueError for an empty prompt."""
-    rows = []
-    for prompt, group in zip(prompts, completions, strict=True):
-        row = _Row(prompt)
-        for completion in group:
-            row.add(completion)
-        rows.append(row)
+def pack(prompts: Prompts, completions: Completions, pad_id: int) -> TokenBatch:
+    """All groups in one row. prompts: token ids of each group's prompt, at least one each; completions: token ids of each
+    group's completions (groups may differ in number and length); pad_id: what fills up rows. Raises ValueError for an
+    empty prompt."""
+    row = _row(zip(prompts, completions, strict=True))
+    return replace(_batch([row], pad_id), spans=tuple(row.spans))
+
+
+def pack_masked(prompts: Prompts, completions: Completions, pad_id: int) -> TokenBatch:
+    """A row a group, with a dense mask. Arguments and errors as `pack`."""
+    rows = [_row([group]) for group in zip(prompts, completions, strict=True)]
+    batch = _batch(rows, pad_id)
+    return replace(batch, attention_mask=dense_mask([row.spans for row in rows], batch.input_ids.shape[1]))
+
+
+def pad(prompts: Prompts, completions: Completions, pad_id: int) -> TokenBatch:
+    """A row a completion: the prompt again, then the completion. Arguments and errors as `pack`."""
+    groups = zip(prompts, completions, strict=True)
+    rows = [_row([(prompt, [completion])]) for prompt, group in groups for completion in group]
     return _batch(rows, pad_id)
 
 
-def pad(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[Sequence[int]]], pad_id: int) -> TokenBatch:
-    """One row a completion: the prompt again, then the completion. Arguments, order and errors as `pack`."""
-    rows = []
-    for prompt, group in zip(prompts, completions, strict=True):
-        for completion in group:
-            row = _Row(prompt)
+LAY_OUT = {"packed": pack, "masked": pack_masked, "padded": pad}
+"""By the names of `trainer.layout`."""
+
+
+def _row(groups: Iterable[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> _Row:
+    row = _Row()
+    for prompt, completions in groups:
+        row.begin(prompt)
+        for completion in completions:
             row.add(completion)
-            rows.append(row)
-    return _batch(rows, pad_id)
+    return row
 
 
 class _Row:
-    """One row as it grows: tokens, positions, the segment of each token and where each label is predicted from."""
+    """One row as it grows: tokens, positions, the span of each group and where each label is predicted from."""
 
-    def __init__(self, prompt: Sequence[int]) -> None:
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.positions: list[int] = []
+        self.prompts: list[range] = []
+        self.inputs: list[list[range]] = []
+        self.completions: list[tuple[list[int], Sequence[int]]] = []
+
+    def begin(self, prompt: Sequence[int]) -> None:
         if not len(prompt):
             raise ValueError("a prompt of no tokens: the first token of a completion needs something to be predicted from")
-        self.prompt_length = len(prompt)
-        self.tokens = list(prompt)
-        self.positions = list(range(len(prompt)))
-        self.segments = [PROMPT_SEGMENT] * len(prompt)
-        self.completions: list[tuple[list[int], list[int]]] = []
+        self.prompts.append(range(len(self.tokens), len(self.tokens) + len(prompt)))
+        self.inputs.append([])
+        self.tokens.extend(prompt)
+        self.positions.extend(range(len(prompt)))
 
     def add(self, completion: Sequence[int]) -> None:
-        start, inputs = len(self.tokens), len(completion) - 1
-        predictors = [self.prompt_length - 1, *range(start, start + inputs)] if len(completion) else []
-        self.completions.append((predictors, list(completion)))
+        prompt = self.prompts[-1]
+        inputs = range(len(self.tokens), len(self.tokens) + max(len(completion) - 1, 0))
+        self.inputs[-1].append(inputs)
+        self.completions.append(([prompt.stop - 1, *inputs] if len(completion) else [], completion))
         self.tokens.extend(completion[:-1])
-        self.positions.extend(range(self.prompt_length, self.prompt_length + inputs))
-        self.segments.extend([len(self.completions)] * inputs)
+        self.positions.extend(range(len(prompt), len(prompt) + len(inputs)))
+
+    @property
+    def spans(self) -> list[Span]:
+        return [Span(prompt, tuple(inputs)) for prompt, inputs in zip(self.prompts, self.inputs, strict=True)]
 
 
 def _batch(rows: Sequence[_Row], pad_id: int) -> TokenBatch:
     width = max(len(row.tokens) for row in rows)
     input_ids = np.full((len(rows), width), pad_id, dtype=np.int64)
-    position_ids = np.zeros((len(rows), width), dtype=np.int64)
-    segments = np.full((len(rows), width), PADDING_SEGMENT, dtype=np.int64)
+    # positions of padding count on: transformers takes those that start again for another sequence
+    position_ids = np.tile(np.arange(width), (len(rows), 1))
     predictors, labels, lengths = [], [], []
     for index, row in enumerate(rows):
-        length = len(row.tokens)
-        input_ids[index, :length] = row.tokens
-        position_ids[index, :length] = row.positions
-        segments[index, :length] = row.segments
+        input_ids[index, : len(row.tokens)] = row.tokens
+        position_ids[index, : len(row.tokens)] = row.positions
         for columns, tokens in row.completions:
             predictors.extend(index * width + column for column in columns)
             labels.extend(tokens)
@@ -104,16 +137,8 @@ def _batch(rows: Sequence[_Row], pad_id: int) -> TokenBatch:
     return TokenBatch(
         input_ids=torch.from_numpy(input_ids),
         position_ids=torch.from_numpy(position_ids),
-        attention_mask=_attention_mask(torch.from_numpy(segments)),
+        attention_mask=None,
         predictors=torch.tensor(predictors, dtype=torch.int64),
         labels=torch.tensor(labels, dtype=torch.int64),
         completion_index=torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
     )
-
-
-def _attention_mask(segments: torch.Tensor) -> torch.Tensor:
-    """segments: (R, T) → (R, 1, T, T) bool: earlier or same position, of the prompt or of the same segment."""
-    width = segments.shape[1]
-    causal = torch.ones(width, width, dtype=torch.bool).tril()
-    query, key = segments[:, :, None], segments[:, None, :]
-    return (causal & ((key == PROMPT_SEGMENT) | (query == key)))[:, None]

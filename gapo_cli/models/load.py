@@ -17,6 +17,7 @@ from gapo_cli.models.linear import use_onednn
 from gapo_cli.models.lora import ADAPTER_CONFIG, base_of, has_adapter, is_adapter, load_adapter, save_adapter
 from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
 from gapo_cli.models.saving import model_folder
+from gapo_cli.models.shared_prefix import take_shared_prefixes
 from gapo_cli.models.tokenizer_files import first_line, load_tokenizer, quiet
 from gapo_cli.records import Prompt
 
@@ -76,6 +77,7 @@ def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32")
     own_tokenizer = adapter is not None and (adapter / "tokenizer_config.json").is_file()
     tokenizer = load_tokenizer(config, adapter if own_tokenizer else folder)
     model = _load_weights(base, folder).to(device)
+    take_shared_prefixes(model)
     model.generation_config = _neutral_generation_config(tokenizer, model.config)
     _check_fit(LoadedModel(model, tokenizer, config, device, dtype))
     if adapter:

@@ -37,12 +37,7 @@ def completion_logprobs(
     ValueError if temperature is not above 0."""
     if not temperature > 0:
         raise ValueError(f"temperature={temperature}: log-probabilities need a temperature above 0")
-    hidden = model.get_decoder()(
-        input_ids=batch.input_ids,
-        position_ids=batch.position_ids,
-        attention_mask=batch.attention_mask,
-        use_cache=False,
-    ).last_hidden_state
+    hidden = model.get_decoder()(**batch.inputs(), use_cache=False).last_hidden_state
     predicting = hidden.flatten(0, 1)[batch.predictors]  # (N, hidden size)
     head = model.get_output_embeddings()
     size = chunk_tokens(chunk, len(batch.labels), head.weight.shape[0])

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from gapo_cli.models.layout import PADDING_SEGMENT, TokenBatch
+from gapo_cli.models.layout import TokenBatch
+from gapo_cli.models.spans import PADDING_SEGMENT
 
 
 def pack_sequences(rows: Sequence[Sequence[tuple[Sequence[int], Sequence[int]]]], pad_id: int) -> TokenBatch:

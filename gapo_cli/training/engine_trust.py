@@ -16,7 +16,7 @@ import torch
 from gapo_cli.config import AlgorithmConfig, TrainerConfig
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Engine
-from gapo_cli.models.layout import pack
+from gapo_cli.models.layout import pad
 from gapo_cli.models.load import LoadedModel
 from gapo_cli.models.logprobs import completion_logprobs
 from gapo_cli.records import Completion, Group
@@ -83,7 +83,7 @@ def measure_mismatch(policy: LoadedModel, chosen: Sequence[tuple[Group, Completi
                 f"the engine gave {len(completion.logprobs)} log-probabilities for {len(completion.token_ids)} tokens of task "
                 f"{group.task.id}; training needs one for each"
             )
-        batch = pack([group.prompt_token_ids], [[completion.token_ids]], policy.pad_token_id).to(policy.device)
+        batch = pad([group.prompt_token_ids], [[completion.token_ids]], policy.pad_token_id).to(policy.device)
         with torch.no_grad(), policy.autocast():
             ours = completion_logprobs(policy.model, batch, temperature).logprobs
         differences.append(np.abs(ours.float().cpu().numpy() - np.asarray(completion.logprobs, dtype=np.float32)))

@@ -15,7 +15,7 @@ from gapo_cli.config import AlgorithmConfig, ModelConfig, SamplingConfig, ShapeC
 from gapo_cli.interfaces import EngineMemory, RolloutScale
 from gapo_cli.models import cost
 from gapo_cli.models.cost import BYTES, Pass
-from gapo_cli.training.token_budget import cut_to_budget
+from gapo_cli.training.token_budget import Piece, cut_to_budget
 
 MOMENT_BYTES = {"adamw": 2 * 4, "adamw_8bit": 2 * (1 + 4 / 256)}
 """Of both moments, a parameter; in 8 bits with a float32 scale for each 256."""
@@ -75,10 +75,27 @@ def micro_batches(
     layout = layout or settings.trainer.layout
     lengths = [[answer] * settings.sampling.group_size for answer in answers]
     cut = cut_to_budget(prompts, lengths, layout, settings.trainer.max_tokens_per_microbatch)
-    return [
-        Pass(len(pieces), max(piece.width for piece in pieces), sum((piece.stop - piece.start) * answers[piece.group] for piece in pieces))
-        for pieces in cut
-    ]
+    return [_pass(pieces, prompts, answers, layout) for pieces in cut]
+
+
+def _pass(pieces: Sequence[Piece], prompts: Sequence[int], answers: Sequence[int], layout: str) -> Pass:
+    predicted = sum((piece.stop - piece.start) * answers[piece.group] for piece in pieces)
+    if layout == "packed":
+        return Pass(sum(piece.width for piece in pieces), predicted, sum(_pairs(piece, prompts, answers) for piece in pieces))
+    rows, width = len(pieces), max(piece.width for piece in pieces)
+    if layout == "masked":
+        return Pass(rows * width, predicted, rows * width**2, rows * width**2)
+    return Pass(rows * width, predicted, rows * _causal(width))
+
+
+def _pairs(piece: Piece, prompts: Sequence[int], answers: Sequence[int]) -> float:
+    """Of a prompt with itself, of its answers' inputs with it, of each answer with itself."""
+    prompt, count, inputs = prompts[piece.group], piece.stop - piece.start, answers[piece.group] - 1
+    return _causal(prompt) + count * (inputs * prompt + _causal(inputs))
+
+
+def _causal(width: int) -> float:
+    return width * (width + 1) / 2
 
 
 def weights_bytes(shape: ShapeConfig, dtype: str) -> int:

@@ -17,6 +17,7 @@ from gapo_cli.config import AlgorithmConfig, EvaluationConfig, GuardsConfig, Sam
 from gapo_cli.errors import CheckpointError, StorageError, UserError
 from gapo_cli.interfaces import Display, Engine, Estimator, Reward, SleepingEngine, Template
 from gapo_cli.models.load import LoadedModel
+from gapo_cli.models.shared_prefix import usable_layout
 from gapo_cli.records import Group
 from gapo_cli.training.checkpoints import Checkpoints, TrainerState, check_tasks, hash_of_tasks, load_state, steps_of, under
 from gapo_cli.training.collect import Collector, Position, RolloutBatch
@@ -83,7 +84,10 @@ class TrainingLoop:
     def __post_init__(self) -> None:
         parts = self.parts
         recompute = recomputes_logprobs(parts.trainer, parts.algorithm, parts.engine)
-        trainer = replace(parts.trainer, recompute_logprobs=recompute)
+        layout, notice = usable_layout(parts.trainer.layout, parts.policy)
+        if notice is not None:
+            parts.display.say(notice)
+        trainer = replace(parts.trainer, recompute_logprobs=recompute, layout=layout)
         mini_batches = -(-trainer.prompts_per_step // trainer.prompts_per_mini_batch)
         total_updates = trainer.steps * trainer.epochs_per_step * mini_batches
         self.optimizer = Optimizer(parts.policy.model.parameters(), trainer.optimizer, total_updates)

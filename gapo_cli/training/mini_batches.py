@@ -15,7 +15,7 @@ import torch
 
 from gapo_cli.config import AlgorithmConfig
 from gapo_cli.losses import token_weights
-from gapo_cli.models.layout import TokenBatch, pack, pad
+from gapo_cli.models.layout import LAY_OUT, TokenBatch
 from gapo_cli.records import Group
 from gapo_cli.training.token_budget import Piece, cut_to_budget
 
@@ -38,8 +38,7 @@ class MicroBatch:
 
     def token_batch(self, layout: str, pad_id: int) -> TokenBatch:
         """Laid out anew for each pass: masks of whole rollout batches would not fit the memory."""
-        lay_out = pack if layout == "packed" else pad
-        return lay_out(self.prompts, self.completions, pad_id).to(self.weights.device)
+        return LAY_OUT[layout](self.prompts, self.completions, pad_id).to(self.weights.device)
 
 
 @dataclass(frozen=True, slots=True)

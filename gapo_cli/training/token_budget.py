@@ -1,8 +1,8 @@
 """Groups cut into micro-batches that hold at most so many tokens: as few as possible, and of sizes as even as possible.
 
-What counts is what a forward pass computes, padding included: rows times the longest row. Like lengths go together. A
-group that is too long for one row is divided among several, its prompt repeated in each; a completion that is too long
-even alone with its prompt gets a micro-batch of its own.
+What counts is what a forward pass computes, padding included: of the packed layout all tokens, of the others rows times
+the longest row. Like lengths go together. A group that is too long is divided, its prompt repeated for each part; a
+completion that is too long even alone with its prompt gets a micro-batch of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Completions `start` to `stop` of group number `group`; `width`: the tokens of the row that they make."""
+    """Completions `start` to `stop` of group number `group`; `width`: the tokens that they and
+    the prompt make."""
 
     group: int
     start: int
@@ -29,8 +30,7 @@ def cut_to_budget(
     prompt_lengths: Sequence[int], completion_lengths: Sequence[Sequence[int]], layout: str, budget: int
 ) -> list[list[Piece]]:
     """Micro-batches of at most `budget` tokens (0: all groups in one). prompt_lengths: tokens of each group's prompt;
-    completion_lengths: tokens of each group's completions. A packed row holds a piece of several completions, a padded row
-    one of a single completion."""
+    completion_lengths: tokens of each group's completions. In the padded layout each completion is a piece."""
     pieces = [
         piece
         for group, (prompt, lengths) in enumerate(zip(prompt_lengths, completion_lengths, strict=True))
@@ -39,7 +39,12 @@ def cut_to_budget(
     if not budget:
         return [pieces] if pieces else []
     pieces.sort(key=lambda piece: piece.width)
-    runs = even_runs(len(pieces), lambda start, stop: (stop - start) * pieces[stop - 1].width, budget)
+    before = list(accumulate((piece.width for piece in pieces), initial=0))
+
+    def tokens(start: int, stop: int) -> int:
+        return before[stop] - before[start] if layout == "packed" else (stop - start) * pieces[stop - 1].width
+
+    runs = even_runs(len(pieces), tokens, budget)
     return [[pieces[index] for index in run] for run in runs]
 
 

@@ -17,8 +17,8 @@ from gapo_cli.models.cost import (
 
 # per layer: queries 4 x 6, keys and values 4 x 3 each, output 6 x 4, gate, up and down 4 x 5 each: 24 + 12 + 12 + 24 + 60 = 132
 SHAPE = ShapeConfig(layers=2, hidden_size=4, heads=2, key_value_heads=1, head_size=3, feed_forward_size=5, vocabulary=10)
-# two rows of three tokens: 6 tokens, 2 x 3 x 3 = 18 pairs
-TWO_ROWS = Pass(rows=2, width=3, predicted=4)
+# two rows of three tokens under a dense mask: 6 tokens, 2 x 3 x 3 = 18 pairs
+TWO_ROWS = Pass(tokens=6, predicted=4, pairs=18, masked=18)
 
 
 def test_parameters_are_matrices_norms_embedding_and_head():
@@ -63,6 +63,10 @@ def test_activations_are_so_many_vectors_a_token_and_a_mask_a_layer():
     assert activations(SHAPE, TWO_ROWS, "float32", adapters=False, checkpointing=False) == 2 * (68 * 4 * 6 + 72)
     # kept of both layers is only the input, 4 numbers a token; the rest is one layer's
     assert activations(SHAPE, TWO_ROWS, "float32", adapters=False, checkpointing=True) == 2 * 4 * 4 * 6 + (68 * 4 * 6 + 72)
+
+
+def test_without_a_dense_mask_no_pair_is_kept():
+    assert activations(SHAPE, Pass(6, 4, 18), "float32", adapters=False, checkpointing=False) == 2 * (68 * 4 * 6)
 
 
 def test_half_precision_halves_what_is_not_a_norm():

@@ -6,8 +6,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from gapo_cli.models.layout import pack, pad
+from gapo_cli.models.layout import LAY_OUT, pack, pack_masked, pad
 from gapo_cli.models.logprobs import completion_logprobs
+from gapo_cli.models.shared_prefix import take_shared_prefixes
 
 SHAPE = {
     "vocab_size": 97,
@@ -29,7 +30,9 @@ WINDOW = 32  # as long as the longest prompt with its longest completion; packed
 def tiny(model_type: str, **changes):
     torch.manual_seed(1)
     config = AutoConfig.for_model(model_type, **SHAPE | changes)
-    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    take_shared_prefixes(model)
+    return model
 
 
 FAMILIES = {
@@ -78,10 +81,11 @@ def assert_same(ours, theirs):
 def test_packed_and_padded_rows_have_the_same_logprobs_and_gradient(name, group_sizes):
     model = family(name)
     prompts, completions = ragged_groups(group_sizes)
-    packed = pack(prompts, completions, pad_id=0)
-    # beyond the window in columns and within it in positions
-    assert max(group_sizes) < 8 or packed.input_ids.shape[1] > WINDOW > packed.position_ids.max()
-    assert_same(gradient(model, packed), gradient(model, pad(prompts, completions, pad_id=0)))
+    expected = gradient(model, pad(prompts, completions, pad_id=0))
+    for packed in (pack(prompts, completions, pad_id=0), pack_masked(prompts, completions, pad_id=0)):
+        # beyond the window in columns and within it in positions
+        assert max(group_sizes) < 8 or packed.input_ids.shape[1] > WINDOW > packed.position_ids.flatten()[packed.predictors].max()
+        assert_same(gradient(model, packed), expected)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -112,7 +116,7 @@ def test_lora_adapters_have_the_same_gradient_in_both_layouts(name, checkpointin
     assert_same(gradient(model, pack(prompts, completions, pad_id=0)), expected)
 
 
-@pytest.mark.parametrize("layout", [pack, pad])
+@pytest.mark.parametrize("layout", LAY_OUT.values(), ids=LAY_OUT)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_logprobs_are_those_of_each_sequence_alone(name, layout):
     model = family(name)

@@ -42,6 +42,10 @@ SETTINGS = Settings(
 )
 
 
+# of 5 and 8 tokens, two answers of 3 each: 9 + 12 tokens, 41 pairs as below, and 36 + 2 x (2 x 8 + 3) = 74
+TWO_GROUPS = Pass(9 + 12, 12, 41 + 74)
+
+
 def changed(**values):
     """SETTINGS with fields changed, of the first of trainer, model and algorithm that has them."""
     found = SETTINGS
@@ -52,20 +56,23 @@ def changed(**values):
     return found
 
 
-def test_a_packed_group_is_one_row_and_a_padded_one_a_row_an_answer():
-    # a prompt of 5 and two answers of 3, whose last token is a label only: 5 + 2 x 2 packed, 5 + 2 padded; 6 labels
-    assert micro_batches(SETTINGS, [5], [3], "packed") == [Pass(1, 9, 6)]
-    assert micro_batches(SETTINGS, [5], [3], "padded") == [Pass(2, 7, 6)]
-    # groups share a pass as wide as its longest row, unless the budget of tokens parts them
-    assert micro_batches(SETTINGS, [5, 8], [3, 3], "packed") == [Pass(2, 12, 12)]
-    assert micro_batches(changed(max_tokens_per_microbatch=12), [5, 8], [3, 3], "packed") == [Pass(1, 9, 6), Pass(1, 12, 6)]
+def test_passes_by_layout():
+    # a prompt of 5 and two answers of 3, whose last token is a label only: 5 + 2 x 2 packed, 2 rows of 5 + 2 padded; 6 labels
+    # pairs: 15 in the prompt, 2 x (2 x 5 + 3) of the answers; 2 x 28; 9 x 9
+    assert micro_batches(SETTINGS, [5], [3], "packed") == [Pass(9, 6, 15 + 26)]
+    assert micro_batches(SETTINGS, [5], [3], "padded") == [Pass(14, 6, 56)]
+    assert micro_batches(SETTINGS, [5], [3], "masked") == [Pass(9, 6, 81, 81)]
+    # groups share a pass, under a mask as wide as its longest row, unless the budget of tokens parts them
+    assert micro_batches(SETTINGS, [5, 8], [3, 3], "packed") == [TWO_GROUPS]
+    assert micro_batches(SETTINGS, [5, 8], [3, 3], "masked") == [Pass(24, 12, 288, 288)]
+    assert micro_batches(changed(max_tokens_per_microbatch=12), [5, 8], [3, 3], "masked") == [Pass(9, 6, 81, 81), Pass(12, 6, 144, 144)]
 
 
 def test_memory_by_part_in_float32():
     found = memory(SETTINGS, [8, 5])
     always = {"weights": 4 * 364, "reference": 0, "optimizer": 8 * 364, "libraries": LIBRARIES}
     assert found.rollout == always | {"engine's": 1000}
-    activations = cost.activations(SHAPE, Pass(2, 12, 12), "float32", adapters=False, checkpointing=False)
+    activations = cost.activations(SHAPE, TWO_GROUPS, "float32", adapters=False, checkpointing=False)
     assert found.update == always | {
         "gradients": 4 * 364,
         "activations": activations,
@@ -123,8 +130,8 @@ def test_sampling_runs_a_prompt_once_and_every_answer_token_but_the_last():
 
 def test_a_step_makes_forward_and_backward_passes_and_those_that_the_settings_ask_for():
     groups = ([5, 8, 5, 8], [3, 3, 3, 3])
-    forward = 2 * cost.forward_flops(SHAPE, Pass(2, 12, 12))
-    backward = 2 * cost.backward_flops(SHAPE, Pass(2, 12, 12))
+    forward = 2 * cost.forward_flops(SHAPE, TWO_GROUPS)
+    backward = 2 * cost.backward_flops(SHAPE, TWO_GROUPS)
     plain = step_flops(SETTINGS, *groups, "packed")
     assert (plain.update, plain.reference, plain.old_logprobs) == (forward + backward, 0, 0)
     asked = step_flops(changed(kl_coefficient=0.1, recompute_logprobs=True, epochs_per_step=3), *groups, "packed")

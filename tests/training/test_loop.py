@@ -193,13 +193,12 @@ def test_rows_of_metrics_have_the_names_that_reports_read(make_loop, tmp_path):
 
 
 def test_the_reward_rises_with_training(make_loop, tmp_path):
-    # LengthReward pays for long answers that end in time
-    optimizer = OptimizerConfig(learning_rate=1e-2, warmup_steps=2)
+    # LengthReward pays for long answers that end in time; larger steps than these let rounding decide what is learnt
+    optimizer = OptimizerConfig(learning_rate=1e-3, warmup_steps=2)
     plain = replace(KL, kl_coefficient=0.0)
     make_loop(steps=40, algorithm=plain, optimizer=optimizer, checkpoint_every=40, evaluation=EvaluationConfig()).run()
     scores = [row["critic/score/mean"] for row in rows_of(tmp_path / "run")[1:]]
-    # half as much again, more or less: forty steps of so small a model hang on the last digit of a sum
-    assert np.mean(scores[-10:]) > 1.25 * np.mean(scores[:10])
+    assert np.mean(scores[-10:]) > 1.3 * np.mean(scores[:10])  # 0.168 before, 0.253 at the end
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make_loop, tmp_path, whole_run):

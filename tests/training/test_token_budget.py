@@ -18,8 +18,14 @@ def test_no_groups_are_no_micro_batches():
 
 def test_rows_of_like_length_go_together_and_padding_counts():
     # rows of 10, 3, 9, 4 tokens: [3, 4] take 2 x 4 = 8, [9, 10] would take 2 x 10 = 20
-    micro_batches = cut_to_budget([9, 2, 8, 3], [[2], [2], [2], [2]], "packed", 18)
+    micro_batches = cut_to_budget([9, 2, 8, 3], [[2], [2], [2], [2]], "masked", 18)
     assert [[piece.group for piece in pieces] for pieces in micro_batches] == [[1, 3], [2], [0]]
+
+
+def test_packed_rows_have_no_padding_to_count():
+    # rows of 3, 4, 9 and 10 tokens: 3 + 4 + 9 = 16 is all that 18 holds
+    micro_batches = cut_to_budget([9, 2, 8, 3], [[2], [2], [2], [2]], "packed", 18)
+    assert [[piece.group for piece in pieces] for pieces in micro_batches] == [[1, 3, 2], [0]]
 
 
 def test_micro_batches_are_as_even_as_they_can_be():
@@ -44,7 +50,7 @@ def test_padded_rows_are_one_completion_each():
     assert cut_to_budget([4], [[2, 6]], "padded", 17) == [[Piece(0, 0, 1, 5)], [Piece(0, 1, 2, 9)]]
 
 
-@pytest.mark.parametrize("layout", ["packed", "padded"])
+@pytest.mark.parametrize("layout", ["packed", "masked", "padded"])
 @given(st.lists(st.tuples(st.integers(1, 30), st.lists(st.integers(0, 9), min_size=1, max_size=6)), max_size=12), st.integers(1, 200))
 def test_every_completion_is_there_once_and_only_what_is_alone_breaks_the_budget(layout, groups, budget):
     prompts, completions = [prompt for prompt, _ in groups], [lengths for _, lengths in groups]
@@ -56,7 +62,8 @@ def test_every_completion_is_there_once_and_only_what_is_alone_breaks_the_budget
             lengths = completions[piece.group][piece.start : piece.stop]
             assert piece.width == prompts[piece.group] + sum(max(length - 1, 0) for length in lengths)
         if len(pieces) > 1 or pieces[0].stop - pieces[0].start > 1:
-            assert len(pieces) * max(piece.width for piece in pieces) <= budget
+            widths = [piece.width for piece in pieces]
+            assert (sum(widths) if layout == "packed" else len(widths) * max(widths)) <= budget
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=9), st.integers(1, 60))

@@ -1,0 +1,28 @@
+"""Which layout a policy really gets, and what it is told."""
+
+from dataclasses import replace
+
+from gapo_cli.models.shared_prefix import usable_layout
+
+
+def test_a_model_on_a_cpu_is_packed(tiny_policy):
+    assert usable_layout("packed", tiny_policy) == ("packed", None)
+
+
+def test_what_was_asked_for_otherwise_is_left_alone(tiny_policy):
+    tiny_policy.model.set_attn_implementation("eager")
+    assert usable_layout("padded", tiny_policy) == ("padded", None)
+
+
+def test_a_model_whose_attention_does_not_know_shared_prefixes_gets_the_mask(tiny_policy):
+    tiny_policy.model.set_attn_implementation("eager")
+    assert usable_layout("packed", tiny_policy) == (
+        "masked",
+        "trainer.layout=packed: the attention of Qwen2ForCausalLM is its own; using masked, the same numbers with more arithmetic",
+    )
+
+
+def test_a_device_where_flex_attention_fails_gets_the_mask(tiny_policy):
+    layout, notice = usable_layout("packed", replace(tiny_policy, device="meta"))  # where nothing can be computed
+    assert layout == "masked"
+    assert "flex_attention does not run on trainer.device=meta (" in notice
