@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
+PERFORMANCE = Path(__file__).parent.parent / "docs" / "performance.md"
 SECONDS_A_SAMPLE = 0.05
 
 
@@ -58,6 +61,53 @@ def _seconds(rival: Rival, calls: int) -> float:
         gc.enable()
 
 
+@dataclass(frozen=True)
+class Costs:
+    """What a call takes, one number a repeat: seconds of the processor and of the clock, and bytes of memory at its peak
+    beyond those before it (None where the system does not say)."""
+
+    name: str
+    cpu_seconds: tuple[float, ...]
+    wall_seconds: tuple[float, ...]
+    peak_bytes: tuple[int | None, ...]
+
+
+def costs(rivals: list[Rival], repeats: int) -> list[Costs]:
+    """For calls of seconds: every repeat calls every rival once, one after the other. Call each once before, to warm up."""
+    samples = [[_cost(rival) for rival in rivals] for _ in range(repeats)]
+    return [
+        Costs(rival.name, *zip(*column, strict=True)) for rival, column in zip(rivals, zip(*samples, strict=True), strict=True)
+    ]
+
+
+def _cost(rival: Rival) -> tuple[float, float, int | None]:
+    gc.collect()
+    before = _reset_peak()
+    gc.disable()
+    try:
+        cpu, wall = time.process_time(), time.perf_counter()
+        rival.call()
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    finally:
+        gc.enable()
+    return cpu, wall, None if before is None else _status_bytes("VmHWM") - before
+
+
+def _reset_peak() -> int | None:
+    """Bytes of this process in memory now, from which on the peak is counted anew; None where that is not Linux's way."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # what the last call freed goes back, or its peak would be this one's too
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except (OSError, AttributeError):
+        return None
+    return _status_bytes("VmRSS")
+
+
+def _status_bytes(field: str) -> int:
+    (kibibytes,) = re.findall(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
+    return 1024 * int(kibibytes)
+
+
 def machine(*packages: str) -> dict[str, str]:
     """What the numbers hang on: processor, threads, versions, date."""
     return {
@@ -99,6 +149,54 @@ def row(setting: str, ours: Timing, rival: Timing) -> dict[str, object]:
         "ours_seconds": list(ours.seconds),
         "rival_seconds": list(rival.seconds),
     }
+
+
+def cost_row(setting: str, ours: Costs, rival: Costs) -> dict[str, object]:
+    row: dict[str, object] = {"setting": setting, "rival": rival.name}
+    for kind in ("cpu_seconds", "wall_seconds", "peak_bytes"):
+        pairs = list(zip(getattr(rival, kind), getattr(ours, kind), strict=True))
+        known = all(slow is not None and fast for slow, fast in pairs)
+        ratios = [slow / fast for slow, fast in pairs] if known else []
+        row[kind] = {
+            "ours": [fast for _, fast in pairs],
+            "rival": [slow for slow, _ in pairs],
+            "ratio_median": statistics.median(ratios) if ratios else None,
+            "ratio_lowest": min(ratios, default=None),
+            "ratio_highest": max(ratios, default=None),
+        }
+    return row
+
+
+def cost_report(name: str, title: str, text: str, about: Mapping[str, str], rows: list[dict]) -> None:
+    """Prints the table, writes it to results/NAME.md and everything to results/NAME.json, and puts the table into
+    docs/performance.md between the lines `<!-- NAME -->` and `<!-- end of NAME -->`."""
+    cells = [
+        "| setting | rival | CPU s, ours | CPU s, rival | ratio | lowest to highest | wall ratio | peak memory, ours | rival | ratio |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in rows:
+        cpu, wall, peak = one["cpu_seconds"], one["wall_seconds"], one["peak_bytes"]
+        cells.append(
+            f"| {one['setting']} | {one['rival']} | {_duration(cpu['ours'])} | {_duration(cpu['rival'])} "
+            f"| **{_times(cpu['ratio_median'])}** | {cpu['ratio_lowest']:.2f} to {cpu['ratio_highest']:.2f} "
+            f"| {_times(wall['ratio_median'])} | {_size(peak['ours'])} | {_size(peak['rival'])} | {_times(peak['ratio_median'])} |"
+        )
+    repeats = len(rows[0]["cpu_seconds"]["ours"])
+    machine = ", ".join(f"{key} {value}" for key, value in about.items())
+    below = f"{text} Medians of {repeats} interleaved repeats in one process. {machine}."
+    table = "\n".join([*cells, "", below])
+    write(name, [f"# {title}", "", table, "", f"Run it again: `python benchmarks/{name}.py`"], about, rows)
+    page = PERFORMANCE.read_text(encoding="utf-8")
+    block = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
+    PERFORMANCE.write_text(block.sub(lambda _: f"\n{table}\n\n", page), encoding="utf-8")
+
+
+def _times(ratio: float | None) -> str:
+    return "not known" if ratio is None else f"{ratio:.2f}x"
+
+
+def _size(sizes: list[int | None]) -> str:
+    return "not known" if None in sizes else f"{statistics.median(sizes) / 2**20:,.0f} MiB"
 
 
 def report(name: str, title: str, text: str, about: Mapping[str, str], rows: list[dict]) -> None:
