@@ -15,7 +15,7 @@ from gapo_cli.models.shape import find_shape
 from gapo_cli.processors import usable_cores
 from gapo_cli.stages.run_setup import check_engine
 from gapo_cli.training.environment import free_memory, installed_version
-from gapo_cli.training.footprint import ADAM_MOMENTS, Settings, standing
+from gapo_cli.training.footprint import MOMENT_BYTES, Settings, standing
 from gapo_cli.training.invariants import Finding
 
 PACKAGE = "gapo-cli"
@@ -87,7 +87,8 @@ def disk(experiment: Experiment) -> Finding:
     trained = BYTES["float32"] * settings.trained
     model = trained if settings.adapters else BYTES["float32"] * parameters(settings.shape)
     keep = experiment.trainer.keep_checkpoints
-    needed = (keep + 1) * (model + ADAM_MOMENTS * trained) + (keep + 1) * model
+    moments = int(MOMENT_BYTES[experiment.trainer.optimizer.name] * settings.trained)
+    needed = (keep + 1) * (model + moments) + (keep + 1) * model
     where = next(folder for folder in (OUTPUTS, Path()) if folder.is_dir()).resolve()
     if not os.access(where, os.W_OK):
         return Finding(False, f"{where} cannot be written in: start from another folder, or name one by hydra.run.dir=")
