@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--group-size", type=int, default=8)
     parser.add_argument("--shortest", type=int, default=96)
-    parser.add_argument("--longest", type=int, default=256)
+    parser.add_argument("--longest", type=int, default=224)
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--prompts-at-once", type=int, default=8, help="in a batch of generate")
     parser.add_argument("--kv-cache-gib", type=float, default=4.0, help="of vLLM")
