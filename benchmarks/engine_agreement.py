@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import machine, vllm_package, write
+from measure import into_page, machine, vllm_package, write
 from source_prompts import source_prompts
 
 from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig, TrainerConfig
@@ -124,18 +124,16 @@ def main() -> None:
     about = machine("torch", "transformers", vllm_package())
     command = f"python benchmarks/engine_agreement.py --model={given.model} --seed={given.seed} --dtype={given.dtype}"
     lines = [
-        "# Log-probabilities of vLLM and the trainer",
-        "",
-        f"{given.model}, vLLM in {given.dtype}, trainer in float32, learning rate {LEARNING_RATE:g}, seed {given.seed}.",
-        "|difference| in nats over all sampled tokens; without sync: beside the weights from before the first step.",
-        "",
         *table(rows),
         "",
-        ", ".join(f"{key} {value}" for key, value in about.items()) + ".",
-        "",
-        f"Run it again: `{command}`",
+        f"{given.model}, vLLM in {given.dtype}, trainer in float32, learning rate {LEARNING_RATE:g}, seed {given.seed}. "
+        + "|difference| in nats over all sampled tokens. Without sync: beside the weights from before the first step. "
+        + ", ".join(f"{key} {value}" for key, value in about.items())
+        + ".",
     ]
-    write(given.name, lines, about, rows)
+    title = "# Log-probabilities of vLLM and the trainer"
+    write(given.name, [title, "", *lines, "", f"Run it again: `{command}`"], about, rows)
+    into_page(given.name, "\n".join(lines), "results.md")
     worst = max(row["max"] for row in rows)
     if given.dtype == "float32" and not worst < WITHIN:
         raise SystemExit(f"largest difference {worst:.2g}: vLLM and the trainer disagree by more than {WITHIN:g}")
