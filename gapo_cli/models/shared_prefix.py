@@ -83,11 +83,8 @@ def takes_shared_prefixes(model: Any) -> bool:
     return len(probe.layers) == model.config.get_text_config().num_hidden_layers
 
 
-def usable_layout(
-    layout: str, policy: LoadedModel, key: str = "trainer.layout", otherwise: str = "masked"
-) -> tuple[str, str | None]:
-    """`layout`, or `otherwise` where the policy has no attention for "packed", with a sentence that says so. `key`: of the
-    setting."""
+def usable_layout(layout: str, policy: LoadedModel) -> tuple[str, str | None]:
+    """`layout`, or "masked" where the policy has no attention for "packed", with a sentence that says so."""
     if layout != "packed":
         return layout, None
     reason = None
@@ -97,7 +94,7 @@ def usable_layout(
         reason = _why_flex_attention_fails(policy)
     if reason is None:
         return layout, None
-    return otherwise, f"{key}=packed: {reason}; using {otherwise}, the same numbers with more arithmetic"
+    return "masked", f"trainer.layout=packed: {reason}; using masked, the same numbers with more arithmetic"
 
 
 def _why_flex_attention_fails(policy: LoadedModel) -> str | None:

@@ -1,0 +1,112 @@
+"""A training step of this package out of the parts that its training loop is made of, for prompts that are tokens already.
+
+Answers all have the full length, rewards are the completions' places in their group, nothing is evaluated or checkpointed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from stopwatch import Steps, Stopwatch
+
+from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig, TrainerConfig
+from gapo_cli.engines.torch_engine import TorchEngine
+from gapo_cli.estimators.grpo import GRPO
+from gapo_cli.interfaces import QuietDisplay
+from gapo_cli.models.load import LoadedModel
+from gapo_cli.models.reference import make_reference
+from gapo_cli.records import EditTask, ParsedAnswer, Prompt, Source
+from gapo_cli.training.collect import Collector, RolloutBatch
+from gapo_cli.training.data_order import DataOrder
+from gapo_cli.training.encoding import EncodedTask
+from gapo_cli.training.engine_trust import check_engine_logprobs
+from gapo_cli.training.optimizer import Optimizer
+from gapo_cli.training.rollout_metrics import rollout_metrics
+from gapo_cli.training.run_files import RunFiles
+from gapo_cli.training.update import PolicyUpdate
+
+TASK = EditTask("benchmark", Source("benchmark", "train", 0), "python", "a.py", "", (0, 0), "")
+
+
+class Endless(LoadedModel):
+    """No token ends an answer: all have the full length."""
+
+    eos_token_ids = (-1,)
+
+
+class Verbatim:
+    """A template for prompts that are there already."""
+
+    def render(self, task: EditTask) -> Prompt:
+        return Prompt(task.id, task.excerpt)
+
+    def parse(self, task: EditTask, text: str) -> ParsedAnswer:
+        return ParsedAnswer(text)
+
+
+@dataclass(frozen=True)
+class RankReward:
+    """The completion's place in its group: what is rewarded plays no part in what a step costs."""
+
+    group_size: int
+
+    def __call__(self, predictions: Sequence[str | None], targets: Sequence[str]) -> dict[str, np.ndarray]:
+        return {"score": self.scores(len(predictions))}
+
+    def scores(self, count: int) -> np.ndarray:
+        return np.resize(np.arange(self.group_size) / self.group_size, count)
+
+
+class OurStep:
+    """`step` makes one, with all of `prompts`, and notes what it took in `steps`."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        config: ModelConfig,
+        prompts: Sequence[tuple[int, ...]],
+        sampling: SamplingConfig,
+        algorithm: AlgorithmConfig,
+        optimizer: OptimizerConfig,
+        folder: Path,
+        max_tokens_per_microbatch: int = 4096,
+    ) -> None:
+        self.policy = Endless(loaded.model, loaded.tokenizer, config, "cpu", "float32")
+        self.algorithm = algorithm
+        trainer = TrainerConfig(
+            steps=1_000, prompts_per_step=len(prompts), prompts_per_mini_batch=len(prompts), optimizer=optimizer,
+            recompute_logprobs=False, max_tokens_per_microbatch=max_tokens_per_microbatch,
+        )  # fmt: skip
+        self.engine = TorchEngine(self.policy, max_rows=len(prompts) * sampling.group_size)
+        self.optimizer = Optimizer(self.policy.model.parameters(), optimizer, trainer.steps)
+        reference = make_reference(self.policy, config, "float32", at_start=True) if algorithm.kl_coefficient else None
+        self.updater = PolicyUpdate(self.policy, reference, self.optimizer, algorithm, trainer, sampling.temperature)
+        self.collector = Collector(
+            engine=self.engine, template=Verbatim(), reward=RankReward(sampling.group_size), estimator=GRPO(), algorithm=algorithm,
+            sampling=sampling, tasks=[EncodedTask(TASK, Prompt(TASK.id, ""), prompt) for prompt in prompts],
+            order=DataOrder(len(prompts), 0), prompts_per_step=len(prompts), seed=0,
+        )  # fmt: skip
+        self.files = RunFiles(folder)
+        self.steps, self.watch = Steps(), Stopwatch()
+        self.watch.watch(self.engine, "generate", "rollouts")
+        self.watch.watch(self.updater, "_logprobs", "reference pass")
+        self.watch.watch(self.updater, "accumulate", "forward and backward")
+        self.watch.watch(self.optimizer, "step", "optimizer")
+
+    def rollouts(self, step: int) -> RolloutBatch:
+        return self.collector.collect(step)
+
+    def step(self, step: int) -> None:
+        cpu, wall = time.process_time(), time.perf_counter()
+        batch = self.rollouts(step)
+        agreement = check_engine_logprobs(self.engine, self.policy, batch.generated, self.updater.temperature, None)
+        learnt = self.updater.update([one.group for one in batch.groups], [True] * len(batch.groups))
+        self.engine.sync(self.policy)
+        self.files.write_rollouts(batch, self.policy.tokenizer.decode)
+        self.files.record({"step": step, "time_s": 0.0, **rollout_metrics(batch), **agreement, **learnt}, QuietDisplay())
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        self.steps.add(cpu, wall, self.watch.lap(cpu))

