@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import machine, vllm_package, write
+from measure import into_page, machine, vllm_package, write
 from source_prompts import source_prompts
 
 from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig, TrainerConfig
 from gapo_cli.engines.vllm_engine import VLLM
 from gapo_cli.estimators.gapo import GAPO
-from gapo_cli.models.layout import pad
+from gapo_cli.models.layout import pack
 from gapo_cli.models.load import LoadedModel, load_model, save_model
 from gapo_cli.models.logprobs import completion_logprobs
 from gapo_cli.records import Completion, EditTask, Group, Source
@@ -35,7 +35,7 @@ from gapo_cli.training.update import PolicyUpdate
 UPDATES = 10
 PROMPTS, SHORTEST, LONGEST = 4, 64, 160
 CONTEXT = 256
-SAMPLING = SamplingConfig(group_size=8, max_new_tokens=32, temperature=1.0)
+SAMPLING = SamplingConfig(group_size=4, max_new_tokens=32, temperature=1.0)
 LEARNING_RATE = 1e-4
 """Twenty times trainer=cpu's for all weights: a sync that is left out must show."""
 WITHIN = 1e-3
@@ -55,7 +55,7 @@ def untied(path: str, folder: Path) -> str:
 
 def trainer_logprobs(policy: LoadedModel, prompts: Sequence[tuple[int, ...]], answers: Answers) -> np.ndarray:
     """One number a sampled token."""
-    batch = pad(prompts, [[one.token_ids for one in group] for group in answers], policy.pad_token_id)
+    batch = pack(prompts, [[one.token_ids for one in group] for group in answers], policy.pad_token_id)
     with torch.no_grad():
         return completion_logprobs(policy.model, batch, SAMPLING.temperature).logprobs.numpy()
 
@@ -124,18 +124,16 @@ def main() -> None:
     about = machine("torch", "transformers", vllm_package())
     command = f"python benchmarks/engine_agreement.py --model={given.model} --seed={given.seed} --dtype={given.dtype}"
     lines = [
-        "# Log-probabilities of vLLM and the trainer",
-        "",
-        f"{given.model}, vLLM in {given.dtype}, trainer in float32, learning rate {LEARNING_RATE:g}, seed {given.seed}.",
-        "|difference| in nats over all sampled tokens; without sync: beside the weights from before the first step.",
-        "",
         *table(rows),
         "",
-        ", ".join(f"{key} {value}" for key, value in about.items()) + ".",
-        "",
-        f"Run it again: `{command}`",
+        f"{given.model}, vLLM in {given.dtype}, trainer in float32, learning rate {LEARNING_RATE:g}, seed {given.seed}. "
+        + "|difference| in nats over all sampled tokens. Without sync: beside the weights from before the first step. "
+        + ", ".join(f"{key} {value}" for key, value in about.items())
+        + ".",
     ]
-    write(given.name, lines, about, rows)
+    title = "# Log-probabilities of vLLM and the trainer"
+    write(given.name, [title, "", *lines, "", f"Run it again: `{command}`"], about, rows)
+    into_page(given.name, "\n".join(lines), "results.md")
     worst = max(row["max"] for row in rows)
     if given.dtype == "float32" and not worst < WITHIN:
         raise SystemExit(f"largest difference {worst:.2g}: vLLM and the trainer disagree by more than {WITHIN:g}")

@@ -1,8 +1,8 @@
 """Tokens a second of rollouts: engine=torch, engine=vllm and transformers' `generate` on the same groups.
 
 All three run the same float32 weights with one thread at temperature 1, and no answer ends before the token limit. `generate`
-is given the model that engine=torch samples from, its faster linear layers included, prompts of like length together, and as
-many at a time as are fastest for it. First every engine's greedy answers must be the likeliest tokens of the trainer's pass.
+is given the model that engine=torch samples from, its faster linear layers included, and prompts of like length together.
+First every engine's greedy answers must be the likeliest tokens of the trainer's pass.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import Rival, Timing, interleaved, machine, vllm_package, write
+from measure import Costs, Rival, costs, into_page, machine, vllm_package, write
 from source_prompts import source_prompts
 
 from gapo_cli.config import ModelConfig, SamplingConfig
@@ -110,18 +110,20 @@ def rival(name: str, engine: Any, prompts: Prompts, sampling: SamplingConfig) ->
     return Rival(name, call)
 
 
-def tokens_per_second(timing: Timing, tokens: int) -> str:
-    rates = [tokens / seconds for seconds in timing.seconds]
-    return f"{statistics.median(rates):,.0f} | {min(rates):,.0f} to {max(rates):,.0f}"
-
-
-def table(timings: Sequence[Timing], tokens: int) -> list[str]:
-    generate = timings[-1]
-    lines = ["| | new tokens a second, median | lowest to highest | times generate's | lowest to highest |"]
-    lines.append("|---|---:|---:|---:|---:|")
-    for timing in timings:
-        median, lowest, highest = generate.ratio_to(timing)
-        lines.append(f"| {timing.name} | {tokens_per_second(timing, tokens)} | {median:.2f} | {lowest:.2f} to {highest:.2f} |")
+def table(found: Sequence[Costs], tokens: int) -> list[str]:
+    lines = [
+        "| | new tokens a CPU second, median | lowest to highest | times generate's | lowest to highest | a clock second |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    generate = found[-1].cpu_seconds
+    for one in found:
+        rates = [tokens / seconds for seconds in one.cpu_seconds]
+        times = [slow / fast for slow, fast in zip(generate, one.cpu_seconds, strict=True)]
+        lines.append(
+            f"| {one.name} | {statistics.median(rates):,.0f} | {min(rates):,.0f} to {max(rates):,.0f} "
+            f"| **{statistics.median(times):.2f}x** | {min(times):.2f} to {max(times):.2f} "
+            f"| {tokens / statistics.median(one.wall_seconds):,.0f} |"
+        )
     return lines
 
 
@@ -131,7 +133,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--group-size", type=int, default=8)
     parser.add_argument("--shortest", type=int, default=96)
-    parser.add_argument("--longest", type=int, default=256)
+    parser.add_argument("--longest", type=int, default=224)
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--prompts-at-once", type=int, default=8, help="in a batch of generate")
     parser.add_argument("--kv-cache-gib", type=float, default=4.0, help="of vLLM")
@@ -151,25 +153,26 @@ def main() -> None:
     }
     for name, engine in engines.items():
         check_greedy(name, engine, policy, prompts[:CHECKED], sampling)
-    timings = interleaved([rival(name, engine, prompts, sampling) for name, engine in engines.items()], given.repeats)
+    found = costs([rival(name, engine, prompts, sampling) for name, engine in engines.items()], given.repeats)
     about = machine("torch", "transformers", vllm_package())
     tokens = given.prompts * given.group_size * given.new_tokens
     command = ["python benchmarks/engine_throughput.py"]
     command += [f"--{key.replace('_', '-')}={value}" for key, value in vars(given).items() if value != parser.get_default(key)]
     lines = [
-        "# Rollouts: tokens a second of three engines",
+        *table(found, tokens),
         "",
         f"{given.model}, {given.prompts} prompts of {given.shortest} to {given.longest} tokens, {given.group_size} answers of "
-        + f"{given.new_tokens} tokens to each, float32, one thread.",
-        "",
-        *table(timings, tokens),
-        "",
-        f"{given.repeats} interleaved repeats. " + ", ".join(f"{key} {value}" for key, value in about.items()) + ".",
-        "",
-        f"Run it again: `{' '.join(command)}`",
+        + f"{given.new_tokens} tokens to each, float32. Medians of {given.repeats} interleaved repeats in one process. "
+        + ", ".join(f"{key} {value}" for key, value in about.items())
+        + ".",
     ]
-    rows = [{"setting": vars(given), "engine": one.name, "tokens": tokens, "seconds": list(one.seconds)} for one in timings]
-    write(given.name, lines, about, rows)
+    rows = [
+        {"setting": vars(given), "engine": one.name, "tokens": tokens}
+        | {"cpu_seconds": one.cpu_seconds, "wall_seconds": one.wall_seconds}
+        for one in found
+    ]
+    write(given.name, ["# Rollouts: three engines", "", *lines, "", f"Run it again: `{' '.join(command)}`"], about, rows)
+    into_page(given.name, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-PERFORMANCE = Path(__file__).parent.parent / "docs" / "performance.md"
+PAGES = Path(__file__).parent.parent / "docs"
 SECONDS_A_SAMPLE = 0.05
 
 
@@ -186,9 +186,14 @@ def cost_report(name: str, title: str, text: str, about: Mapping[str, str], rows
     below = f"{text} Medians of {repeats} interleaved repeats in one process. {machine}."
     table = "\n".join([*cells, "", below])
     write(name, [f"# {title}", "", table, "", f"Run it again: `python benchmarks/{name}.py`"], about, rows)
-    page = PERFORMANCE.read_text(encoding="utf-8")
+    into_page(name, table)
+
+
+def into_page(name: str, text: str, page: str = "performance.md") -> None:
+    """Puts `text` into docs/PAGE between the lines `<!-- NAME -->` and `<!-- end of NAME -->`, if they are there."""
+    path = PAGES / page
     block = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
-    PERFORMANCE.write_text(block.sub(lambda _: f"\n{table}\n\n", page), encoding="utf-8")
+    path.write_text(block.sub(lambda _: f"\n{text}\n\n", path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _times(ratio: float | None) -> str:

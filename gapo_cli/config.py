@@ -287,7 +287,7 @@ class SupervisedConfig:
     """stage=sft: answer-only cross-entropy until `tokens` training tokens (prompt and answer) or `epochs` of the tasks are
     seen, whichever is first (None: no such limit). A batch, one optimizer step, holds about `tokens_per_batch`, cut into
     micro-batches of at most `max_tokens_per_microbatch`, padding included (0: not cut), which never changes the loss.
-    `layout`: a row an example, or several packed into one; the loss is the same. `evaluate_every`: batches between two
+    `layout`: a row an example, or all of a pass in one; the loss is the same. `evaluate_every`: batches between two
     evaluations (0: before and after training only). `checkpoint_every`: batches between two checkpoints. `log_every`: batches
     that a row of metrics is about. `log`: what the logged outcomes are. `scramble`: probability that a task's word tokens are
     permuted, prompt and answer alike, so that only copying in context pays (for models made from nothing). `architecture`:

@@ -1,77 +1,9 @@
-"""Attention for rollouts: completions read their prompt's keys and values where they lie, once for the whole group.
-
-A forward pass of the model gets an object as the keyword argument `shared_prefix`, and each of its attention layers calls
-`attend` of it instead of its own attention: projections, norms and positions stay the model's. What a completion pays to
-its prompt and what it pays to itself are two softmaxes, merged by their log-sum-exp.
-"""
+"""Attention in two parts: what a completion pays to its prompt and what it pays to itself are two softmaxes, merged by
+their log-sum-exp."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator
-from typing import Any, Protocol
-
 import torch
-from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
-
-from gapo_cli.errors import UserError
-
-NAME = "gapo_shared_prefix"
-NO_MASK = torch.empty(1, 1, 1, 1)
-"""A mask of four dimensions is passed on as it is, so that transformers makes none of its own."""
-_switched = threading.RLock()
-
-
-class SharedPrefix(Protocol):
-    """`attend`: what the queries (B, H, T, D) of layer `layer` make of these keys and values (B, kv heads, T, D) and of
-    those seen before → (B, T, H, D)."""
-
-    def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
-    ) -> torch.Tensor: ...
-
-
-def _attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    shared_prefix: SharedPrefix | None = None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """As transformers calls it; a pass that is not ours gets the model's usual attention."""
-    if shared_prefix is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    return shared_prefix.attend(module.layer_idx, query, key, value, scaling), None
-
-
-AttentionInterface.register(NAME, _attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
-
-
-@contextlib.contextmanager
-def replaced_attention(trunk: Any) -> Iterator[None]:
-    """Inside, the layers of `trunk` (the decoder of a transformers model) know `shared_prefix`; afterwards they have their
-    own attention again, whatever happened. One at a time in a process. Raises UserError where the model does not let it."""
-    with _switched:
-        before = trunk.config._attn_implementation
-        try:
-            trunk.set_attn_implementation(NAME)
-            if trunk.config._attn_implementation != NAME:
-                raise cannot_be_replaced(trunk)
-            yield
-        finally:
-            trunk.set_attn_implementation(before)
-
-
-def cannot_be_replaced(trunk: Any) -> UserError:
-    kind = type(trunk).__name__
-    return UserError(f"engine=torch: the attention of {kind} cannot be replaced; serve the model and use engine=openai")
 
 
 def attention_with_weight(

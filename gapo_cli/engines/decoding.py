@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from gapo_cli.config import SamplingConfig
-from gapo_cli.engines.attention import NO_MASK, SharedPrefix, cannot_be_replaced
-from gapo_cli.engines.cells import Cells
+from gapo_cli.engines.cells import Cells, Step
 from gapo_cli.engines.drawing import draw, uniforms
 from gapo_cli.engines.prompt_cache import PromptCache
+from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Progress
 
 if TYPE_CHECKING:  # rooms of one floor do not import each other
@@ -87,6 +87,8 @@ class Decoding:
         self.device = torch.device(policy.device)
         self.trunk, self.head = policy.model.get_decoder(), policy.model.get_output_embeddings()
         self.stored_as = torch.bfloat16 if policy.dtype == "bfloat16" else None
+        # a mask of four dimensions is passed on as it is, so that transformers makes none of its own
+        self.no_mask = torch.empty(1, 1, 1, 1, device=self.device)
         self.ends = np.array(policy.eos_token_ids)
         self.limit = sampling.max_new_tokens
         total = len(prompts) * sampling.group_size
@@ -160,16 +162,18 @@ class Decoding:
             cache.begin(start, start + len(places), self.device)
             hidden = self._forward(chunk, np.tile(places, (len(chunk), 1)), cache)
         if not cache.layers:
-            raise cannot_be_replaced(self.trunk)
+            kind = type(self.trunk).__name__
+            raise UserError(f"engine=torch: the attention of {kind} cannot be replaced; serve the model and use engine=openai")
         cache.finish()
         return cache, hidden[torch.arange(len(prompts)), torch.from_numpy(cache.lengths - 1 - start)]
 
-    def _forward(self, tokens: np.ndarray, positions: np.ndarray, shared_prefix: SharedPrefix) -> torch.Tensor:
-        """Hidden states (rows, T, hidden size) of tokens (rows, T) at positions (rows, T)."""
+    def _forward(self, tokens: np.ndarray, positions: np.ndarray, shared_prefix: PromptCache | Step) -> torch.Tensor:
+        """Hidden states (rows, T, hidden size) of tokens (rows, T) at positions (rows, T). The layers of a loaded model call
+        `shared_prefix.attend` instead of their own attention (models/shared_prefix.py)."""
         return self.trunk(
             input_ids=self._tensor(tokens),
             position_ids=self._tensor(positions),
-            attention_mask=NO_MASK,
+            attention_mask=self.no_mask,
             use_cache=False,
             shared_prefix=shared_prefix,
         ).last_hidden_state

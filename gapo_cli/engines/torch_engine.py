@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from gapo_cli.config import SamplingConfig
-from gapo_cli.engines.attention import replaced_attention
 from gapo_cli.engines.decoding import Decoding, Written, bytes_per_token
 from gapo_cli.engines.token_answers import answer_text, check_prompts
 from gapo_cli.errors import UserError
@@ -90,7 +89,7 @@ class TorchEngine:
         training = model.training
         model.eval()
         try:
-            with torch.inference_mode(), self.policy.autocast(), replaced_attention(model.get_decoder()):
+            with torch.inference_mode(), self.policy.autocast():
                 yield
         finally:
             model.train(training)

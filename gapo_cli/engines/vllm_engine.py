@@ -7,13 +7,9 @@ could hold older weights.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import random
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -22,6 +18,7 @@ import numpy as np
 
 from gapo_cli.config import DTYPES, SamplingConfig, one_of, positive, require
 from gapo_cli.engines.token_answers import answer_text, check_prompts
+from gapo_cli.engines.vllm_process import let_modules_be_searched, process_state_kept, set_environment
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import EngineMemory, Progress, RolloutScale, no_progress
 from gapo_cli.records import Completion
@@ -34,14 +31,9 @@ TEMPERATURES = (0.01, 2.0)
 """What vLLM samples at; a lower temperature it would raise without a word."""
 PREFILL_TOKENS = 4096
 """Prompt tokens run in one forward pass, or one prompt where it is longer."""
-ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # in this process: weights are handed over as tensors
-    "VLLM_NO_USAGE_STATS": "1",
-}
-DEFAULT_ENVIRONMENT = {
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the trainer's threads are ours: trainer.threads rules both
-    "VLLM_LOGGING_LEVEL": "ERROR",
-}
+CPU_BLOCK_TOKENS = 32
+"""Completions of a group share whole blocks of their prompt and compute the rest each on their own. vLLM takes 128 on a CPU;
+32 is the least that its kernels are fast with."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +111,7 @@ class VLLMEngine:
         self.settings = settings
         self.dtype = settings.dtype or policy.dtype
         self.asleep = False
-        with _process_state_kept(), warnings.catch_warnings(action="ignore", category=FutureWarning):
+        with process_state_kept(), warnings.catch_warnings(action="ignore", category=FutureWarning):
             self.llm = self._start()
         self.sync(policy)
 
@@ -163,7 +155,7 @@ class VLLMEngine:
         asked = [(prompt, request_seed(seed, place)) for prompt, seed in zip(prompts, seeds, strict=True) for place in places]
         requests = [{"prompt_token_ids": list(prompt)} for prompt, _ in asked]
         parameters = [self._parameters(sampling, seed) for _, seed in asked]
-        with _process_state_kept():
+        with process_state_kept():
             outputs = self._run(requests, parameters, progress)
         completions = [
             self._completion(request["prompt_token_ids"][-1], output) for request, output in zip(requests, outputs, strict=True)
@@ -172,6 +164,8 @@ class VLLMEngine:
 
     def _start(self) -> Any:
         on_cpu = _on_cpu()
+        if on_cpu:
+            let_modules_be_searched()
         from vllm import LLM
 
         settings = self.settings
@@ -196,6 +190,10 @@ class VLLMEngine:
                     # a prompt is never cut: on a CPU vLLM fails at a cut prompt whose completion has a seed of its own
                     enable_chunked_prefill=not on_cpu,
                     max_num_batched_tokens=max(PREFILL_TOKENS, self.policy.config.context_length),
+                    block_size=CPU_BLOCK_TOKENS if on_cpu else None,
+                    # on a GPU vLLM asks at the start for this share of it to be free, and the trainer is there already; its
+                    # memory is that of the weights and of the next line
+                    gpu_memory_utilization=0.01,
                     kv_cache_memory_bytes=int(settings.kv_cache_gib * GIBIBYTE),
                     enable_prefix_caching=True,
                     enforce_eager=not settings.compile,
@@ -270,7 +268,7 @@ def request_seed(seed: int, place: int) -> int:
 
 def _on_cpu() -> bool:
     """Whether the installed vLLM is the one for CPUs."""
-    _set_environment()
+    set_environment()
     from vllm.platforms import current_platform
 
     return current_platform.is_cpu()
@@ -281,28 +279,3 @@ def _repack_head(model: Any) -> None:
     from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
     dispatch_cpu_unquantized_gemm(model.lm_head, remove_weight=False)
-
-
-def _set_environment() -> None:
-    """vLLM reads its environment when it is first imported."""
-    os.environ.update(ENVIRONMENT)
-    for name, value in DEFAULT_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would win over engine.kv_cache_gib
-    logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])  # it speaks before it reads its own level
-
-
-@contextlib.contextmanager
-def _process_state_kept() -> Iterator[None]:
-    """vLLM seeds and draws from the random generators of the process and, on a CPU, replaces torch.set_num_threads: the
-    trainer's random state and threads must not hang on that."""
-    import torch
-
-    set_threads, python, numpy = torch.set_num_threads, random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            yield
-        finally:
-            torch.set_num_threads = set_threads
-            random.setstate(python)
-            np.random.set_state(numpy)

@@ -83,8 +83,11 @@ def takes_shared_prefixes(model: Any) -> bool:
     return len(probe.layers) == model.config.get_text_config().num_hidden_layers
 
 
-def usable_layout(layout: str, policy: LoadedModel) -> tuple[str, str | None]:
-    """`layout`, or "masked" where the policy has no attention for "packed", with a sentence that says so."""
+def usable_layout(
+    layout: str, policy: LoadedModel, key: str = "trainer.layout", otherwise: str = "masked"
+) -> tuple[str, str | None]:
+    """`layout`, or `otherwise` where the policy has no attention for "packed", with a sentence that says so. `key`: of the
+    setting."""
     if layout != "packed":
         return layout, None
     reason = None
@@ -94,7 +97,7 @@ def usable_layout(layout: str, policy: LoadedModel) -> tuple[str, str | None]:
         reason = _why_flex_attention_fails(policy)
     if reason is None:
         return layout, None
-    return "masked", f"trainer.layout=packed: {reason}; using masked, the same numbers with more arithmetic"
+    return otherwise, f"{key}=packed: {reason}; using {otherwise}, the same numbers with more arithmetic"
 
 
 def _why_flex_attention_fails(policy: LoadedModel) -> str | None:

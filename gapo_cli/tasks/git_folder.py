@@ -67,7 +67,8 @@ def find_git_folder(path: Path) -> GitFolder:
     Raises UserError where there is none, or where a link in it leads out of it."""
     where = path.expanduser().absolute()
     if ADDRESS.match(str(path)) and not where.exists():
-        raise UserError(f"data.repo={path}: is an address, and nothing is fetched here; clone it and name the folder of the clone")
+        address = re.sub(r"^(\w+):/", r"\1://", str(path))
+        raise UserError(f"data.repo={address}: is an address, and nothing is fetched here; clone it and name the folder of the clone")
     if not where.is_dir():
         raise UserError(
             f"data.repo={path}: {'is a file' if where.exists() else 'does not exist'}; name a folder with a git repository"

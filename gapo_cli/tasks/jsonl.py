@@ -22,7 +22,7 @@ from gapo_cli.errors import DataError, UserError, did_you_mean
 from gapo_cli.files import parse_row, read_lines
 from gapo_cli.interfaces import Progress
 from gapo_cli.records import EditTask, TaskSet
-from gapo_cli.tasks.row_schema import check_row
+from gapo_cli.tasks.row_schema import check_row, is_whole
 from gapo_cli.tasks.store import file_hash, split_name_error
 
 DEFAULT_SPLIT = "eval"
@@ -124,10 +124,13 @@ class JsonLines:
 
 
 def mapped(row: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
-    """A row as EditTask's fields. Raises DataError where it lacks a field that every task needs."""
+    """A row as EditTask's fields; a whole number as id is its digits. Raises DataError where it lacks a field that every task
+    needs."""
     for name in NEEDED_FIELDS:
         if name in fields and fields[name] not in row:
             raise DataError(f"field '{fields[name]}' is missing; data.source.fields takes {name} from it")
     task = {name: row[field] for name, field in fields.items() if row.get(field) is not None}
+    if is_whole(task.get("id")):
+        task["id"] = str(task["id"])
     rest = {field: value for field, value in row.items() if field not in fields.values()}
     return task | ({"raw": rest} if rest else {})

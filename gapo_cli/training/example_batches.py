@@ -1,7 +1,7 @@
 """Which examples make a batch of supervised training, and how a batch is laid out in rows that fit the memory.
 
-Padded: a row an example, so a batch is made of examples of like lengths. Packed: several examples in a row, one beside the
-other under a mask, so a batch may be of any lengths, drawn at random. The loss is the same.
+Padded: a row an example, so a batch is made of examples of like lengths. Packed: all examples of a pass in one row, so a batch
+may be of any lengths, drawn at random. The loss is the same.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gapo_cli.config import SupervisedConfig
-from gapo_cli.models.layout import TokenBatch
-from gapo_cli.models.sequences import pack_sequences
+from gapo_cli.models.layout import LAY_OUT, TokenBatch
+from gapo_cli.models.spans import Span
 from gapo_cli.training.examples import Example
+from gapo_cli.training.token_budget import cut_to_budget
 
 BUCKET = 2048  # examples sorted by length together: little padding, and batches still come in random order
 
@@ -71,30 +73,15 @@ def _shuffled(count: int, generator: random.Random) -> list[int]:
 
 
 def micro_batches(examples: Sequence[Example], layout: str, max_tokens: int, pad_id: int) -> list[TokenBatch]:
-    """The passes of one batch: of at most `max_tokens` tokens each, padding included (0: one pass; a row longer than it is a
-    pass of its own)."""
-    rows = [[example] for example in examples] if layout == "padded" else pack_rows(examples)
-    rows.sort(key=lambda row: -sum(map(len, row)))
-    passes, start = [], 0
-    while start < len(rows):
-        width = sum(map(len, rows[start]))
-        count = max(1, max_tokens // width) if max_tokens else len(rows)
-        passes.append(rows[start : start + count])
-        start += count
-    return [pack_sequences([[(one.prompt, one.answer) for one in row] for row in some], pad_id) for some in passes]
+    """The passes of one batch: of at most `max_tokens` tokens each, padding included (0: one pass; an example longer than it
+    is a pass of its own)."""
+    cut = cut_to_budget([len(one.prompt) for one in examples], [[len(one.answer)] for one in examples], layout, max_tokens)
+    return [_lay_out([examples[piece.group] for piece in pieces], layout, pad_id) for pieces in cut]
 
 
-def pack_rows(examples: Sequence[Example]) -> list[list[Example]]:
-    """Examples in rows no longer than the longest of them, the longest first and each into the first row with room for it.
-    Longer rows would need no fewer tokens, but attention, which is dense under the mask, grows with their square."""
-    longest = max(map(len, examples))
-    rows: list[list[Example]] = []
-    room: list[int] = []
-    for example in sorted(examples, key=len, reverse=True):
-        place = next((index for index, left in enumerate(room) if left >= len(example)), len(rows))
-        if place == len(rows):
-            rows.append([])
-            room.append(longest)
-        rows[place].append(example)
-        room[place] -= len(example)
-    return rows
+def _lay_out(examples: Sequence[Example], layout: str, pad_id: int) -> TokenBatch:
+    batch = LAY_OUT[layout]([one.prompt for one in examples], [[one.answer] for one in examples], pad_id)
+    if batch.spans is None:
+        return batch
+    # the only answer to a prompt sees all before it: the two are one sequence, with no parts to be merged
+    return replace(batch, spans=tuple(Span(range(span.prompt.start, span.stop), ()) for span in batch.spans))

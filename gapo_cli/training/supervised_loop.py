@@ -21,6 +21,7 @@ from gapo_cli.interfaces import Display, Engine, SleepingEngine
 from gapo_cli.models.load import LoadedModel
 from gapo_cli.models.logprobs import completion_logprobs
 from gapo_cli.models.nano_tokenizer import word_tokens
+from gapo_cli.models.shared_prefix import usable_layout
 from gapo_cli.records import EditTask
 from gapo_cli.training.checkpoints import Checkpoints, TrainerState, check_tasks, hash_of_tasks, load_state, under
 from gapo_cli.training.example_batches import micro_batches, plan_batches
@@ -74,6 +75,9 @@ class SupervisedLoop:
     def __init__(self, parts: SupervisedParts) -> None:
         self.parts, self.policy, self.config = parts, parts.policy, parts.config
         self.display = parts.display
+        self.layout, notice = usable_layout(self.config.layout, self.policy, "supervised.layout", otherwise="padded")
+        if notice is not None:
+            self.display.say(notice)
         self.generator = random.Random(parts.seed)
         self.plan = plan_batches([len(example) for example in parts.examples], self.config, self.generator)
         words = word_tokens(self.policy.tokenizer, FIXED_WORDS) if self.config.scramble else []
@@ -190,10 +194,10 @@ class SupervisedLoop:
     def accumulate(self, examples: Sequence[Example]) -> float:
         """Adds the gradient of the mean cross-entropy (nats a token) over the answers' tokens, and returns the loss. Logits are
         made for those positions only."""
-        policy, config = self.policy, self.config
+        policy = self.policy
         tokens = sum(len(example.answer) for example in examples)
         total = torch.zeros((), device=policy.device)
-        for batch in micro_batches(examples, config.layout, config.max_tokens_per_microbatch, policy.pad_token_id):
+        for batch in micro_batches(examples, self.layout, self.config.max_tokens_per_microbatch, policy.pad_token_id):
             with policy.autocast():
                 found = completion_logprobs(policy.model, batch.to(policy.device), chunk=self.parts.chunk)
             loss = -found.logprobs.sum() / tokens

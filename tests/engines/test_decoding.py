@@ -159,9 +159,8 @@ def test_progress_counts_completions_up_to_all_of_them(policy):
     assert len(set(done)) > 3
 
 
-def test_a_model_whose_attention_is_its_own_is_refused(policy, monkeypatch):
-    decoder = policy.model.get_decoder()
-    monkeypatch.setattr(type(decoder), "set_attn_implementation", lambda model, name: None)
+def test_a_model_whose_attention_is_its_own_is_refused(policy):
+    policy.model.set_attn_implementation("sdpa")
     with pytest.raises(UserError, match="the attention of Qwen2Model cannot be replaced"):
         TorchEngine(policy, max_rows=8).generate(PROMPTS, SAMPLING, SEEDS)
 

@@ -11,7 +11,7 @@ from vllm_parts import CONTEXT, needs_vllm, save_random_model
 from gapo_cli.config import ModelConfig, SamplingConfig
 from gapo_cli.engines import vllm_engine
 from gapo_cli.engines.torch_engine import TorchEngine
-from gapo_cli.engines.vllm_engine import PREFILL_TOKENS, VLLM
+from gapo_cli.engines.vllm_engine import CPU_BLOCK_TOKENS, PREFILL_TOKENS, VLLM
 from gapo_cli.errors import UserError
 from gapo_cli.models.layout import pad
 from gapo_cli.models.load import LoadedModel, load_model
@@ -20,7 +20,7 @@ from gapo_cli.models.logprobs import completion_logprobs
 pytestmark = needs_vllm
 SAMPLING = SamplingConfig(group_size=4, max_new_tokens=24)
 GREEDY = SamplingConfig(group_size=1, max_new_tokens=24, temperature=0.0)
-# lengths on both sides of the 128 tokens of a block of vLLM's prefix cache
+# lengths on both sides of the 32 tokens of a block of vLLM's prefix cache on a CPU, and of its usual 128
 PROMPTS = [tuple(40 + (7 * index + length) % 200 for index in range(length)) for length in (7, 1, 130, 260, 12, 3)]
 SEEDS = [11, 12, 13, 14, 15, 16]
 ROUNDING = 1e-4
@@ -148,7 +148,7 @@ def test_tokens_are_drawn_from_the_whole_distribution_of_the_trainer(engine, pol
 
 def test_without_a_reset_the_prefix_cache_answers_with_old_weights(engine, policy, monkeypatch):
     """The trap that `sync` is written around is real, and so is the test of log-probabilities that finds it."""
-    long = [prompt for prompt in PROMPTS if len(prompt) > 128]
+    long = [prompt for prompt in PROMPTS if len(prompt) > CPU_BLOCK_TOKENS]
     assert mismatch(engine, policy, prompts=long) < ROUNDING
     with monkeypatch.context() as patched:
         patched.setattr(engine.llm, "reset_prefix_cache", lambda: True)
@@ -262,6 +262,13 @@ def test_prompts_that_do_not_fit_one_pass_are_sampled_from_with_seeds_of_their_o
     groups = engine.generate(prompts, sampling, range(count))
     assert [len(group) for group in groups] == [2] * count
     assert all(1 <= len(one.token_ids) <= 4 for group in groups for one in group)
+
+
+def test_an_engine_starts_where_numba_is_loaded(policy):
+    import llvmlite.binding  # noqa: F401
+
+    engine = VLLM(kv_cache_gib=0.05)(policy=policy)
+    assert mismatch(engine, policy) < ROUNDING
 
 
 def test_a_cache_that_holds_no_answer_is_a_mistake_of_the_user(policy):

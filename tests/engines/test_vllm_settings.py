@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -125,6 +126,25 @@ def started(monkeypatch, on_cpu, tiny_policy):
         return vllm_engine.VLLMEngine(tiny_policy, VLLM(**settings))
 
     return start
+
+
+@pytest.mark.parametrize(("cpu", "chunked", "block"), [(True, False, 32), (False, True, None)])
+def test_vllm_is_started_for_the_device_and_beside_a_trainer(cpu, chunked, block, monkeypatch, on_cpu, tiny_policy):
+    given = {}
+
+    def note(folder, **settings):
+        given.update(settings)
+        return NotedCalls()
+
+    on_cpu(cpu)
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=note))
+    vllm_engine.VLLMEngine(tiny_policy, VLLM(kv_cache_gib=2))
+    assert (given["enable_chunked_prefill"], given["block_size"]) == (chunked, block)
+    assert given["enable_sleep_mode"] == (not cpu)
+    # little is asked to be free at the start: the trainer's weights lie on the same GPU; what is taken is said in bytes
+    assert (given["gpu_memory_utilization"], given["kv_cache_memory_bytes"]) == (0.01, 2 * 2**30)
+    # nothing of a folder acts: neither its weights nor its tokenizer nor its sampling defaults
+    assert (given["load_format"], given["skip_tokenizer_init"], given["generation_config"]) == ("dummy", True, "vllm")
 
 
 def test_a_sync_sends_all_weights_and_forgets_what_was_cached(started, tiny_policy):

@@ -402,7 +402,7 @@ def test_what_is_no_repository_is_named_with_what_is_needed(tmp_path, ten):
 
 @pytest.mark.parametrize("address", ["https://example.org/a/b.git", "git@example.org:a/b", "ssh://example.org/b"])
 def test_an_address_is_answered_with_what_to_do(address):
-    with pytest.raises(UserError, match="is an address, and nothing is fetched here; clone it"):
+    with pytest.raises(UserError, match=f"data.repo={address}: is an address, and nothing is fetched here; clone it"):
         mine(address)
 
 

@@ -28,6 +28,13 @@ def test_rows_of_another_shape_are_read_through_a_mapping(tmp_path):
     )  # fmt: skip
 
 
+def test_a_mapped_id_may_be_a_whole_number(tmp_path):
+    path = write(tmp_path / "rows.jsonl", {"name": 7, "old": "x", "new": "y"}, {"name": True, "old": "x", "new": "y"})
+    source = JsonLines(path, fields=MAPPING, values=VALUES, on_error="skip").build(no_progress)
+    assert [task.id for task in source.splits["eval"]] == ["7"]
+    assert "rows.jsonl:2: field 'id' must be a string, got true or false" in source.report["skipped_rows"][0]
+
+
 def test_a_mapped_row_without_a_field_that_every_task_needs_names_it(tmp_path):
     path = write(tmp_path / "rows.jsonl", {"name": "1", "old": "x", "new": "y"}, {"name": "2", "new": "y"})
     with pytest.raises(DataError, match=r"rows.jsonl:2: field 'old' is missing; data.source.fields takes excerpt from it"):

@@ -26,7 +26,7 @@ from gapo_cli.records import EditTask, Source
 from gapo_cli.training.checkpoints import load_state, newest_whole
 from gapo_cli.training.edit_log import logged_outcome
 from gapo_cli.training.encoding import encode_tasks
-from gapo_cli.training.example_batches import micro_batches, pack_rows, plan_batches
+from gapo_cli.training.example_batches import micro_batches, plan_batches
 from gapo_cli.training.examples import Example, Scrambler, encode_examples
 from gapo_cli.training.held_out import HeldOut
 from gapo_cli.training.run_files import RunFiles, repeatable
@@ -137,11 +137,6 @@ def test_a_packed_batch_is_filled_across_epochs_and_holds_no_example_twice():
     assert [sorted(batch) for batch in few] == [[0, 1, 2]] * 3  # 200 tokens would hold them six times
 
 
-def test_rows_are_packed_no_longer_than_the_longest_example():
-    examples = [Example((1,) * length, (2,)) for length in (9, 2, 5, 3, 1, 4)]  # with their answers 10, 3, 6, 4, 2, 5
-    assert [[len(one) for one in row] for row in pack_rows(examples)] == [[10], [6, 4], [5, 3, 2]]
-
-
 def test_micro_batches_keep_to_the_budget_of_tokens():
     examples = [Example((1,) * random.Random(n).randint(1, 40), (2, 3)) for n in range(30)]
     for layout in ("packed", "padded"):
@@ -150,6 +145,9 @@ def test_micro_batches_keep_to_the_budget_of_tokens():
             assert sum(len(batch.labels) for batch in batches) == 60
             assert (len(batches) == 1) == (budget == 0)
             assert not budget or all(batch.input_ids.numel() <= budget for batch in batches)
+            # packed, nothing is padded: all tokens but the last of each answer
+            inputs = sum(batch.input_ids.numel() for batch in batches)
+            assert layout == "padded" or inputs == sum(len(one) - 1 for one in examples)
 
 
 EXAMPLES = [Example((10, 11, 12), (13, 1)), Example((20,), (21, 22, 1)), Example((30, 31, 32, 33, 34), (35, 36, 37, 1)), Example((40,), (1,))]
@@ -190,11 +188,20 @@ def test_loss_and_gradient_are_the_same_packed_or_padded_and_however_they_are_cu
             loss = loop.accumulate(EXAMPLES)
             found.append((loss, torch.cat([parameter.grad.flatten() for parameter in trained])))
             policy.model.zero_grad()
-    assert len(pack_rows(EXAMPLES)) < len(EXAMPLES)  # something is packed
     expected_loss, expected = found[0]
     for loss, gradient in found[1:]:
         assert loss == pytest.approx(expected_loss, rel=1e-5)
         assert (gradient - expected).norm() / expected.norm() < 1e-5
+
+
+def test_a_model_whose_attention_is_its_own_is_trained_padded_and_told_so(tiny_policy, tmp_path, monkeypatch):
+    said = []
+    display = QuietDisplay()
+    display.say = said.append
+    monkeypatch.setattr("gapo_cli.models.shared_prefix.takes_shared_prefixes", lambda model: False)
+    loop = SupervisedLoop(replace(make_parts(tiny_policy, tmp_path, layout="packed"), display=display))
+    assert loop.layout == "padded"
+    assert said == ["supervised.layout=packed: the attention of Qwen2ForCausalLM is its own; using padded, the same numbers with more arithmetic"]
 
 
 def test_an_answer_is_the_logged_outcome_with_the_end_token(tiny_policy):

@@ -1,0 +1,54 @@
+"""What vLLM does to the process that it runs in, and what is done about it: environment, random state, threads, modules."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # in this process: weights are handed over as tensors
+    "VLLM_NO_USAGE_STATS": "1",
+}
+DEFAULT_ENVIRONMENT = {
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the trainer's threads are ours: trainer.threads rules both
+    "VLLM_LOGGING_LEVEL": "ERROR",
+}
+
+
+def let_modules_be_searched() -> None:
+    """On a CPU vLLM looks at what all loaded modules hold, and stumbles over llvmlite's library (numba's), which takes any
+    name it is asked for as that of a function, `__dict__` too."""
+    ffi = sys.modules.get("llvmlite.binding.ffi")
+    if ffi is not None:
+        ffi.lib._fntab.setdefault("__dict__", {})
+
+
+def set_environment() -> None:
+    """vLLM reads its environment when it is first imported."""
+    os.environ.update(ENVIRONMENT)
+    for name, value in DEFAULT_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would win over engine.kv_cache_gib
+    logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])  # it speaks before it reads its own level
+
+
+@contextlib.contextmanager
+def process_state_kept() -> Iterator[None]:
+    """vLLM seeds and draws from the random generators of the process and, on a CPU, replaces torch.set_num_threads: the
+    trainer's random state and threads must not hang on that."""
+    import torch
+
+    set_threads, python, numpy = torch.set_num_threads, random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            torch.set_num_threads = set_threads
+            random.setstate(python)
+            np.random.set_state(numpy)
