@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from gapo_cli.config import ModelConfig
+from gapo_cli.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,11 @@ class TokenCounter:
     trust_remote_code: bool = False
 
     def __call__(self, text: str) -> int:
-        return len(_tokenizer(self.path, self.trust_remote_code).encode(text, add_special_tokens=False))
+        try:
+            tokenizer = _tokenizer(self.path, self.trust_remote_code)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; prompt.budget counts its tokens, or characters with prompt.counter=null") from error
+        return len(tokenizer.encode(text, add_special_tokens=False))
 
 
 @lru_cache(maxsize=2)

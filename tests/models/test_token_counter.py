@@ -29,7 +29,7 @@ def test_a_templates_budget_is_kept_in_tokens(tiny_model_folder):
 def test_nothing_is_loaded_before_a_count_is_asked_for(tmp_path):
     template = Zeta1(budget=500, counter=TokenCounter(str(tmp_path / "nowhere")))
     task = EditTask("t", Source("made", "eval"), "python", "m.py", "x\n", (0, 2), "y\n")
-    with pytest.raises(CheckpointError, match="nowhere"):
+    with pytest.raises(CheckpointError, match="nowhere: no such folder; .*; prompt.budget counts its tokens, or characters with prompt.counter=null"):
         template.render(task)
 
 
