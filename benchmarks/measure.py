@@ -167,9 +167,9 @@ def cost_row(setting: str, ours: Costs, rival: Costs) -> dict[str, object]:
     return row
 
 
-def cost_report(name: str, title: str, text: str, about: Mapping[str, str], rows: list[dict]) -> None:
+def cost_report(name: str, title: str, text: str, about: Mapping[str, str], rows: list[dict], options: str = "") -> None:
     """Prints the table, writes it to results/NAME.md and everything to results/NAME.json, and puts the table into
-    docs/performance.md between the lines `<!-- NAME -->` and `<!-- end of NAME -->`."""
+    docs/performance.md between the lines `<!-- NAME -->` and `<!-- end of NAME -->`. `options`: those of the command line."""
     cells = [
         "| setting | rival | CPU s, ours | CPU s, rival | ratio | lowest to highest | wall ratio | peak memory, ours | rival | ratio |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -185,7 +185,8 @@ def cost_report(name: str, title: str, text: str, about: Mapping[str, str], rows
     machine = ", ".join(f"{key} {value}" for key, value in about.items())
     below = f"{text} Medians of {repeats} interleaved repeats in one process. {machine}."
     table = "\n".join([*cells, "", below])
-    write(name, [f"# {title}", "", table, "", f"Run it again: `python benchmarks/{name}.py`"], about, rows)
+    command = f"python benchmarks/{name}.py {options}".rstrip()
+    write(name, [f"# {title}", "", table, "", f"Run it again: `{command}`"], about, rows)
     into_page(name, table)
 
 

