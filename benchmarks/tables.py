@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from measure import PERFORMANCE, write
+from measure import into_page, write
 
 
 def publish(
@@ -26,9 +25,7 @@ def publish(
     below = f"{text} {', '.join(f'{key} {value}' for key, value in about.items())}."
     table = "\n".join([table_line(head), "|" + "---|" * len(head), *lines, "", below])
     write(name, [f"# {title}", "", table, "", f"Run it again: `python benchmarks/{command or name + '.py'}`"], about, rows)
-    block = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
-    page = PERFORMANCE.read_text(encoding="utf-8")
-    PERFORMANCE.write_text(block.sub(lambda _: f"\n{table}\n\n", page), encoding="utf-8")
+    into_page(name, table)
 
 
 def table_line(cells: Sequence[str]) -> str:

@@ -18,11 +18,11 @@ def benchmark(monkeypatch, tmp_path):
     (tmp_path / "performance.md").write_text("before\n<!-- packed_layout -->\nold\n<!-- end of packed_layout -->\nafter\n")
 
     def run(name, *arguments):
-        for module in ("measure", "tables", name):
+        for module in ("measure", name):
             loaded = importlib.import_module(module)
-            for constant, path in (("RESULTS", tmp_path), ("PERFORMANCE", tmp_path / "performance.md")):
+            for constant in ("RESULTS", "PAGES"):
                 if hasattr(loaded, constant):
-                    monkeypatch.setattr(loaded, constant, path)
+                    monkeypatch.setattr(loaded, constant, tmp_path)
         monkeypatch.setattr(sys, "argv", [name, *arguments, "--threads", "1", "--repeats", "2"])
         sys.modules[name].main()
         return json.loads((tmp_path / f"{name}.json").read_text())["rows"]
