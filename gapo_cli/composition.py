@@ -34,6 +34,7 @@ from gapo_cli.model_choice import choose_model
 from gapo_cli.overrides import ESTIMATOR_ALIASES, continue_from, expand, key_of, quoted, unquoted
 from gapo_cli.run_choice import AUTO, RUN_DIR, choose_run
 from gapo_cli.sections import build_section, convert, typed_arguments, unknown_key
+from gapo_cli.targets import ALLOW, SAID_AGAIN, TARGET, TRUST, check_parts, check_settled, entries, is_own
 
 SECTIONS = {
     "model": sections.ModelConfig,
@@ -112,7 +113,7 @@ def composed_yaml(verb: str, words: Sequence[str], config_dir: Path | None = Non
 
 def command_overrides(verb: str, words: Sequence[str]) -> list[str]:
     """The overrides of a command. With `resume=`, those of the run that it goes on with come first, and the run directory
-    is that run's own; `resume=auto` means the run in hydra.run.dir."""
+    is that run's own; `resume=auto` means the run in hydra.run.dir. What lets strangers' code run is not taken over."""
     given = expand(verb, words)
     resume = next((unquoted(word.split("=", 1)[1]) for word in given if key_of(word) == "resume"), "null")
     if f"resume={resume}" == AUTO:
@@ -122,7 +123,7 @@ def command_overrides(verb: str, words: Sequence[str]) -> list[str]:
         for folder in (Path(resume), *Path(resume).parents[:2]):
             path = folder / ".hydra" / "overrides.yaml"
             if path.is_file():
-                saved = [str(word) for word in OmegaConf.load(path) if key_of(str(word)) != "verb"]
+                saved = [str(word) for word in OmegaConf.load(path) if key_of(str(word)) not in {"verb", *SAID_AGAIN}]
                 saved.append(f"hydra.run.dir={quoted(str(folder))}")
                 break
     return [*continue_from(saved, given), f"verb={verb}"]
@@ -132,7 +133,7 @@ def compose_overrides(hydra: Any, overrides: Sequence[str], sweep: bool = False)
     parsed = parse(overrides)
     check_choices(hydra, parsed, sweep)
     try:
-        return hydra.compose_config(
+        config = hydra.compose_config(
             config_name="config",
             overrides=list(overrides),
             run_mode=RunMode.MULTIRUN if sweep else RunMode.RUN,
@@ -141,6 +142,17 @@ def compose_overrides(hydra: Any, overrides: Sequence[str], sweep: bool = False)
         if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
             raise UserError(explain_unknown_key(hydra, parsed, str(error))) from error
         raise
+    trusted = any(entry.key_or_group == TRUST for entry in parsed)
+    check_settled(OmegaConf.to_container(config, resolve=False), allowed_targets(parsed), trusted)
+    return config
+
+
+def allowed_targets(parsed: Sequence[Override]) -> list[str]:
+    """The packages that the command line allows yaml files to use. Raises UserError for anything else than a list of names."""
+    given = next((entry.value() for entry in reversed(parsed) if entry.key_or_group == ALLOW), [])
+    if not isinstance(given, list) or not all(isinstance(name, str) and re.fullmatch(r"\w+(\.\w+)*", name) for name in given):
+        raise UserError(f"{ALLOW}={given}: need names of packages, as {ALLOW}=[my_package]")
+    return given
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -229,6 +241,7 @@ def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Pa
     values = OmegaConf.to_container(config, resolve=True)
     typed = {name: build_section(kind, values[name], name, HELPERS.get(name, frozenset())) for name, kind in SECTIONS.items()}
     sections.one_of("stage", values["stage"], ("rl", "sft"))
+    check_parts(values, values[ALLOW])
     seed, resume = convert(values["seed"], int, "seed"), convert(values["resume"], str | None, "resume")
     sections.require(seed >= 0, f"seed={seed}: need 0 or more")
     # the parts last: building an engine imports torch, and a mistake should be answered before that
@@ -254,7 +267,11 @@ def build_part(config: DictConfig, key: str, choice: str) -> Any:
         raise UserError(f"{key}: needs a _target_, the class to build; choose one by {group}=NAME")
     if key == "engine" and config.verb == "prepare":
         return functools.partial(instantiate, node)  # engines import torch, and this verb has no use for one
-    typed = typed_arguments(locate(node._target_, key), OmegaConf.to_container(node, resolve=True), key)
+    values = OmegaConf.to_container(node, resolve=True)
+    for nested, target in entries(values, key):
+        if nested.endswith(f".{TARGET}"):
+            locate(target, nested)
+    typed = typed_arguments(locate(node._target_, f"{key}.{TARGET}"), values, key)
     try:
         return instantiate(node, **typed, _convert_="all")
     except InstantiationException as error:
@@ -267,12 +284,15 @@ def build_part(config: DictConfig, key: str, choice: str) -> Any:
 
 
 def locate(target: str, key: str) -> Any:
-    """The class or function that a `_target_` names. Raises UserError where there is none."""
+    """The class or function that `key`, a `_target_`, names; of gapo's own modules a class. Raises UserError where there is none."""
     module, _, attribute = str(target).rpartition(".")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{key}._target_={target}: cannot be imported ({one_line(error)})") from error
+        raise UserError(f"{key}={target}: cannot be imported ({one_line(error)})") from error
+    if is_own(target) and not (isinstance(found, type) and is_own(f"{found.__module__}.")):
+        raise UserError(f"{key}={target}: is no class of gapo's own; need one of those that conf/ names")
+    return found
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

@@ -25,18 +25,21 @@ from gapo_cli.stages.outcome import DONE, read_outcome
 from gapo_cli.stages.rerun import RerunResult, changed_keys, environment_differences, read_environment
 from gapo_cli.stages.run_inputs import describe_inputs, other_inputs, read_inputs
 from gapo_cli.stages.run_setup import ENVIRONMENT
+from gapo_cli.targets import SAID_AGAIN
 
 OF_THE_NEW_RUN = ("verb", "resume", RUN_DIR, "supervised.save_as")
 """Keys of the old run's that are not repeated: the new one writes nothing outside of its own folder."""
 
 
 def rerun(folder: Path, words: Sequence[str], display: Display, config_dir: Path | None = None) -> RerunResult:
-    """Repeats the finished training run in `folder`; of `words` only hydra.run.dir goes in. Raises UserError for a folder that is no
-    finished run."""
-    other = next((word for word in words if key_of(word) != RUN_DIR), None)
+    """Repeats the finished training run in `folder`; of `words` only hydra.run.dir goes in, and what lets strangers' code run, which is
+    not taken from a folder. Raises UserError for a folder that is no finished run."""
+    other = next((word for word in words if key_of(word) not in {RUN_DIR, *SAID_AGAIN}), None)
     if other is not None:
         raise UserError(f"{other}: --rerun takes every setting from {folder}; leave it out (only {RUN_DIR}=PATH may be given)")
     old = OldRun.read(folder)
+    old.overrides += [word for word in words if key_of(word) in SAID_AGAIN]
+    words = [word for word in words if key_of(word) == RUN_DIR]
     with open_tree(config_dir or old.config_dir) as hydra:
         overrides, settings = old.settled(hydra)
         config = compose_overrides(hydra, command_overrides("train", overrides))
@@ -81,7 +84,7 @@ class OldRun:
             own = next((source.path for source in sources if source.provider == "--config-dir"), None)
         except (OSError, YAMLError, OmegaConfBaseException) as error:
             raise UserError(f"--rerun {folder}: its settings cannot be read ({type(error).__name__}: {error}); name another run") from error
-        kept = [word for word in overrides if key_of(word) not in OF_THE_NEW_RUN]
+        kept = [word for word in overrides if key_of(word) not in {*OF_THE_NEW_RUN, *SAID_AGAIN}]
         return cls(folder, config, kept, None if own is None else Path(own), read_environment(folder / ENVIRONMENT))
 
     def settled(self, hydra: Any) -> tuple[list[str], tuple[str, ...]]:
@@ -94,7 +97,7 @@ class OldRun:
         now = OmegaConf.to_container(config, resolve=True)
         forced, said = [], []
         for key, (before, today) in changed_keys(self.config, now).items():
-            if key in OF_THE_NEW_RUN or key == "trainer.threads" or not has_key(self.config, key):
+            if key in {*OF_THE_NEW_RUN, *SAID_AGAIN} or key == "trainer.threads" or not has_key(self.config, key):
                 continue
             forced.append(f"++{key}={grammar(before)}")
             said.append(f"{key}={before} (now {today})")

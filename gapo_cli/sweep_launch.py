@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from gapo_cli.stages.sweep import (
     save_plan,
 )
 from gapo_cli.stages.sweep import sweep as compare_jobs
+from gapo_cli.targets import SAID_AGAIN
 
 SWEEPS = Path("outputs/sweep")
 SWEEP_DIR, JOB_DIR = "hydra.sweep.dir", "hydra.sweep.subdir"
@@ -100,7 +102,10 @@ def go_on(
     plan = read_plan(folder)
     if settings_of(words) and settings_of(words) != settings_of(plan.words):
         raise UserError(f"resume={folder}: was started as `{plan.command}`; leave other settings out, or start another sweep with them")
-    plan = SweepPlan(plan.words, plan.config_dir, tuple(continue_from(plan.overrides, of_hydra(words))), plan.jobs)
+    trusted = [word for word in words if key_of(word) in SAID_AGAIN]
+    shared = [*without_trust(continue_from(plan.overrides, of_hydra(words))), *trusted]
+    jobs = tuple(replace(job, overrides=without_trust(job.overrides)) for job in plan.jobs)
+    plan = SweepPlan(plan.words, plan.config_dir, tuple(shared), jobs)
     with only_process_in(folder, display), open_tree(config_dir or (Path(plan.config_dir) if plan.config_dir else None)) as hydra:
         states = JobsByState.of(folder, plan)
         wanted = states.failed if retry_failed else states.unfinished
@@ -134,13 +139,18 @@ def find_sweep(words: Sequence[str], named: Path | None, retry_failed: bool) -> 
     return None
 
 
+def without_trust(words: Sequence[str]) -> tuple[str, ...]:
+    """What lets strangers' code run is not taken from a folder, which may be a stranger's."""
+    return tuple(word for word in words if key_of(word) not in SAID_AGAIN)
+
+
 def of_hydra(words: Sequence[str]) -> list[str]:
     return [word for word in words if key_of(word).startswith(("hydra.", "hydra/")) and key_of(word) not in (SWEEP_DIR, JOB_DIR)]
 
 
 def settings_of(words: Sequence[str]) -> list[str]:
-    """The words that are not about where and how the jobs run, in any order."""
-    return sorted(word for word in words if not key_of(word).startswith(("hydra.", "hydra/")))
+    """The words that are not about where and how the jobs run, nor about whom to trust, in any order."""
+    return sorted(word for word in without_trust(words) if not key_of(word).startswith(("hydra.", "hydra/")))
 
 
 def experiments_of(hydra: Any, plan: SweepPlan, jobs: Sequence[PlannedJob]) -> list[Experiment]:

@@ -43,7 +43,7 @@ def make_run(folder: Path, model: Path) -> list[str]:
     (folder / "own" / "reward" / "noisy.yaml").write_text("_target_: killed_run.NoisyLength\n")
     return [
         *smallest(tasks, folder / "model"),
-        "--config-dir", str(folder / "own"), "reward=noisy", f"data.directory={folder / 'data'}",
+        "--config-dir", str(folder / "own"), "reward=noisy", "allow_targets=[killed_run]", f"data.directory={folder / 'data'}",
         "algorithm=dapo", "algorithm.max_generation_rounds=100", "sampling.max_new_tokens=20", "sampling.group_size=2",
         f"trainer.steps={STEPS}", "trainer.checkpoint_every=2", "trainer.optimizer.learning_rate=0.008",
         "evaluation.every_steps=1", "trainer.prompts_per_step=3",

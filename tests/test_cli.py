@@ -79,7 +79,7 @@ MISTAKES = [
     (["train", "algorithm.importance_cap=2.0", "trainer.recompute_logprobs=false"], "algorithm.importance_cap=2.0: with several optimizer steps"),
     (["train", "algorithm=dapo", "algorithm.overlong.buffer_tokens=1000"], "algorithm.overlong.buffer_tokens=1000: need at most"),
     (["train", "trainer.optimizer.betas=3"], "trainer.optimizer.betas=3: need 2 values"),
-    (["train", "trainer.layout=pakced"], "trainer.layout=pakced: need one of packed, padded; did you mean packed?"),
+    (["train", "trainer.layout=pakced"], "trainer.layout=pakced: need one of packed, masked, padded; did you mean packed?"),
     (["train", "stage=sfr"], "stage=sfr: need one of rl, sft; did you mean sft?"),
     (["train", "seed=x"], "seed=x: need a whole number"),
     (["train", "tau=1.7"], "1.7: need 0 < tau <= 1"),
@@ -90,7 +90,11 @@ MISTAKES = [
     (["train", "model=hf"], "model.path: needs a value; add model.path=VALUE"),
     (["train", "trainer.steps=1,2"], "trainer.steps=1,2: several values are for `gapo sweep`"),
     (["train", "trainer.steps=a(b"], "trainer.steps=a(b: cannot be read; quote the value"),
-    (["train", "estimator._target_=no.such.Thing"], "estimator._target_=no.such.Thing: cannot be imported (No module named 'no')"),
+    (["train", "estimator._target_=no.such.Thing"], "estimator._target_=no.such.Thing: is code that is not gapo's own; if you trust it"),
+    (
+        ["train", "estimator._target_=no.such.Thing", "allow_targets=[no.such]"],
+        "estimator._target_=no.such.Thing: cannot be imported (No module named 'no')",
+    ),
     (["train", "++estimator.depth=3"], "estimator.depth: unknown key"),
     (["train", "foo"], "foo: need KEY=VALUE"),
     (["train", "--config-dir", "nowhere"], "--config-dir nowhere: is not a folder"),
@@ -102,7 +106,7 @@ MISTAKES = [
     (["sweep", "seed=0"], "give a key several values, as tau=0.3,0.5,0.7 seed=0,1,2"),
     (["sweep", "estimator=gapo,mediam"], "estimator=mediam: unknown estimator; did you mean median?"),
     (["sweep", "tau=0.5,1.7"], "1.7: need 0 < tau <= 1"),
-    (["sweep", "seed=0,1", "resume=some/run"], "resume=some/run: a sweep starts its runs anew"),
+    (["sweep", "seed=0,1", "resume=some/run"], "some/run/sweep.json: missing; name the folder of a sweep"),
 ]
 
 

@@ -41,6 +41,7 @@ def test_each_option_composes_and_builds(option):
     experiment = experiment_of("train", [option, *NEEDS.get(option, [])])
     assert callable(experiment.engine) or isinstance(experiment.engine, TextEngine)
     assert callable(experiment.estimator)
+    assert experiment.model.trust_remote_code is False
 
 
 @pytest.mark.parametrize("verb", ["prepare", "rollout", "train", "eval"])

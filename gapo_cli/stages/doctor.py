@@ -14,7 +14,8 @@ from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Display, Experiment, TextEngine
 from gapo_cli.stages.machine import MACHINE
 from gapo_cli.stages.train import check_settings
-from gapo_cli.training.invariants import INVARIANTS, Finding, Subject
+from gapo_cli.training.invariants import INVARIANTS, Finding
+from gapo_cli.training.subject import Subject
 
 MODEL = "model"
 """The name of the check that all invariants need: that there is a model to try them on."""

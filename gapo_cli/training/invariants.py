@@ -8,40 +8,28 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from gapo_cli.config import AlgorithmConfig, SamplingConfig, TrainerConfig
-from gapo_cli.errors import UserError
-from gapo_cli.interfaces import Engine, Estimator, Template
-from gapo_cli.models.load import LoadedModel
+from gapo_cli.config import SamplingConfig
 from gapo_cli.models.policy import load_policy
-from gapo_cli.records import Completion, Group
+from gapo_cli.records import Completion
 from gapo_cli.training.checkpoints import Checkpoints, TrainerState, find_checkpoint, load_state, under
 from gapo_cli.training.collect import with_advantages
-from gapo_cli.training.encoding import EncodedTask, encode_tasks, split_by_length
-from gapo_cli.training.engine_trust import TOLERANCE, check_engine_logprobs, coarser, measure_mismatch
-from gapo_cli.training.mini_batches import cut_mini_batch, has_gradient
-from gapo_cli.training.optimizer import Optimizer
-from gapo_cli.training.probes import RENAMED, probe_tasks
-from gapo_cli.training.rollouts import prompt_seed, sample_encoded
+from gapo_cli.training.engine_trust import check_engine_logprobs, measure_mismatch
+from gapo_cli.training.mini_batches import has_gradient
 from gapo_cli.training.sampling_trial import Drawn, look_at_draws
-from gapo_cli.training.update import PolicyUpdate
-from gapo_cli.training.update_metrics import UpdateMetrics
+from gapo_cli.training.subject import STEP, Subject
 
-ANSWERS, ANSWER_TOKENS = 4, 16
-"""A group of a check, and its answers, are at most so large: they find the same things as large ones, in seconds."""
-TRIAL_ANSWERS = 24
+TRIAL_ANSWERS = 16
+"""To a prompt, where distributions are looked at."""
 GRADIENT_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
 """|difference| / |gradient| that rounding does not explain (measured: docs/doctor.md)."""
 STANDARD_DEVIATIONS = 5.0
 """Chance goes so far once in a million trials."""
-STEP = 1e-3
-"""Learning rate of the step that moves the weights: far enough to be seen beside rounding."""
 
 
 @dataclass(frozen=True)
@@ -50,84 +38,6 @@ class Finding:
 
     holds: bool
     sentence: str
-
-
-@dataclass
-class Subject:
-    """What is examined. `scratch`: a folder on the disk that checkpoints will lie on."""
-
-    policy: LoadedModel
-    engine: Engine
-    template: Template
-    estimator: Estimator
-    algorithm: AlgorithmConfig
-    sampling: SamplingConfig
-    trainer: TrainerConfig
-    seed: int
-    scratch: Path
-    optimizer: Optimizer = field(init=False)
-
-    def __post_init__(self) -> None:
-        settings = replace(self.trainer.optimizer, learning_rate=STEP, warmup_steps=0, decay_from=1.0)
-        self.optimizer = Optimizer(self.policy.model.parameters(), settings, total_updates=1)
-        # no reference: the term would be another pass, and is laid out as the policy's
-        self.algorithm = replace(self.algorithm, kl_coefficient=0.0)
-        tokens = min(self.sampling.max_new_tokens, ANSWER_TOKENS)
-        self.sampling = replace(self.sampling, group_size=min(self.sampling.group_size, ANSWERS), max_new_tokens=tokens)
-
-    @cached_property
-    def encoded(self) -> Sequence[EncodedTask]:
-        found = encode_tasks(self.policy, self.template, probe_tasks(len(RENAMED)))
-        context = self.policy.config.context_length
-        fitted = split_by_length(found, context, self.sampling.max_new_tokens)
-        if len(fitted.kept) < 2:
-            longest = max(len(one.token_ids) for one in found)
-            raise UserError(
-                f"model.context_length={context}: the short prompts of the checks have up to {longest} tokens; raise it to "
-                f"{longest + self.sampling.max_new_tokens} at least"
-            )
-        return fitted.kept
-
-    @cached_property
-    def groups(self) -> list[Group]:
-        """Answers with rewards drawn at random: what they are worth is not what is examined."""
-        sampled = sample_encoded(self.engine, self.template, self.encoded, self.sampling, self.seeds("groups"))
-        random = np.random.default_rng(self.seed)
-        groups = []
-        for one in sampled:
-            rewards = random.permutation(np.arange(len(one.completions)) / 64)
-            groups.append(Group(one.task, one.prompt_token_ids, one.completions, {}, rewards, rewards))
-        return with_advantages(groups, self.estimator)
-
-    def seeds(self, what: str) -> list[int]:
-        return [prompt_seed(self.seed, *what.encode(), index) for index in range(len(self.encoded))]
-
-    def generate(self, sampling: SamplingConfig, what: str = "groups") -> list[tuple[Completion, ...]]:
-        return self.engine.generate([one.token_ids for one in self.encoded], sampling, self.seeds(what))
-
-    @property
-    def tolerance(self) -> float:
-        """Nats, of a mean over tokens."""
-        if self.trainer.logprob_tolerance is not None:
-            return self.trainer.logprob_tolerance
-        return TOLERANCE[coarser(getattr(self.engine, "dtype", self.policy.dtype), self.policy.dtype)]
-
-    def gradient(self, layout: str, budget: int) -> list[torch.Tensor]:
-        """The gradient of one mini-batch of `groups`, by parameter, as the product's own update computes it."""
-        trainer = replace(self.trainer, layout=layout)
-        update = PolicyUpdate(self.policy, None, self.optimizer, self.algorithm, trainer, self.sampling.temperature)
-        batch = cut_mini_batch(self.groups, [True] * len(self.groups), self.algorithm, layout, budget, self.policy.device)
-        update.accumulate(batch, UpdateMetrics())
-        found = [torch.zeros_like(one) if one.grad is None else one.grad for one in self.optimizer.parameters]
-        for parameter in self.optimizer.parameters:
-            parameter.grad = None
-        return found
-
-    @property
-    def narrow(self) -> int:
-        """A micro-batch budget that divides the mini-batch, and its groups too."""
-        longest = max(self.groups, key=lambda group: len(group.prompt_token_ids))
-        return len(longest.prompt_token_ids) + max(len(one.token_ids) for group in self.groups for one in group.completions)
 
 
 def relative_difference(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> float:
@@ -155,13 +65,13 @@ def sampling_is_as_asked(subject: Subject) -> Finding:
     asked = replace(subject.sampling, group_size=TRIAL_ANSWERS)
     prompts = [one.token_ids for one in subject.encoded]
     slack = 10 * subject.tolerance
-    answers = subject.generate(asked, "trial")
-    for broken in (
-        _wrong_form(subject, answers, asked),
-        None if subject.generate(asked, "trial") == answers else "the same seeds gave other answers the second time: no rollout can be repeated",
-    ):
-        if broken:
-            return Finding(False, broken)
+    again = [tuple(one.token_ids for one in group) for group in subject.generate(subject.sampling)]
+    if again != [tuple(one.token_ids for one in group.completions) for group in subject.groups]:
+        return Finding(False, "the same seeds gave other answers the second time: no rollout can be repeated")
+    answers = subject.generate(asked)
+    wrong = _wrong_form(subject, answers, asked)
+    if wrong:
+        return Finding(False, wrong)
     drawn = look_at_draws(subject.policy, prompts, answers, asked, slack)
     wrong = _wrong_draws(drawn, asked)
     if wrong:
@@ -203,12 +113,12 @@ def _wrong_draws(drawn: Drawn, asked: SamplingConfig) -> str | None:
 
 def microbatches_change_nothing(subject: Subject) -> Finding:
     layout, budget = subject.trainer.layout, subject.narrow
-    apart = relative_difference(subject.gradient(layout, 0), subject.gradient(layout, budget))
+    apart = relative_difference(subject.gradient(layout, subject.wide), subject.gradient(layout, budget))
     return _same_gradient(subject, apart, f"cut into micro-batches of {budget} tokens", "the loss hangs on trainer.max_tokens_per_microbatch")
 
 
 def packed_equals_padded(subject: Subject) -> Finding:
-    apart = relative_difference(subject.gradient("padded", subject.narrow), subject.gradient("packed", 0))
+    apart = relative_difference(subject.gradient("padded", subject.narrow), subject.gradient("packed", subject.wide))
     return _same_gradient(subject, apart, "packed instead of padded", "train with trainer.layout=padded")
 
 
@@ -242,13 +152,13 @@ def sync_reaches_the_engine(subject: Subject) -> Finding:
     for parameter, gradient in zip(subject.optimizer.parameters, subject.gradient(subject.trainer.layout, subject.narrow), strict=True):
         parameter.grad = gradient
     subject.optimizer.step()
-    pairs = [(group, one) for group in before for one in group.completions if one.token_ids]
+    pairs = [(group, one) for group in before for one in group.completions[:1] if one.token_ids]
     moved = measure_mismatch(policy, pairs, temperature).mean
     if not moved > 2 * subject.tolerance:
         return Finding(False, f"an optimizer step with learning rate {STEP:g} moved log-probabilities by {moved:.1e} nats only: nothing is learnt")
     subject.engine.sync(policy)
     answers = subject.generate(subject.sampling)
-    pairs = [(group, one) for group, found in zip(before, answers, strict=True) for one in found if one.token_ids]
+    pairs = [(group, one) for group, found in zip(before, answers, strict=True) for one in found[:1] if one.token_ids]
     apart = measure_mismatch(policy, pairs, temperature).mean
     if not apart <= subject.tolerance:
         return Finding(

@@ -13,6 +13,7 @@ from git_parts import Repository, numbered
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.tasks.git_folder import clean_environment, find_git_folder, git_program
 from gapo_cli.tasks.git_history import GitHistory
+from gapo_cli.tasks.store import save_task_set
 
 
 class Trap:
@@ -225,3 +226,35 @@ def test_the_environment_of_git_has_no_settings_of_the_caller(monkeypatch, tmp_p
     assert "GIT_ANYTHING" not in environment
     assert environment["GIT_CONFIG_GLOBAL"] == os.devnull
     assert Path(git_program()).is_absolute()
+
+
+def tree_of(repository: Repository, *entries: tuple[str, str, str, str]) -> str:
+    """The id of a tree of (mode, kind, id, name); git itself would not let names like these in."""
+    rows = "".join(f"{mode} {kind} {object_id}\t{name}\0" for mode, kind, object_id, name in entries)
+    return repository.git("mktree", "-z", stdin=rows.encode())
+
+
+def test_paths_that_lead_out_of_the_repository_are_names_and_nothing_more(tmp_path):
+    """`../evil.py`, `.git/hooks/pre-commit` and a link to /etc: what mining writes lies in the task set's folder all the same."""
+    repository = Repository(tmp_path / "a" / "work")
+    commit = None
+    for content in (numbered(30), numbered(30, L3="word = 3", L20="word = 20")):
+        blob = repository.git("hash-object", "-w", "--stdin", stdin=content.encode())
+        link = repository.git("hash-object", "-w", "--stdin", stdin=b"/etc")
+        evil = tree_of(repository, ("100644", "blob", blob, "evil.py"))
+        hooks = tree_of(repository, ("040000", "tree", tree_of(repository, ("100755", "blob", blob, "pre-commit.py")), "hooks"))
+        top = tree_of(
+            repository, ("040000", "tree", evil, ".."), ("040000", "tree", hooks, ".git"), ("040000", "tree", evil, "~"),
+            ("120000", "blob", link, "linked"),
+        )  # fmt: skip
+        commit = repository.git("commit-tree", top, *(["-p", commit] if commit else []), "-m", "change")
+    repository.git("update-ref", "HEAD", commit)
+    outputs = tmp_path / "b" / "data"
+    before = {path for path in tmp_path.rglob("*") if ".git" not in path.parts}
+    task_set = GitHistory(repo=str(repository.folder)).build()
+    paths = {task.path for tasks in task_set.splits.values() for task in tasks}
+    assert "../evil.py" in paths
+    save_task_set(task_set, outputs / "git-set", {"name": "git", "fingerprint": {}})
+    written = {path for path in tmp_path.rglob("*") if ".git" not in path.parts} - before
+    assert written
+    assert all(path == outputs.parent or path == outputs or path.is_relative_to(outputs / "git-set") for path in written)

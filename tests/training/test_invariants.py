@@ -15,8 +15,10 @@ from gapo_cli.estimators.gapo import GAPO
 from gapo_cli.models.load import load_model
 from gapo_cli.records import Advantages
 from gapo_cli.training import invariants
-from gapo_cli.training.invariants import INVARIANTS, Subject, relative_difference
+from gapo_cli.training import subject as subjects
+from gapo_cli.training.invariants import INVARIANTS, relative_difference
 from gapo_cli.training.mini_batches import MicroBatch, cut_mini_batch
+from gapo_cli.training.subject import Subject
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def greedy_is_warm(asked):
         ({"sampling": lambda asked: replace(asked, top_p=0.9)}, r"and \d+ of them come from the unlikely ends"),
         ({"sampling": lambda asked: replace(asked, top_k=10)}, "settings act that nobody asked for$"),
         ({"sampling": greedy_is_warm}, r"asked for temperature 0, the engine chose \d+ of \d+ tokens that are not the likeliest"),
-        ({"sampling": lambda asked: replace(asked, group_size=3)}, "asked for 24 answers to a prompt, the engine gave 3"),
+        ({"sampling": lambda asked: replace(asked, group_size=3)}, "asked for 16 answers to a prompt, the engine gave 3"),
         ({"sampling": lambda asked: replace(asked, max_new_tokens=20)}, "asked for at most 16 tokens, the engine gave an answer of 20"),
         ({"seed": lambda given: np.random.default_rng().integers(2**62)}, "the same seeds gave other answers the second time"),
         ({"answer": lambda one: replace(one, finish_reason="stop")}, "an answer with finish_reason=stop does not end where its first end token is"),
@@ -94,9 +96,14 @@ def test_sampling_that_is_not_as_asked_is_found(subject, changed, sentence):
     assert re.search(sentence, found.sentence), found.sentence
 
 
+def test_a_top_p_that_was_asked_for_acts(subject):
+    subject.sampling = replace(subject.sampling, top_p=0.8)
+    found = INVARIANTS["sampling as asked"](subject)
+    assert found.holds, found.sentence
+
+
 def test_a_top_p_that_was_asked_for_and_does_not_act_is_found(subject):
     subject.sampling = replace(subject.sampling, top_p=0.8)
-    assert INVARIANTS["sampling as asked"](subject).holds
     subject.engine = OtherEngine(subject.policy, sampling=lambda asked: replace(asked, top_p=1.0))
     found = INVARIANTS["sampling as asked"](subject)
     assert not found.holds
@@ -111,7 +118,7 @@ def test_a_loss_that_is_a_mean_of_micro_batch_means_is_found(subject, monkeypatc
             micro.weights = micro.weights / micro.weights.sum() / len(batch.micro_batches)
         return batch
 
-    monkeypatch.setattr(invariants, "cut_mini_batch", mean_of_means)
+    monkeypatch.setattr(subjects, "cut_mini_batch", mean_of_means)
     found = INVARIANTS["micro-batches"](subject)
     assert not found.holds
     assert "the loss hangs on trainer.max_tokens_per_microbatch" in found.sentence
