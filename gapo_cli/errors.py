@@ -22,6 +22,10 @@ class StorageError(UserError):
     """A file or folder that cannot be written: a full disk, a read-only folder, another process at work there."""
 
 
+class NotFiniteError(UserError):
+    """A model whose outputs are no numbers any more: nothing can be learnt from it, and no checkpoint is made of it."""
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """`did you mean gapo?` for the nearest choice, or "" where none is near."""
     near = difflib.get_close_matches(value, list(choices), n=1, cutoff=0.5)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from gapo_cli.config import SamplingConfig
+from gapo_cli.errors import NotFiniteError
 
 BLOCK = 128
 """Entries of a distribution that are summed before any are looked at one by one."""
@@ -25,7 +26,7 @@ def draw(logits: torch.Tensor, numbers: torch.Tensor | None, sampling: SamplingC
     Temperature 0 takes the likeliest token, needs no numbers and gives its log-probability at temperature 1. Else the
     token is where the cumulated probabilities pass the number. Top-k first, then top-p of what is left, choose which
     tokens can be drawn; the log-probability stays that of the whole distribution after temperature, not renormalised
-    over the choice: it is what training computes for the same token.
+    over the choice: it is what training computes for the same token. Raises NotFiniteError for logits that give no distribution.
     """
     highest, likeliest = logits.max(dim=-1, keepdim=True)
     # one matrix of the size and no other: new memory of megabytes costs more than the arithmetic on it
@@ -34,6 +35,11 @@ def draw(logits: torch.Tensor, numbers: torch.Tensor | None, sampling: SamplingC
         probabilities /= sampling.temperature
     probabilities.exp_()  # times a constant, that is
     total = probabilities.sum(dim=-1, dtype=torch.float64)
+    if total.isnan().any():  # a NaN or an infinity among a row's logits
+        raise NotFiniteError(
+            "the model's outputs are not finite: an update has driven its weights beyond all bounds; lower "
+            "trainer.optimizer.learning_rate, and go back to a checkpoint from before"
+        )
     if sampling.temperature == 0:
         return likeliest.squeeze(-1), -total.log().float()
     if sampling.top_k or sampling.top_p < 1:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.config import AlgorithmConfig, EvaluationConfig, GuardsConfig, SamplingConfig, TrainerConfig
-from gapo_cli.errors import CheckpointError, StorageError, UserError
+from gapo_cli.errors import CheckpointError, NotFiniteError, StorageError, UserError
 from gapo_cli.interfaces import Display, Engine, Estimator, Reward, SleepingEngine, Template
 from gapo_cli.models.load import LoadedModel
 from gapo_cli.models.shared_prefix import usable_layout
@@ -133,7 +133,11 @@ class TrainingLoop:
             interrupted = True
             self._stop()
         except UserError as error:
-            if not isinstance(error, CheckpointError | StorageError):  # where nothing can be written, nor can a checkpoint
+            if isinstance(error, NotFiniteError):
+                if self.pending is not None:
+                    self.files.record(self.pending, self.parts.display)
+                self.parts.display.say(f"stopped after step {self.step} of {self.parts.trainer.steps}: {self.checkpoints.newest_in_words()}")
+            elif not isinstance(error, CheckpointError | StorageError):  # where nothing can be written, nor can a checkpoint
                 self._stop()
             raise
         steps = steps_of(self.checkpoints.folder)

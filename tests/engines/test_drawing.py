@@ -8,6 +8,7 @@ import torch
 
 from gapo_cli.config import SamplingConfig
 from gapo_cli.engines.drawing import draw, uniforms
+from gapo_cli.errors import NotFiniteError
 
 # probabilities 0.1, 0.5, 0, 0.15, 0.25 cumulate to 0.1, 0.6, 0.6, 0.75, 1
 PROBABILITIES = [0.1, 0.5, 0.0, 0.15, 0.25]
@@ -109,3 +110,12 @@ def test_numbers_hang_on_seed_and_sample_index_and_not_on_what_else_is_drawn():
 
 def test_seeds_may_be_as_large_as_hashes_are():
     assert not np.array_equal(uniforms([(2**63, 0)], 3), uniforms([(2**63 - 1, 0)], 3))
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+@pytest.mark.parametrize("changes", [{"temperature": 0.0}, {}, {"top_k": 2}, {"top_p": 0.5}])
+def test_logits_that_give_no_distribution_are_refused(broken, changes):
+    rows = torch.stack([LOGITS, LOGITS])
+    rows[1, 2] = broken
+    with pytest.raises(NotFiniteError, match="the model's outputs are not finite"):
+        draw(rows, torch.tensor([0.5, 0.5], dtype=torch.float64), settings(**changes))

@@ -21,7 +21,7 @@ from gapo_cli.config import (
     TrainerConfig,
 )
 from gapo_cli.engines.torch_engine import TorchEngine
-from gapo_cli.errors import UserError
+from gapo_cli.errors import NotFiniteError, UserError
 from gapo_cli.estimators.gapo import GAPO
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.models.load import load_model, save_model
@@ -445,6 +445,25 @@ def test_steps_without_a_finite_loss_are_skipped_counted_and_in_the_end_stop_the
     rows = rows_of(tmp_path / "run")
     assert [row["actor/skipped_steps"] for row in rows[1:]] == [0, 1, 1]
     assert all(np.isfinite(value) for row in rows for value in row.values())
+    assert find_checkpoint(tmp_path / "run").name == "step-00002"
+
+
+def test_a_model_whose_outputs_are_no_numbers_any_more_stops_the_run_and_is_not_saved(make_loop, tmp_path):
+    display = Listening()
+    loop = make_loop(display=display, evaluation=EvaluationConfig(every_steps=0))
+    learn = loop.updater.update
+
+    def diverging(groups, fresh):
+        row = learn(groups, fresh)
+        if loop.step == 2:  # this is the third step
+            with torch.no_grad():
+                loop.parts.policy.model.lm_head.weight[7] = float("inf")
+        return row
+
+    loop.updater.update = diverging
+    with pytest.raises(NotFiniteError, match="the model's outputs are not finite: an update has driven its weights beyond all bounds"):
+        loop.run()
+    assert display.said[-1] == f"stopped after step 3 of 4: the last checkpoint is {tmp_path}/run/checkpoints/step-00002"
     assert find_checkpoint(tmp_path / "run").name == "step-00002"
 
 
