@@ -3,9 +3,9 @@
 The embedded nano model, DAPO (dynamic sampling, so that groups wait from one step for the next) and a reward that draws from
 Python's, NumPy's and torch's own random numbers, all of which a checkpoint has to bring back. Every round is a new folder:
 the run is killed, perhaps killed again as it resumes, and then ended by `resume=auto`. Compared is all that it left: metrics
-without clocks, rollouts, evaluations, checkpoints with the trainer's state, best model.
+without clocks, rollouts, evaluations, checkpoints with the trainer's state, best model. Some of the runs are supervised ones.
 
-    python benchmarks/kill_and_resume.py [--kills 36] [--seed 0] [--folder KEPT]
+    python benchmarks/kill_and_resume.py [--kills 42] [--seed 0] [--folder KEPT]
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent / "tests"
 sys.path.insert(0, str(TESTS))
 STEPS, CHECKPOINT_EVERY = 5, 2
-KINDS = ("moment", "file", "parquet", "weights", "state", "moment, again while resuming")
+KINDS = ("moment", "file", "parquet", "weights", "state", "moment, again while resuming", "supervised")
 """Killed at a random moment; before a random change of a file in the run's folder (open for writing, sync, rename, remove);
-with half of a file of rollouts, of a model's weights, of a trainer's state written; twice."""
+with half of a file of rollouts, of a model's weights, of a trainer's state written; twice; a supervised run at a random moment."""
 
 
 class NoisyMatch:
@@ -62,8 +62,14 @@ def words_of_run(folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
+SUPERVISED = [
+    "stage=sft", "supervised.tokens_per_batch=512", "supervised.checkpoint_every=2", "supervised.evaluate_every=3", "supervised.log_every=2",
+    "supervised.scramble=0.5",
+]  # fmt: skip
+
+
 def choose_kill(kind: str, whole: dict[str, Any], chance: random.Random) -> dict[str, Any]:
-    if kind.startswith("moment"):
+    if kind.startswith(("moment", "supervised")):
         return {"seconds": chance.uniform(0.0, whole["seconds"])}
     if kind == "file":
         return {"event": chance.randint(1, whole["events"])}
@@ -107,31 +113,34 @@ def unkilled(driver: Any, words: list[str], folder: Path) -> dict[str, Any]:
     for name in ("warm", "whole"):
         shutil.rmtree(folder / name, ignore_errors=True)
         done.append(driver.run(words, folder / name))
-    for one in done:
-        if one["status"] != 0:
-            raise SystemExit(f"the unkilled run ended with {one['status']}:\n{one['output']}")
+        if done[-1]["status"] != 0:
+            raise SystemExit(f"the unkilled run ended with {done[-1]['status']}:\n{done[-1]['output']}")
     found = differences(folder / "warm" / "run", folder / "whole" / "run")
     if found:
         raise SystemExit(f"two unkilled runs differ, so nothing can be said: {found}")
-    run = folder / "whole" / "run"
+    return done[1] | {"folder": folder / "whole"}
+
+
+def described(whole: dict[str, Any]) -> dict[str, Any]:
+    """What else there is to know of the unkilled reinforcement-learning run: how many files of each kind it writes, and at which
+    checkpoints groups wait."""
+    run = whole["folder"] / "run"
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     waiting = [row["step"] for row in rows[1:] if row["group/waiting"] and row["step"] < STEPS and row["step"] % CHECKPOINT_EVERY == 0]
     if not waiting:
         raise SystemExit("no group waits at a checkpoint, so unconsumed rollouts would not be tried; change the settings")
-    best = [json.loads((run / "checkpoints" / "best" / "best.json").read_text())["step"]]
-    checkpoints = [step for step in range(1, STEPS + 1) if step % CHECKPOINT_EVERY == 0 or step == STEPS]
-    return done[1] | {
-        "folder": folder / "whole",
+    checkpoints = len([step for step in range(1, STEPS + 1) if step % CHECKPOINT_EVERY == 0 or step == STEPS])
+    return whole | {
         # the model of step 0 is the best one for a while, so one more is written than there are checkpoints, at least
-        "writes": {"parquet": STEPS, "weights": len(checkpoints) + 1, "state": len(checkpoints)},
+        "writes": {"parquet": STEPS, "weights": checkpoints + 1, "state": checkpoints},
         "waiting_at": waiting,
-        "best_step": best[0],
+        "best_step": json.loads((run / "checkpoints" / "best" / "best.json").read_text())["step"],
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--kills", type=int, default=36, help="rounds, spread over the kinds of kill")
+    parser.add_argument("--kills", type=int, default=42, help="rounds, spread over the kinds of kill")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--folder", type=Path, help="where the runs are kept (else they are removed)")
     given = parser.parse_args()
@@ -144,12 +153,17 @@ def main() -> None:
         folder = (given.folder or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         words = words_of_run(folder)
-        whole = unkilled(driver, words, folder)
+        supervised = [*words, *SUPERVISED]
+        whole = described(unkilled(driver, words, folder))
+        whole_supervised = unkilled(driver, supervised, folder / "supervised")
         print(f"unkilled: {whole['seconds']:.1f} s, {whole['events']} changes of files, groups wait at checkpoints {whole['waiting_at']}", flush=True)
         rows = []
         for number in range(given.kills):
             kind = KINDS[number % len(KINDS)]
-            row = kill_one(driver, words, folder / f"{number:03d}", kind, whole, chance)
+            is_supervised = kind == "supervised"
+            row = kill_one(
+                driver, supervised if is_supervised else words, folder / f"{number:03d}", kind, whole_supervised if is_supervised else whole, chance
+            )
             rows.append(row)
             shown = "identical" if row["identical"] else f"DIFFERENT: {row['differences']}"
             print(f"{number + 1}/{given.kills} {kind} {row['kill']}: from {row['from']}, {shown}", flush=True)
@@ -212,6 +226,7 @@ DESCRIBED = {
     "weights": "half of a model's weights written",
     "state": "half of a trainer's state written",
     "moment, again while resuming": "at a random moment, and again while it resumed",
+    "supervised": "a supervised run, at a random moment",
 }
 
 if __name__ == "__main__":
