@@ -2,6 +2,7 @@
 
     python benchmarks/run_all.py --list
     python benchmarks/run_all.py packed_layout trl_step
+    python benchmarks/run_all.py --model FOLDER        SmolLM2 from there
 
 Results go to benchmarks/results and into docs/performance.md. Nothing else should run on the machine meanwhile. A benchmark that fails
 is named at the end; the others go on.
@@ -23,13 +24,14 @@ HERE = Path(__file__).parent
 @dataclass(frozen=True)
 class Benchmark:
     """`minutes`: about how long it takes on two cores of an AMD EPYC, where that is known. `needs`: a package that gapo does
-    not bring."""
+    not bring. `takes_model`: it has an option --model."""
 
     what: str
     minutes: float | None
     script: str
     arguments: tuple[str, ...] = ()
     needs: str | None = None
+    takes_model: bool = True
 
     @property
     def missing(self) -> bool:
@@ -37,8 +39,8 @@ class Benchmark:
 
 
 BENCHMARKS = {
-    "advantages": Benchmark("advantages against per-group loops", 1, "advantages.py"),
-    "rewards": Benchmark("rewards against a dynamic programme in Python", 1, "rewards.py"),
+    "advantages": Benchmark("advantages against per-group loops", 1, "advantages.py", takes_model=False),
+    "rewards": Benchmark("rewards against a dynamic programme in Python", 1, "rewards.py", takes_model=False),
     "step_profile": Benchmark("where the time of a nano and of a SmolLM2 step goes", 3, "step_profile.py"),
     "scaling": Benchmark("a step's cost by prompt length, answers, prompts", 5, "scaling.py"),
     "packed_layout": Benchmark("packed against padded training passes, with peak memory", 14, "packed_layout.py"),
@@ -49,8 +51,8 @@ BENCHMARKS = {
     "torch_engine": Benchmark("rollouts against transformers' generate", 8, "torch_engine.py"),
     "engine_throughput": Benchmark("tokens a second of engine=vllm, engine=torch and generate", None, "engine_throughput.py", needs="vllm"),
     "engine_agreement": Benchmark("log-probabilities of vLLM beside the trainer's", None, "engine_agreement.py", needs="vllm"),
-    "kill_and_resume": Benchmark("runs killed at any moment and resumed", None, "kill_and_resume.py"),
-    "faults": Benchmark("full disks and damaged checkpoints", None, "faults.py"),
+    "kill_and_resume": Benchmark("runs killed at any moment and resumed", None, "kill_and_resume.py", takes_model=False),
+    "faults": Benchmark("full disks and damaged checkpoints", None, "faults.py", takes_model=False),
 }
 
 
@@ -62,6 +64,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; none: all")
     arguments.add_argument("--list", action="store_true", help="what there is and how long it takes")
+    arguments.add_argument("--model", help="a folder, a hub name or gguf:PACKAGE, for all that take one")
     given = arguments.parse_args()
     unknown = [name for name in given.names if name not in BENCHMARKS]
     if unknown:
@@ -78,7 +81,8 @@ def main() -> None:
     for name, one in runnable.items():
         print(f"\n=== {name}, about {duration(one.minutes).strip()} minutes", flush=True)
         started = time.monotonic()
-        if subprocess.run([sys.executable, str(HERE / one.script), *one.arguments], check=False).returncode:
+        model = ["--model", given.model] if given.model and one.takes_model else []
+        if subprocess.run([sys.executable, str(HERE / one.script), *model, *one.arguments], check=False).returncode:
             failed.append(name)
         print(f"=== {name}: {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
     if failed:

