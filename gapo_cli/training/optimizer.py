@@ -18,6 +18,7 @@ from gapo_cli.errors import CheckpointError
 
 MOMENTS = {"adamw": ("exp_avg", "exp_avg_sq"), "adamw_8bit": ("state1", "state2")}
 """What the tensors with a number for each of a parameter's are called."""
+TABLES = ("qmap1", "qmap2")
 STEP = "step"
 
 
@@ -84,7 +85,8 @@ class Optimizer:
     def tensors(self) -> dict[str, torch.Tensor]:
         """The moments and step counts as "<parameter number>.<name>" → tensor; `restore` is the inverse."""
         return {
-            f"{index}.{name}": torch.as_tensor(value)
+            # the tables of eight-bit values are one tensor for all parameters, which safetensors refuses
+            f"{index}.{name}": value.clone() if name in TABLES else torch.as_tensor(value)
             for index, parameter in enumerate(self.parameters)
             for name, value in self.adamw.state.get(parameter, {}).items()
         }

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from gapo_cli.config import OptimizerConfig, TrainerConfig
 from gapo_cli.errors import CheckpointError, UserError
@@ -118,19 +119,19 @@ EIGHT_BIT = OptimizerConfig(learning_rate=0.01, warmup_steps=0, weight_decay=0.1
 
 def gradients(step):
     generator = torch.Generator().manual_seed(step)
-    return torch.randn(64, 128, generator=generator), torch.randn(10, generator=generator)
+    return {size: torch.randn(size, generator=generator) for size in ((64, 128), (10,))}
 
 
 def run(optimizer, steps):
     for step in steps:
-        for weights, gradient in zip(optimizer.parameters, gradients(step), strict=True):
-            weights.grad = gradient
+        for weights in optimizer.parameters:
+            weights.grad = gradients(step)[tuple(weights.shape)]
         optimizer.step()
 
 
-def weights_of_two_sizes():
+def weights_of_two_sizes(large=1):
     # 8,192 numbers, and 10, too few for 8 bits
-    return [torch.nn.Parameter(torch.ones(64, 128)), torch.nn.Parameter(torch.ones(10))]
+    return [*(torch.nn.Parameter(torch.ones(64, 128)) for _ in range(large)), torch.nn.Parameter(torch.ones(10))]
 
 
 def test_eight_bits_a_moment_take_nearly_the_steps_of_float32():
@@ -147,16 +148,17 @@ def test_eight_bits_a_moment_take_nearly_the_steps_of_float32():
     assert tensors["0.absmax1"].numel() == tensors["0.absmax2"].numel() == 8192 // 256
 
 
-def test_a_restored_optimizer_of_eight_bits_goes_on_as_the_first():
+def test_a_restored_optimizer_of_eight_bits_goes_on_as_the_first(tmp_path):
     pytest.importorskip("bitsandbytes", reason="the extra 8bit is not installed")
-    first = Optimizer(weights_of_two_sizes(), EIGHT_BIT, 100)
+    first = Optimizer(weights_of_two_sizes(large=2), EIGHT_BIT, 100)
     run(first, range(3))
+    save_file(first.tensors(), tmp_path / "state.safetensors")
     again = Optimizer([torch.nn.Parameter(weights.detach().clone()) for weights in first.parameters], EIGHT_BIT, 100)
-    again.restore({name: value.clone() for name, value in first.tensors().items()}, first.updates)
+    again.restore(load_file(tmp_path / "state.safetensors"), first.updates)
     for optimizer in (first, again):
         run(optimizer, range(3, 6))
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(first.parameters, again.parameters, strict=True))
-    other = Optimizer(weights_of_two_sizes(), replace(EIGHT_BIT, name="adamw"), 100)
+    other = Optimizer(weights_of_two_sizes(large=2), replace(EIGHT_BIT, name="adamw"), 100)
     with pytest.raises(CheckpointError, match="the checkpoint's optimizer is not adamw; give the optimizer.name that it was trained with"):
         other.restore(first.tensors(), 3)
 
