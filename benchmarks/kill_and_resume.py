@@ -54,8 +54,9 @@ def words_of_run(folder: Path) -> list[str]:
     reward.mkdir(parents=True, exist_ok=True)
     (reward / "noisy.yaml").write_text("_target_: kill_and_resume.NoisyMatch\n")
     return [
-        "train", "experiment=debug", "--config-dir", str(folder / "own"), "reward=noisy", "allow_targets=[kill_and_resume]", f"data.directory={folder / 'data'}",
-        f"data.directory={folder / 'data'}", "data.limit=48", "algorithm=dapo", "algorithm.max_generation_rounds=100", "sampling.group_size=3", "sampling.max_new_tokens=12",
+        "train", "experiment=debug", "--config-dir", str(folder / "own"), "reward=noisy", "allow_targets=[kill_and_resume]",
+        f"data.directory={folder / 'data'}", "data.limit=48", "algorithm=dapo", "algorithm.max_generation_rounds=100",
+        "sampling.group_size=3", "sampling.max_new_tokens=12",
         f"trainer.steps={STEPS}", f"trainer.checkpoint_every={CHECKPOINT_EVERY}", "trainer.prompts_per_step=4",
         "trainer.prompts_per_mini_batch=2", "trainer.optimizer.learning_rate=0.001", "trainer.threads=1",
         "evaluation.tasks=4", "evaluation.samples=1", "evaluation.every_steps=2", "hydra.run.dir=run",
