@@ -122,21 +122,24 @@ def unkilled(driver: Any, words: list[str], folder: Path) -> dict[str, Any]:
     return done[1] | {"folder": folder / "whole"}
 
 
-def described(whole: dict[str, Any]) -> dict[str, Any]:
-    """What else there is to know of the unkilled reinforcement-learning run: how many files of each kind it writes, and at which
-    checkpoints groups wait."""
-    run = whole["folder"] / "run"
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    waiting = [row["step"] for row in rows[1:] if row["group/waiting"] and row["step"] < STEPS and row["step"] % CHECKPOINT_EVERY == 0]
-    if not waiting:
-        raise SystemExit("no group waits at a checkpoint, so unconsumed rollouts would not be tried; change the settings")
-    checkpoints = len([step for step in range(1, STEPS + 1) if step % CHECKPOINT_EVERY == 0 or step == STEPS])
-    return whole | {
-        # the model of step 0 is the best one for a while, so one more is written than there are checkpoints, at least
-        "writes": {"parquet": STEPS, "weights": checkpoints + 1, "state": checkpoints},
-        "waiting_at": waiting,
-        "best_step": json.loads((run / "checkpoints" / "best" / "best.json").read_text())["step"],
-    }
+def unkilled_with_waiting(driver: Any, words: list[str], folder: Path) -> tuple[list[str], dict[str, Any]]:
+    """The unkilled reinforcement-learning run of the first seed with which groups wait at a checkpoint that is resumed from, its
+    command, and what else there is to know of it: how many files of each kind it writes, and where groups wait."""
+    checkpoints = [step for step in range(1, STEPS + 1) if step % CHECKPOINT_EVERY == 0 or step == STEPS]
+    for seed in range(10):
+        command = [*words, f"seed={seed}"]
+        whole = unkilled(driver, command, folder)
+        run = whole["folder"] / "run"
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        waiting = [step for step in checkpoints[:-1] if rows[step]["group/waiting"]]
+        if waiting:
+            return command, whole | {
+                # the model of step 0 is the best one for a while, so one more is written than there are checkpoints, at least
+                "writes": {"parquet": STEPS, "weights": len(checkpoints) + 1, "state": len(checkpoints)},
+                "waiting_at": waiting,
+                "best_step": json.loads((run / "checkpoints" / "best" / "best.json").read_text())["step"],
+            }
+    raise SystemExit("no group waits at a checkpoint with any seed, so unconsumed rollouts would not be tried; change the settings")
 
 
 def main() -> None:
@@ -155,7 +158,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         words = words_of_run(folder)
         supervised = [*words, *SUPERVISED]
-        whole = described(unkilled(driver, words, folder))
+        words, whole = unkilled_with_waiting(driver, words, folder)
         whole_supervised = unkilled(driver, supervised, folder / "supervised")
         print(f"unkilled: {whole['seconds']:.1f} s, {whole['events']} changes of files, groups wait at checkpoints {whole['waiting_at']}", flush=True)
         rows = []
