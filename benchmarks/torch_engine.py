@@ -1,11 +1,12 @@
 """Rollouts by engine=torch against transformers' generate with num_return_sequences, prompts of 512, 1024 and 2048 tokens.
 
 Prompts from the source of the Python standard library, 8 answers to each, all of full length: what the engine gains where
-answers end early and others wait is not in these figures. More prompts at a time favour the engine: a step of decoding reads the
-weights once for all of them, on both sides, and what is left is the prompts. Same weights in float32, one thread, sampling at
-temperature 1. Two rivals: generate with the model as transformers loads it, and generate with this package's linear layers
-(oneDNN instead of MKL), so that what is left between them and us is the engine alone. Before anything is timed, greedy answers
-of all three must be the same tokens, and the log-probabilities of sampled ones those of a forward pass of the rival's model.
+answers end early and others wait is not in these figures. Same weights in float32, sampling at temperature 1. More prompts at a
+time favour the engine: on both sides a step of decoding reads the weights once for all answers, so that prompts weigh more.
+
+Two rivals: generate with the model as transformers loads it, and generate with this package's linear layers (oneDNN instead of
+MKL), so that what is left between them and us is the engine alone. Before anything is timed, greedy answers of all three must be
+the same tokens, and the log-probabilities of sampled ones those of a forward pass of the rival's model.
 """
 
 from __future__ import annotations
@@ -85,8 +86,9 @@ def main() -> None:
     arguments.add_argument("--group-size", type=int, default=8)
     arguments.add_argument("--new-tokens", type=int, default=64)
     arguments.add_argument("--repeats", type=int, default=5)
+    arguments.add_argument("--threads", type=int, default=2)
     given = arguments.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(given.threads)
     config = ModelConfig("benchmark", given.model, max(given.prompt_tokens) + given.new_tokens)
     policy = load_model(config)
     engine = TorchEngine(Endless(policy.model, policy.tokenizer, config, "cpu", "float32"), max_rows=512)
@@ -116,7 +118,7 @@ def main() -> None:
         f"{given.prompts} {words}, {given.group_size} answers of {given.new_tokens} tokens to each; {plain.config.model_type} of "
         f"{parameters:,} parameters, float32. Before the timing: the same greedy tokens, log-probabilities within "
         f"{LOGPROB_TOLERANCE} of a forward pass.",
-        machine("torch", "transformers", "gapo-cli"),
+        machine("torch", "transformers", "gapo-cli") | {"threads used": str(given.threads)},
         rows,
         " ".join(sys.argv[1:]),
     )
