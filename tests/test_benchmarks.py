@@ -69,3 +69,10 @@ def test_step_profile(benchmark, tiny_model_folder, tmp_path):
     assert {"rollouts", "forward", "loss and backward", "optimizer", "rewards", "rollouts to parquet", "all else"} <= set(row["parts"][0])
     for cpu, parts in zip(row["cpu_seconds"], row["parts"], strict=True):
         assert sum(parts.values()) == pytest.approx(cpu)
+
+
+def test_torch_engine(benchmark, tiny_model_folder):
+    sizes = ["--prompt-tokens", "24", "--group-size", "3", "--new-tokens", "5"]
+    rows = benchmark("torch_engine", "--model", str(tiny_model_folder), *sizes)
+    assert [row["rival"] for row in rows] == ["generate", "generate, our linear layers"]
+    assert all(len(row["cpu_seconds"]["ours"]) == len(row["cpu_seconds"]["rival"]) == 2 for row in rows)
