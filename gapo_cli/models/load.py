@@ -76,12 +76,20 @@ def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32")
     check_files(base, folder)
     own_tokenizer = adapter is not None and (adapter / "tokenizer_config.json").is_file()
     tokenizer = load_tokenizer(config, adapter if own_tokenizer else folder)
-    model = _load_weights(base, folder).to(device)
+    loaded = take_over(_load_weights(base, folder), tokenizer, config, device, dtype)
+    _check_fit(loaded)
+    if adapter is None:
+        return loaded
+    adapted = load_adapter(loaded.model, config, adapter).eval()
+    use_onednn(adapted)
+    return replace(loaded, model=adapted)
+
+
+def take_over(model: Any, tokenizer: Any, config: ModelConfig, device: str = "cpu", dtype: str = "float32") -> LoadedModel:
+    """A model in eval mode on `device`, with this package's attention and matrix products, and without sampling defaults."""
+    model = model.to(device).eval()
     take_shared_prefixes(model)
     model.generation_config = _neutral_generation_config(tokenizer, model.config)
-    _check_fit(LoadedModel(model, tokenizer, config, device, dtype))
-    if adapter:
-        model = load_adapter(model, config, adapter).eval()
     use_onednn(model)
     return LoadedModel(model, tokenizer, config, device, dtype)
 

@@ -105,7 +105,7 @@ def build_parts(
 def load_or_make(experiment: Experiment, checkpoint: Path | None, tasks: Sequence[EditTask]) -> LoadedModel:
     """The model of the checkpoint that is resumed, else the one at `model.path` or, with `supervised.architecture`, a new one
     whose tokenizer is trained on the tasks' prompts and answers."""
-    from gapo_cli.models.load import LoadedModel
+    from gapo_cli.models.load import take_over
     from gapo_cli.models.nano import build_nano
     from gapo_cli.models.nano_tokenizer import train_tokenizer
     from gapo_cli.models.policy import load_policy
@@ -119,5 +119,5 @@ def load_or_make(experiment: Experiment, checkpoint: Path | None, tasks: Sequenc
     tokenizer = train_tokenizer(
         (text for task in tasks for text in (template.render(task).text, template.answer(task, task.target))), shape.vocabulary
     )
-    made = build_nano(tokenizer, shape, model.context_length, experiment.seed).to(trainer.device).eval()
-    return LoadedModel(made, tokenizer, model, trainer.device, trainer.dtype)
+    made = build_nano(tokenizer, shape, model.context_length, experiment.seed)
+    return take_over(made, tokenizer, model, trainer.device, trainer.dtype)
