@@ -161,7 +161,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def parse_row(line: bytes) -> dict:
     """One line as a JSON object. Raises DataError with the reason, for the caller to say where."""
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 (byte {error.start + 1} of the line)") from error
     except json.JSONDecodeError as error:
@@ -170,4 +170,13 @@ def parse_row(line: bytes) -> dict:
         raise DataError(f"JSON that cannot be read ({error})") from error
     if not isinstance(row, dict):
         raise DataError(f"need a JSON object, got {type(row).__name__}")
+    return row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises DataError for a key that is there twice: json would keep the last and say nothing."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise DataError(f"the key '{next(name for name in names if names.count(name) > 1)}' is there twice")
     return row

@@ -1,6 +1,7 @@
 import pytest
 
-from gapo_cli.files import put_in_place
+from gapo_cli.errors import DataError
+from gapo_cli.files import parse_row, put_in_place
 
 
 def folder(path, content):
@@ -21,3 +22,10 @@ def test_a_folder_comes_back_when_the_new_one_cannot_be_put_there(tmp_path):
         put_in_place(tmp_path / "does-not-exist", here, tmp_path / "previous")
     assert (here / "file").read_text() == "old"
     assert not (tmp_path / "previous").exists()
+
+
+def test_a_row_with_a_key_twice_is_refused_at_any_depth():
+    with pytest.raises(DataError, match="^the key 'target' is there twice$"):
+        parse_row(b'{"target": "a", "excerpt": "b", "target": "c"}')
+    with pytest.raises(DataError, match="^the key 'row' is there twice$"):
+        parse_row(b'{"source": {"row": 1, "row": 1}}')
