@@ -162,6 +162,8 @@ def parse_row(line: bytes) -> dict:
     """One line as a JSON object. Raises DataError with the reason, for the caller to say where."""
     try:
         row = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
+    except DataError:
+        raise
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 (byte {error.start + 1} of the line)") from error
     except json.JSONDecodeError as error:
