@@ -13,13 +13,14 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,9 @@ class Faults:
                 return
             subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
             failed = self.train(f"hydra.run.dir={disk / 'run'}")
-            yield tried("read-only folder at the start", failed, "another folder", True)
+            elsewhere = self.train("hydra.run.dir=elsewhere")
+            recovered = elsewhere["status"] == 0 and self.recovered(self.folder / "elsewhere")
+            yield tried("read-only folder at the start", failed, "another folder", recovered)
             subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
             shutil.copytree(self.folder / "whole", disk / "run")
             shutil.rmtree(disk / "run" / "checkpoints" / f"step-{STEPS:05d}")
@@ -107,7 +110,9 @@ class Faults:
         first = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)
         while not (self.folder / "shared" / "metrics.jsonl").exists() and first.poll() is None:
             time.sleep(0.05)
+        first.send_signal(signal.SIGSTOP)  # or it might be done before the second one comes
         failed = self.train("hydra.run.dir=shared", "resume=auto")
+        first.send_signal(signal.SIGCONT)
         first.wait()
         yield tried("second process in the same run directory", failed, "the first one went on", first.returncode == 0 and self.recovered(self.folder / "shared"))
 
@@ -159,7 +164,7 @@ class Faults:
         again = self.train(f"hydra.run.dir={name}", "resume=auto")
         lines = [line for line in again["output"].splitlines() if line.startswith("resume=auto: ")][1:]
         done = tried(what, named, "resume=auto", again["status"] == 0 and self.recovered(run))
-        return Tried(done.fault, done.code, f"resume={name}: {done.said}\n" + "\n".join(lines), done.then, done.recovered)
+        return replace(done, said="\n".join([done.said, *lines]))
 
 
 def tried(fault: str, failed: dict[str, Any], then: str, recovered: bool) -> Tried:
