@@ -18,7 +18,7 @@ import numpy as np
 
 from gapo_cli.config import DTYPES, SamplingConfig, one_of, positive, require
 from gapo_cli.engines.token_answers import answer_text, check_prompts
-from gapo_cli.engines.vllm_process import let_modules_be_searched, process_state_kept, set_environment
+from gapo_cli.engines.vllm_process import collect_engines, let_modules_be_searched, process_state_kept, set_environment
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import EngineMemory, Progress, RolloutScale, no_progress
 from gapo_cli.records import Completion
@@ -164,6 +164,7 @@ class VLLMEngine:
 
     def _start(self) -> Any:
         on_cpu = _on_cpu()
+        collect_engines()
         if on_cpu:
             let_modules_be_searched()
         from vllm import LLM

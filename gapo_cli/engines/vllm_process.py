@@ -1,8 +1,9 @@
-"""What vLLM does to the process that it runs in, and what is done about it: environment, random state, threads, modules."""
+"""What vLLM does to the process that it runs in, and what is done about it: environment, random state, threads, memory, modules."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import random
@@ -19,6 +20,14 @@ DEFAULT_ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the trainer's threads are ours: trainer.threads rules both
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
+
+
+def collect_engines() -> None:
+    """Frees engines that nobody holds any more, those of a sweep's earlier jobs: vLLM hides all that is there after its start
+    from the garbage collector. This must happen before the next one starts, for the end of one closes what they share. The
+    first of a process stays: errors that vLLM caught at its imports hold the frames it was made in."""
+    gc.unfreeze()
+    gc.collect()
 
 
 def let_modules_be_searched() -> None:

@@ -1,6 +1,7 @@
 """Real vLLM beside the trainer and the torch engine."""
 
 import random
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -262,6 +263,18 @@ def test_prompts_that_do_not_fit_one_pass_are_sampled_from_with_seeds_of_their_o
     groups = engine.generate(prompts, sampling, range(count))
     assert [len(group) for group in groups] == [2] * count
     assert all(1 <= len(one.token_ids) <= 4 for group in groups for one in group)
+
+
+def test_an_engine_that_nobody_holds_is_gone_when_the_next_one_starts(engine, policy):
+    """But for the first of a process, which errors of vLLM's own imports hold on to."""
+    second = VLLM(kv_cache_gib=0.05)(policy=policy)
+    second.generate(PROMPTS, SAMPLING, SEEDS)
+    gone = weakref.ref(second.llm)
+    del second
+    third = VLLM(kv_cache_gib=0.05)(policy=policy)
+    assert gone() is None
+    assert mismatch(third, policy) < ROUNDING
+    assert mismatch(engine, policy) < ROUNDING
 
 
 def test_an_engine_starts_where_numba_is_loaded(policy):
