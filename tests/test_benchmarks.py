@@ -30,7 +30,7 @@ def benchmark(monkeypatch, tmp_path):
     return run
 
 
-def test_all_of_them_are_in_run_all_and_can_be_imported(benchmark, capsys):
+def test_all_of_them_are_in_run_all_and_can_be_imported(benchmark):
     shared = {"measure", "tables", "stopwatch", "our_step", "source_prompts", "run_all"}
     scripts = {path.stem for path in BENCHMARKS.glob("*.py")} - shared
     known = importlib.import_module("run_all").BENCHMARKS.values()
