@@ -155,7 +155,7 @@ def sync_reaches_the_engine(subject: Subject) -> Finding:
     pairs = [(group, one) for group in before for one in group.completions[:1] if one.token_ids]
     moved = measure_mismatch(policy, pairs, temperature).mean
     if not moved > 2 * subject.tolerance:
-        return Finding(False, f"an optimizer step with learning rate {STEP:g} moved log-probabilities by {moved:.1e} nats only: nothing is learnt")
+        return Finding(False, f"an optimizer step with learning rate {STEP[policy.dtype]:g} moved log-probabilities by {moved:.1e} nats only: nothing is learnt")
     subject.engine.sync(policy)
     answers = subject.generate(subject.sampling)
     pairs = [(group, one) for group, found in zip(before, answers, strict=True) for one in found[:1] if one.token_ids]

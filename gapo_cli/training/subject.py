@@ -29,8 +29,8 @@ ANSWERS, ANSWER_TOKENS = 4, 16
 """A group of a check, and its answers, are at most so large: they find the same things as large ones, in seconds."""
 LEARNT_GROUPS = 3
 """In the mini-batch whose gradient is looked at."""
-STEP = 1e-3
-"""Learning rate of the step that moves the weights: far enough to be seen beside rounding."""
+STEP = {"float32": 1e-3, "bfloat16": 1e-2}
+"""Learning rate of the step that moves the weights, by what passes compute in: far enough to be seen beside rounding."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Subject:
     optimizer: Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
-        settings = replace(self.trainer.optimizer, learning_rate=STEP, warmup_steps=0, decay_from=1.0)
+        settings = replace(self.trainer.optimizer, learning_rate=STEP[self.policy.dtype], warmup_steps=0, decay_from=1.0)
         self.optimizer = Optimizer(self.policy.model.parameters(), settings, total_updates=1)
         # no reference: the term would be another pass, and is laid out as the policy's
         self.algorithm = replace(self.algorithm, kl_coefficient=0.0)
