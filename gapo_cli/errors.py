@@ -26,6 +26,12 @@ class NotFiniteError(UserError):
     """A model whose outputs are no numbers any more: nothing can be learnt from it, and no checkpoint is made of it."""
 
 
+NOT_FINITE = (
+    "the model's outputs are not finite: an update has driven its weights beyond all bounds; lower trainer.optimizer.learning_rate, "
+    "and go back to a checkpoint from before"
+)
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """`did you mean gapo?` for the nearest choice, or "" where none is near."""
     near = difflib.get_close_matches(value, list(choices), n=1, cutoff=0.5)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from gapo_cli.config import SamplingConfig
-from gapo_cli.errors import NotFiniteError
+from gapo_cli.errors import NOT_FINITE, NotFiniteError
 
 BLOCK = 128
 """Entries of a distribution that are summed before any are looked at one by one."""
@@ -36,10 +36,7 @@ def draw(logits: torch.Tensor, numbers: torch.Tensor | None, sampling: SamplingC
     probabilities.exp_()  # times a constant, that is
     total = probabilities.sum(dim=-1, dtype=torch.float64)
     if total.isnan().any():  # a NaN or an infinity among a row's logits
-        raise NotFiniteError(
-            "the model's outputs are not finite: an update has driven its weights beyond all bounds; lower "
-            "trainer.optimizer.learning_rate, and go back to a checkpoint from before"
-        )
+        raise NotFiniteError(NOT_FINITE)
     if sampling.temperature == 0:
         return likeliest.squeeze(-1), -total.log().float()
     if sampling.top_k or sampling.top_p < 1:

@@ -23,6 +23,7 @@ from gapo_cli.files import remove_folder
 from gapo_cli.models.load import LoadedModel, save_model
 from gapo_cli.records import EditTask
 from gapo_cli.training.best_model import BestModel
+from gapo_cli.training.guards import check_outputs
 from gapo_cli.training.manifest import read_manifest, verify, write_manifest
 from gapo_cli.training.new_folder import new_folder, remove_left_behind
 
@@ -54,7 +55,9 @@ class Checkpoints:
         return path_of(self.folder, step)
 
     def save(self, step: int, policy: LoadedModel, state: TrainerState) -> Path:
-        """Raises CheckpointError where it cannot be written (a full disk); earlier checkpoints are then untouched."""
+        """Raises CheckpointError where it cannot be written (a full disk), NotFiniteError for a model whose outputs are no numbers;
+        earlier checkpoints are then untouched."""
+        check_outputs(policy)
         target = self.path(step)
         with new_folder(target, self._what_there_is()) as folder:
             save_model(policy, folder)

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from gapo_cli.config import GuardsConfig
+from gapo_cli.errors import NOT_FINITE, NotFiniteError
+from gapo_cli.models.load import LoadedModel
+
+TOKENS_TRIED = 16
+"""So many tokens, the vocabulary's first, are the text that a model is run on before it is saved."""
 
 
 class TooManySkipped(Exception):
@@ -39,6 +46,18 @@ def skipped_sentence(steps: int, place: str, path: object) -> str:
         f"what that one should have learnt from is in {path}; look for numbers there that cannot be, lower the learning rate, or go back "
         "to a checkpoint from before"
     )
+
+
+@torch.no_grad()
+def check_outputs(policy: LoadedModel) -> None:
+    """Raises NotFiniteError for a model that gives no distribution. An update that was finite itself can leave such a one, and
+    until it is asked for answers again nothing else tells."""
+    tokens = torch.arange(TOKENS_TRIED, device=policy.device)[None] % policy.model.config.get_text_config().vocab_size
+    with policy.autocast():
+        hidden = policy.model.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state
+        logits = policy.model.get_output_embeddings()(hidden)
+    if not logits.float().logsumexp(-1).isfinite().all():
+        raise NotFiniteError(NOT_FINITE)
 
 
 RISING = {"noop": "reward/noop_frac", "noop_right": "reward/noop_em/mean"}

@@ -448,14 +448,18 @@ def test_steps_without_a_finite_loss_are_skipped_counted_and_in_the_end_stop_the
     assert find_checkpoint(tmp_path / "run").name == "step-00002"
 
 
-def test_a_model_whose_outputs_are_no_numbers_any_more_stops_the_run_and_is_not_saved(make_loop, tmp_path):
+@pytest.mark.parametrize(
+    # checkpoints are due after steps 2 and 4: the one of a step that has diverged is refused, no evaluation having looked at it
+    ("last", "there_is"), [(2, "there is no checkpoint yet"), (3, "the last checkpoint is {}/run/checkpoints/step-00002")]
+)
+def test_a_model_whose_outputs_are_no_numbers_any_more_stops_the_run_and_is_not_saved(make_loop, tmp_path, last, there_is):
     display = Listening()
     loop = make_loop(display=display, evaluation=EvaluationConfig(every_steps=0))
     learn = loop.updater.update
 
     def diverging(groups, fresh):
         row = learn(groups, fresh)
-        if loop.step == 2:  # this is the third step
+        if loop.step + 1 == last:
             with torch.no_grad():
                 loop.parts.policy.model.lm_head.weight[7] = float("inf")
         return row
@@ -463,8 +467,8 @@ def test_a_model_whose_outputs_are_no_numbers_any_more_stops_the_run_and_is_not_
     loop.updater.update = diverging
     with pytest.raises(NotFiniteError, match="the model's outputs are not finite: an update has driven its weights beyond all bounds"):
         loop.run()
-    assert display.said[-1] == f"stopped after step 3 of 4: the last checkpoint is {tmp_path}/run/checkpoints/step-00002"
-    assert find_checkpoint(tmp_path / "run").name == "step-00002"
+    assert display.said[-1] == f"stopped after step {last} of 4: {there_is.format(tmp_path)}"
+    assert [row["step"] for row in rows_of(tmp_path / "run")] == list(range(last + 1))
 
 
 def test_a_step_whose_every_mini_batch_is_skipped_changes_no_weight(make_loop, tmp_path):
