@@ -17,6 +17,7 @@ import torch
 
 from gapo_cli.config import LoraConfig, ModelConfig
 from gapo_cli.errors import CheckpointError, UserError, did_you_mean
+from gapo_cli.models.linear import use_onednn
 from gapo_cli.models.tokenizer_files import first_line
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class StartingModel:
         if start is not None:
             self.model.load_adapter(str(start), adapter_name=START, is_trainable=False)
             self.model.set_adapter(POLICY)
+            use_onednn(self.model)  # as the policy's adapter: equal weights give equal numbers
 
     def get_decoder(self) -> Any:
         return self._hidden_states

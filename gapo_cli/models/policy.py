@@ -10,6 +10,7 @@ from gapo_cli.config import ModelConfig, TrainerConfig, require
 from gapo_cli.errors import UserError
 from gapo_cli.models.folders import HUB_SNAPSHOTS, find_folder
 from gapo_cli.models.gradient_checkpointing import checkpoint_layers
+from gapo_cli.models.linear import use_onednn
 from gapo_cli.models.load import LoadedModel, load_model
 from gapo_cli.models.lora import POLICY, add_adapter, has_adapter
 
@@ -28,6 +29,7 @@ def load_policy(config: ModelConfig, trainer: TrainerConfig) -> LoadedModel:
         )
     elif rank:
         adapted = add_adapter(policy.model, config.lora, _lasting_name(config)).to(policy.device).eval()
+        use_onednn(adapted)  # as an adapter that is loaded, or a resumed run would not be bit for bit the same
         policy = replace(policy, model=adapted)
     if any(parameter.requires_grad and parameter.dtype != torch.float32 for parameter in policy.model.parameters()):
         raise UserError(

@@ -152,6 +152,19 @@ def test_a_saved_adapter_loads_again_here_and_with_peft(adapted, lora_config, tm
         assert torch.equal(peft.PeftModel.from_pretrained(base, tmp_path / "saved").eval()(TOKENS).logits, logits(adapted))
 
 
+def test_a_new_adapter_a_saved_one_and_the_reference_are_multiplied_by_the_same_kernels(adapted, lora_config, tmp_path):
+    # another kernel rounds otherwise, and a resumed run would not be bit for bit the one that never stopped
+    save_model(adapted, tmp_path / "saved")
+    again = load_model(replace(lora_config, path=str(tmp_path / "saved"), lora=LoraConfig()))
+
+    def kernels(policy, adapter):
+        return {name: type(module) for name, module in policy.model.named_modules() if name.endswith(f".{adapter}")}
+
+    assert kernels(adapted, "default") == kernels(again, "default")
+    StartingModel(again, tmp_path / "saved")
+    assert set(kernels(again, "start").values()) == set(kernels(again, "default").values())
+
+
 def test_an_adapter_of_a_folder_names_its_base_in_full_and_one_of_the_hub_by_its_name(lora_config, tmp_path, monkeypatch):
     from gapo_cli.models import load
     from gapo_cli.models import policy as policies
