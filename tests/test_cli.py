@@ -74,6 +74,8 @@ MISTAKES = [
     (["train", "hydra.rn.dir=x"], "hydra.rn.dir=x: unknown key; did you mean hydra.run.dir?"),
     (["train", "+trainer.stpes=3"], "trainer.stpes: unknown key; did you mean trainer.steps?"),
     (["train", "trainer.steps=abc"], "trainer.steps=abc: need a whole number"),
+    (["train", "engine.max_rows=abc"], "engine.max_rows=abc: need a whole number"),
+    (["train", "+engine.max_row=8"], "engine.max_row: unknown key"),
     (["train", "seed=-1"], "seed=-1: need 0 or more"),
     (["train", "trainer.optimizer.learning_rate=inf"], "trainer.optimizer.learning_rate=inf: need a number"),
     (["train", "algorithm.importance_cap=2.0", "trainer.recompute_logprobs=false"], "algorithm.importance_cap=2.0: with several optimizer steps"),

@@ -4,8 +4,10 @@ what is finished makes room for the prompts that wait. Nothing of a model's gene
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:  # rooms of one floor do not import each other
     from gapo_cli.models.load import LoadedModel
 
 
+@dataclass(eq=False, repr=False)
 class TorchEngine:
     """Samples from `policy`, at most `max_rows` completions at a time, with at most `kv_cache_gib` GiB of keys and values
     (unless a single completion takes more). Larger: fewer passes; smaller: less memory.
@@ -32,14 +35,16 @@ class TorchEngine:
 
     shares_weights = True
 
-    def __init__(self, policy: LoadedModel, max_rows: int, kv_cache_gib: float = 4.0) -> None:
-        if max_rows < 1:
-            raise UserError(f"engine.max_rows={max_rows}: need at least 1")
-        if not kv_cache_gib > 0:
-            raise UserError(f"engine.kv_cache_gib={kv_cache_gib}: need a number above 0")
-        self.policy = policy
-        self.max_rows = max_rows
-        self.kv_cache_gib = kv_cache_gib
+    policy: Any
+    """A LoadedModel, whose room this one does not import."""
+    max_rows: int
+    kv_cache_gib: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.max_rows < 1:
+            raise UserError(f"engine.max_rows={self.max_rows}: need at least 1")
+        if not 0 < self.kv_cache_gib < math.inf:
+            raise UserError(f"engine.kv_cache_gib={self.kv_cache_gib}: need a number above 0")
 
     @staticmethod
     def memory(scale: RolloutScale, max_rows: int, kv_cache_gib: float = 4.0) -> EngineMemory:
