@@ -21,6 +21,9 @@ from gapo_cli.models.shared_prefix import take_shared_prefixes
 from gapo_cli.models.tokenizer_files import first_line, load_tokenizer, quiet
 from gapo_cli.records import Prompt
 
+ALIGNMENT = 64
+"""Bytes; of every tensor that torch makes itself on a CPU."""
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -88,6 +91,7 @@ def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32")
 def take_over(model: Any, tokenizer: Any, config: ModelConfig, device: str = "cpu", dtype: str = "float32") -> LoadedModel:
     """A model in eval mode on `device`, with this package's attention and matrix products, and without sampling defaults."""
     model = model.to(device).eval()
+    align(model)
     take_shared_prefixes(model)
     model.generation_config = _neutral_generation_config(tokenizer, model.config)
     use_onednn(model)
@@ -152,6 +156,14 @@ def _load_weights(config: ModelConfig, folder: Path) -> Any:
     if config.dtype == "bfloat16":
         hold_in_bfloat16(model)
     return model.eval()
+
+
+def align(model: Any) -> None:
+    """Weights that lie in the memory of their file begin where its header ends, and a matrix product's last bits hang on that: moved
+    to where a weight that was made here lies, a checkpoint computes what the model that it was written from computed."""
+    for parameter in model.parameters():
+        if parameter.data_ptr() % ALIGNMENT:
+            parameter.data = parameter.data.clone()
 
 
 @torch.no_grad()
