@@ -123,6 +123,8 @@ class SupervisedLoop:
             self.best = None
         # an evaluation that was due, or begun, comes again
         self.files.forget_after(self.number - 1 if self.to_evaluate else self.number, rows=values["rows"])
+        if not self.to_evaluate and isinstance(self.parts.engine, SleepingEngine):
+            self.parts.engine.sleep()  # it was started awake, and training comes first
 
     def start_over(self) -> None:
         """Removes what an earlier try of this run has written, which no whole checkpoint is left of."""

@@ -368,6 +368,17 @@ def test_ctrl_c_in_an_evaluation_makes_it_again_after_resuming(make_loop, monkey
     assert torch.equal(weights_of(resumed), weights_of(whole))
 
 
+def test_an_engine_that_can_sleep_does_so_while_a_resumed_run_trains(make_loop, monkeypatch):
+    loop = make_loop(held_out=True, tokens=600)
+    loop.run()
+    calls = []
+    monkeypatch.setattr(TorchEngine, "sleep", lambda engine: calls.append("sleep"), raising=False)
+    make_loop("new", held_out=True)  # is evaluated first
+    assert calls == []
+    make_loop(checkpoint=newest_whole(loop.files.run_dir).checkpoint, held_out=True, tokens=1200)
+    assert calls == ["sleep"]
+
+
 def test_another_seed_or_stage_cannot_be_resumed(make_loop):
     loop = make_loop(tokens=600)
     loop.run()
