@@ -25,33 +25,37 @@ UNRECKONED: dict[Phase, str] = {
     "update": "lower trainer.max_tokens_per_microbatch, or set trainer.gradient_checkpointing=true",
 }
 """For models whose layers `gapo plan` does not know."""
+ONLY_SAMPLING = ("rollout", "eval")
+"""Verbs that load a policy and have no optimizer for it."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What memory follows from; `longest`: as in `footprint.memory`."""
+    """What memory follows from; `longest`: as in `footprint.memory`; `learns`: there is an optimizer."""
 
     settings: Settings
     longest: Sequence[int]
+    learns: bool = True
 
     def taken(self, phase: Phase) -> int:
         """Bytes, by estimate."""
         if phase == "loading":
             parts = standing(self.settings)
             return parts["weights"] + parts["reference"]
-        return sum(getattr(memory(self.settings, self.longest), phase).values())
+        parts = getattr(memory(self.settings, self.longest), phase)
+        return sum(parts.values()) - (0 if self.learns else parts["optimizer"])
 
 
 def before_lengths(experiment: Experiment) -> Advise:
     """Where there is no model yet, or nothing is known of the prompts: as if they were as long as they may be."""
     longest = max(1, experiment.model.context_length - experiment.sampling.max_new_tokens)
-    return _advice(lambda phase: Case(_settings(experiment), [longest]), RL)
+    return _advice(lambda phase: Case(_settings(experiment), [longest], experiment.verb not in ONLY_SAMPLING), RL)
 
 
 def while_reinforcing(experiment: Experiment, policy: LoadedModel, prompt_lengths: Sequence[int]) -> Advise:
     """`prompt_lengths`: of the training tasks."""
     longest = sorted(prompt_lengths, reverse=True)[: experiment.trainer.prompts_per_mini_batch]
-    return _advice(lambda phase: Case(_settings(experiment, policy), longest), RL)
+    return _advice(lambda phase: Case(_settings(experiment, policy), longest, experiment.verb not in ONLY_SAMPLING), RL)
 
 
 def while_supervising(
@@ -72,9 +76,14 @@ def while_supervising(
 
 def _settings(experiment: Experiment, policy: LoadedModel | None = None) -> Settings:
     """Raises UserError for a model whose layers `gapo plan` does not know."""
-    model = experiment.model
+    model, trainer, algorithm = experiment.model, experiment.trainer, experiment.algorithm
     shape = find_shape(model) if policy is None else shape_of(policy.model.config.to_dict(), f"model.path={model.path}")
-    return Settings(shape, model, experiment.trainer, experiment.algorithm, experiment.sampling, experiment.engine)
+    supervised = experiment.stage == "sft"
+    if supervised:
+        trainer = replace(trainer, optimizer=experiment.supervised.optimizer)
+    if supervised or experiment.verb in ONLY_SAMPLING:
+        algorithm = replace(algorithm, kl_coefficient=0.0)  # no reference is loaded
+    return Settings(shape, model, trainer, algorithm, experiment.sampling, experiment.engine)
 
 
 def _supervised_case(settings: Settings, config: SupervisedConfig, examples: Sequence[tuple[int, int]]) -> Case:
@@ -88,12 +97,10 @@ def _supervised_case(settings: Settings, config: SupervisedConfig, examples: Seq
         longest.append(max(1, length - answer))
         tokens += length
     trainer = replace(
-        _of_prompts(settings.trainer, len(longest)), layout="packed", max_tokens_per_microbatch=config.max_tokens_per_microbatch,
-        optimizer=config.optimizer,
-    )  # fmt: skip
-    algorithm = replace(settings.algorithm, kl_coefficient=0.0)
+        _of_prompts(settings.trainer, len(longest)), layout="packed", max_tokens_per_microbatch=config.max_tokens_per_microbatch
+    )
     sampling = replace(settings.sampling, group_size=1, max_new_tokens=answer)
-    return Case(replace(settings, trainer=trainer, algorithm=algorithm, sampling=sampling), longest)
+    return Case(replace(settings, trainer=trainer, sampling=sampling), longest)
 
 
 def _of_prompts(trainer: TrainerConfig, count: int) -> TrainerConfig:

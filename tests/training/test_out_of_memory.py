@@ -123,6 +123,14 @@ def test_the_price_of_a_change_is_what_the_estimate_says():
     assert f"trainer.gradient_checkpointing=true would save {saved:.2f} GiB" in in_words("update", case)
 
 
+def test_what_only_samples_has_no_moments_and_nothing_to_save_of_them():
+    learning, sampling = (Case(settings(), [1000], learns) for learns in (True, False))
+    parameters = 1_345_423_360  # of SHAPE: two tables of 65.5 million, 24 layers of 50.6 million
+    assert learning.taken("rollout") - sampling.taken("rollout") == 8 * parameters
+    assert "optimizer.name=adamw_8bit" in in_words("rollout", learning)
+    assert "optimizer.name=adamw_8bit" not in in_words("rollout", sampling)
+
+
 @pytest.fixture
 def words(tmp_path, monkeypatch, tiny_model_folder):
     monkeypatch.chdir(tmp_path)
@@ -161,6 +169,15 @@ def test_the_supervised_stage_names_its_own_key(words, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "gapo: out of memory learning from batch 2 (4194304.00 GiB more were asked for): learning takes" in said
     assert "supervised.max_tokens_per_microbatch=255 would save" in said
+
+
+@pytest.mark.parametrize("ask", [["train", "stage=sft"], ["eval"]], ids=" ".join)
+def test_what_loads_no_reference_is_not_told_to_do_without_it(words, monkeypatch, capsys, ask):
+    monkeypatch.setattr(TorchEngine, "generate", lambda *_, **__: torch.empty(TOO_MUCH))
+    assert run_command([*ask, *words, "algorithm.kl_coefficient=0.1"]) == MISTAKE
+    said = capsys.readouterr().err
+    assert "sampling answers takes" in said
+    assert "kl_coefficient" not in said
 
 
 @pytest.mark.parametrize("verb", ["rollout", "eval"])
