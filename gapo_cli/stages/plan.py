@@ -48,8 +48,7 @@ class Plan:
     @property
     def engine_known(self) -> bool:
         """The engine says what memory it takes."""
-        engine = self.settings.engine
-        return hasattr(engine.func if isinstance(engine, functools.partial) else engine, "memory")
+        return hasattr(self.settings.engine_maker, "memory")
 
     @property
     def rollouts(self) -> int:

@@ -50,6 +50,11 @@ class Settings:
         return cost.parameters(self.shape)
 
     @property
+    def engine_maker(self) -> Any:
+        """What says something of the engine before there is one."""
+        return self.engine.func if isinstance(self.engine, functools.partial) else self.engine
+
+    @property
     def updates_per_step(self) -> int:
         """Optimizer steps of a rollout batch."""
         mini_batches = -(-self.trainer.prompts_per_step // self.trainer.prompts_per_mini_batch)
@@ -125,8 +130,8 @@ def engine_memory(settings: Settings, longest: int) -> EngineMemory:
         settings.shape, settings.sampling, trainer.prompts_per_step, longest, trainer.dtype, trainer.device,
         cost.parameters(settings.shape),
     )  # fmt: skip
-    maker, given = (engine.func, engine.keywords) if isinstance(engine, functools.partial) else (engine, {})
-    say = getattr(maker, "memory", None)
+    given = engine.keywords if isinstance(engine, functools.partial) else {}
+    say = getattr(settings.engine_maker, "memory", None)
     return EngineMemory({}, stays=False) if say is None else say(scale, **given)
 
 
@@ -202,6 +207,8 @@ def sampling_flops(shape: ShapeConfig, prompt: int, answer: int, count: int) -> 
 
 def step_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str) -> Operations:
     """Operations of a rollout batch of these prompts with answers of these lengths, in a training layout."""
+    from gapo_cli.training.engine_trust import recomputes_logprobs
+
     shape, trainer = settings.shape, settings.trainer
     size = trainer.prompts_per_mini_batch
     passes = [
@@ -212,11 +219,12 @@ def step_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[int
     forward = sum(cost.forward_flops(shape, one) for one in passes)
     backward = sum(cost.backward_flops(shape, one, settings.adapters) for one in passes)
     again = forward if trainer.gradient_checkpointing else 0.0
+    recomputed = recomputes_logprobs(trainer, settings.algorithm, settings.engine_maker) and settings.updates_per_step > 1
     sampled = [sampling_flops(shape, prompt, answer, settings.sampling.group_size) for prompt, answer in zip(prompts, answers, strict=True)]
     return Operations(
         prompts=sum(prompt for prompt, _ in sampled),
         decoding=sum(decoding for _, decoding in sampled),
-        old_logprobs=forward if trainer.recompute_logprobs and settings.updates_per_step > 1 else 0.0,
+        old_logprobs=forward if recomputed else 0.0,
         reference=forward if settings.algorithm.kl_coefficient else 0.0,
         update=trainer.epochs_per_step * (forward + backward + again),
     )

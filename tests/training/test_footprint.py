@@ -24,9 +24,10 @@ SHAPE = ShapeConfig(layers=2, hidden_size=4, heads=2, key_value_heads=1, head_si
 
 @dataclass(frozen=True)
 class Holding:
-    """An engine that takes 1,000 bytes, and keeps them if it `stays`."""
+    """An engine with the policy's own weights that takes 1,000 bytes, and keeps them if it `stays`."""
 
     stays: bool = False
+    shares_weights = True
 
     def memory(self, scale):
         return EngineMemory({"engine's": 1000}, self.stays)
@@ -149,6 +150,8 @@ def test_a_step_makes_forward_and_backward_passes_and_those_that_the_settings_as
     assert (plain.update, plain.reference, plain.old_logprobs) == (forward + backward, 0, 0)
     asked = step_flops(changed(kl_coefficient=0.1, recompute_logprobs=True, epochs_per_step=3), *groups, "packed")
     assert (asked.update, asked.reference, asked.old_logprobs) == (3 * (forward + backward), forward, forward)
+    # of an engine with weights of its own they are made anew where nothing is said
+    assert step_flops(replace(SETTINGS, engine=object()), *groups, "packed").old_logprobs == forward
     # with one optimizer step a batch the current log-probabilities are the old ones
     single = changed(recompute_logprobs=True, prompts_per_mini_batch=4)
     assert step_flops(single, *groups, "packed").old_logprobs == 0
