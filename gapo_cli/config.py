@@ -199,11 +199,12 @@ class OptimizerConfig:
 @dataclass(frozen=True)
 class TrainerConfig:
     """Scale. `steps`: rollout batches of `prompts_per_step` groups; each is learnt from `epochs_per_step` times in
-    mini-batches of `prompts_per_mini_batch` groups (one optimizer step each), cut into micro-batches of at
-    most `max_tokens_per_microbatch` tokens, padding included (0: not cut), which never changes the loss.
-    `layout`: see `gapo_cli.models.layout`; the loss is the same in all. `logprob_chunk_tokens`: completion tokens whose logits are in memory at a time (0: all; auto: by estimate). `dtype`: what
-    passes compute in; weights that are trained are float32 in any case. `gradient_checkpointing`: activations are made again
-    in the backward pass instead of kept. `reference_dtype`: what a KL reference that is a copy is held in.
+    mini-batches of `prompts_per_mini_batch` groups (one optimizer step each), cut into micro-batches of at most
+    `max_tokens_per_microbatch` tokens, padding included (0: not cut), which never changes the loss. `layout`: see
+    `gapo_cli.models.layout`; the loss is the same in all. `logprob_chunk_tokens`: completion tokens whose logits are in
+    memory at a time (0: all; auto: by estimate). `dtype`: what passes compute in; weights that are trained are float32 in any
+    case. `gradient_checkpointing`: activations are made again in the backward pass instead of kept. `reference_dtype`: what a
+    KL reference that is a copy is held in.
     `recompute_logprobs`: old log-probabilities are the trainer's own, by an extra pass, and not the engine's (None: where the
     engine has weights of its own, or with importance sampling). `logprob_tolerance`: mean difference in nats between the
     engine's log-probabilities and the trainer's from which on a run is stopped (None: by dtype)."""

@@ -57,8 +57,8 @@ def post_all(
     on_refusal: Callable[[int, Refused], None],
 ) -> None:
     """Posts `requests` (address, JSON body), `concurrency` at a time. Each outcome is handed over at once, in the caller's
-    thread, with the index of its request: the JSON answer, or the server's refusal, which `on_refusal` raises again if it is one to stop
-    at. Raises UserError where a server cannot be reached, does not answer with JSON, or asks for a longer wait than
+    thread, with the index of its request: the JSON answer, or the server's refusal, which `on_refusal` raises again if it is
+    one to stop at. Raises UserError where a server cannot be reached, does not answer with JSON, or asks for a longer wait than
     `patience` has; what is under way is then given up, as it is at Ctrl-C."""
     try:
         asyncio.run(_post_all(requests, headers, concurrency, patience, on_answer, on_refusal))

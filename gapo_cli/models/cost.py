@@ -1,8 +1,9 @@
 """What a pass through a decoder costs: parameters, floating-point operations and bytes, by formula, without a model.
 
 Counted is what the layers of Llama, Mistral, Qwen2 and Qwen3 do here: PyTorch's scaled-dot-product attention of the pairs that
-a layout computes, and the head at the positions that predict an answer's token. Norms, rotations and other element-wise work is left out of
-the operations, which the matrices decide at any size; of the bytes all is counted that a layer keeps for its backward pass.
+a layout computes, and the head at the positions that predict an answer's token. Norms, rotations and other element-wise work is
+left out of the operations, which the matrices decide at any size; of the bytes all is counted that a layer keeps for its backward
+pass.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from gapo_cli.interfaces import Display
 from gapo_cli.stages.supervised import FINAL
 
 AS_STORED = "auto"
-BEST = "best"
 
 
 def export(source: Path, target: Path, dtype: str, display: Display) -> Path:
@@ -40,12 +39,13 @@ def export(source: Path, target: Path, dtype: str, display: Display) -> Path:
 def find_model(source: Path) -> Path:
     """The folder with a model or an adapter that `source` means. Raises CheckpointError."""
     from gapo_cli.models.lora import is_adapter
-    from gapo_cli.training.checkpoints import FOLDER, steps_of
+    from gapo_cli.training.best_model import BEST
+    from gapo_cli.training.checkpoints import FOLDER, path_of, steps_of
 
     if not source.is_dir():
         raise CheckpointError(f"{source}: no such folder; need a run's folder, one of its checkpoints or a model's folder")
     checkpoints = source / FOLDER
-    steps = [checkpoints / f"step-{step:05d}" for step in reversed(steps_of(checkpoints))]
+    steps = [path_of(checkpoints, step) for step in reversed(steps_of(checkpoints))]
     for folder in (source, checkpoints / BEST, checkpoints / FINAL, *steps):
         if (folder / "config.json").is_file() or is_adapter(folder):
             return folder

@@ -17,8 +17,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Completions `start` to `stop` of group number `group`; `width`: the tokens that they and
-    the prompt make."""
+    """Completions `start` to `stop` of group number `group`; `width`: the tokens that they and the prompt make."""
 
     group: int
     start: int

@@ -13,8 +13,9 @@ from gapo_cli.training.optimizer import StepResult
 
 @dataclass
 class UpdateMetrics:
-    """Every `actor/*` value is a mean over the optimizer steps that were made, not the skipped ones. `actor/ppo_kl` and `actor/entropy` are means over the
-    tokens that a pass was made for; clip fractions are over all tokens (a token without advantage is never clipped)."""
+    """Every `actor/*` value is a mean over the optimizer steps that were made, not the skipped ones. `actor/ppo_kl` and
+    `actor/entropy` are means over the tokens that a pass was made for; clip fractions are over all tokens (a token without
+    advantage is never clipped)."""
 
     steps: list[StepResult] = field(default_factory=list)
     mini_batch_rows: list[dict[str, torch.Tensor]] = field(default_factory=list)
