@@ -108,7 +108,7 @@ def test_the_token_limit_and_the_content_filter_are_told_apart(serve, journal):
 
 
 def test_a_server_that_knows_no_n_is_asked_once_an_answer(serve, journal):
-    served, engine = serve("--only-one")
+    served, engine = serve("--only-one", concurrency=1)
     with pytest.raises(UserError, match="gave 1 of n=2 answers; for a server that knows no n set engine.many_per_request=false"):
         engine.generate_texts([raw("a")], PAIRS, [7], journal)
     (group,) = replace(engine, many_per_request=False).generate_texts([raw("a")], PAIRS, [7], journal)
