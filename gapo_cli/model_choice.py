@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.errors import UserError
+from gapo_cli.models.folders import holds_model
 from gapo_cli.overrides import key_of, quoted, unquoted
 
 OUTPUTS = Path("outputs")
@@ -74,11 +75,6 @@ def checkpoint_of(run: Path) -> Path:
         if not needed.exists():
             raise UserError(f"run={run}: {missing}; name the folder of a finished gapo train, as outputs/train/TIME")
     return checkpoint
-
-
-def holds_model(folder: Path) -> bool:
-    """A whole model or an adapter lies there."""
-    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
 def words_of(checkpoint: Path, given: Sequence[str]) -> list[str]:

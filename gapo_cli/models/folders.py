@@ -13,6 +13,7 @@ from gapo_cli.errors import CheckpointError
 ALLOWED_PATHS = "need a folder in Hugging Face format, a hub name such as Qwen/Qwen2.5-Coder-0.5B, asset:NAME or gguf:PACKAGE"
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
 MODEL_FILES = (*TOKENIZER_FILES, "*.safetensors")
 SECOND_COPIES = ("consolidated*", "original/*")
@@ -43,6 +44,27 @@ def find_folder(config: ModelConfig, files: Sequence[str] = MODEL_FILES) -> Path
     if not HUB_NAME.fullmatch(path) or path.startswith("."):
         raise CheckpointError(f"model.path={path}: no such folder; {ALLOWED_PATHS}")
     return _download(config, files)
+
+
+def holds_model(folder: Path) -> bool:
+    """A whole model or an adapter lies there."""
+    return any((folder / name).is_file() for name in (CONFIG, ADAPTER_CONFIG))
+
+
+def is_adapter(folder: Path) -> bool:
+    """The folder holds an adapter and not a whole model."""
+    return (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file()
+
+
+def base_of(folder: Path) -> str:
+    """The `model.path` of the base that an adapter belongs to. Raises CheckpointError for a damaged folder."""
+    try:
+        base = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / ADAPTER_CONFIG}: damaged ({error}); copy or save the adapter again") from error
+    if not isinstance(base, str) or not base:
+        raise CheckpointError(f"{folder / ADAPTER_CONFIG}: names no base_model_name_or_path; write a folder or a hub name there")
+    return base
 
 
 def _download(config: ModelConfig, files: Sequence[str]) -> Path:

@@ -7,7 +7,6 @@ hash of the file it was made from, so a new version of the package is converted 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import io
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.errors import CheckpointError, UserError
+from gapo_cli.files import file_hash
 from gapo_cli.models.tokenizer_files import first_line, quiet
 
 SCHEME = "gguf:"
@@ -32,9 +32,7 @@ def converted_folder(path: str) -> Path:
     ~/.cache/gapo); it is made where it is not there yet, in a minute or so. Raises UserError where a package is missing,
     CheckpointError for a file that cannot be converted or a cache that cannot be written."""
     source = _gguf_file(path)
-    with source.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    folder = cache_directory() / "gguf" / f"{source.stem}-{digest[:16]}-{CONVERSION}"
+    folder = cache_directory() / "gguf" / f"{source.stem}-{file_hash(source)[:16]}-{CONVERSION}"
     if not folder.is_dir():
         _need("gguf", path)
         try:

@@ -12,9 +12,9 @@ import torch
 
 from gapo_cli.config import DTYPES, ModelConfig, one_of, require
 from gapo_cli.errors import CheckpointError, UserError
-from gapo_cli.models.folders import check_files, find_folder
+from gapo_cli.models.folders import ADAPTER_CONFIG, base_of, check_files, find_folder, is_adapter
 from gapo_cli.models.linear import use_onednn
-from gapo_cli.models.lora import ADAPTER_CONFIG, base_of, has_adapter, is_adapter, load_adapter, save_adapter
+from gapo_cli.models.lora import has_adapter, load_adapter, save_adapter
 from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
 from gapo_cli.models.saving import model_folder
 from gapo_cli.models.shared_prefix import take_shared_prefixes

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,14 @@ import torch
 
 from gapo_cli.config import LoraConfig, ModelConfig
 from gapo_cli.errors import CheckpointError, UserError, did_you_mean
+from gapo_cli.models.folders import ADAPTER_CONFIG
 from gapo_cli.models.linear import use_onednn
 from gapo_cli.models.tokenizer_files import first_line
 
 if TYPE_CHECKING:
     from gapo_cli.models.load import LoadedModel
 
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 POLICY, START = "default", "start"
 """The names of the adapter that is trained and of the frozen one that training started from."""
 
@@ -31,22 +31,6 @@ BEYOND_PLAIN_LORA = (
     "modules_to_save", "use_dora", "lora_bias", "layer_replication", "target_parameters", "trainable_token_indices",
 )  # fmt: skip
 """Settings of peft with which an adapter is more than a product added to each of some matrices."""
-
-
-def is_adapter(folder: Path) -> bool:
-    """The folder holds an adapter and not a whole model."""
-    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
-
-
-def base_of(folder: Path) -> str:
-    """The `model.path` of the base that an adapter belongs to. Raises CheckpointError for a damaged folder."""
-    try:
-        base = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / ADAPTER_CONFIG}: damaged ({error}); copy or save the adapter again") from error
-    if not isinstance(base, str) or not base:
-        raise CheckpointError(f"{folder / ADAPTER_CONFIG}: names no base_model_name_or_path; write a folder or a hub name there")
-    return base
 
 
 def has_adapter(model: Any) -> bool:

@@ -6,9 +6,9 @@ import copy
 from typing import Any
 
 from gapo_cli.config import ModelConfig
-from gapo_cli.models.folders import find_folder
+from gapo_cli.models.folders import find_folder, is_adapter
 from gapo_cli.models.load import LoadedModel, hold_in_bfloat16, load_model
-from gapo_cli.models.lora import StartingModel, has_adapter, is_adapter
+from gapo_cli.models.lora import StartingModel, has_adapter
 
 
 def make_reference(policy: LoadedModel, start: ModelConfig, dtype: str, *, at_start: bool) -> Any:

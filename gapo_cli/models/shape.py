@@ -9,10 +9,9 @@ from typing import Any
 
 from gapo_cli.config import ModelConfig, ShapeConfig
 from gapo_cli.errors import CheckpointError, UserError
-from gapo_cli.models.folders import find_folder
+from gapo_cli.models.folders import ADAPTER_CONFIG, CONFIG, base_of, find_folder, is_adapter
 from gapo_cli.sections import build_section
 
-CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """The `model_type`s whose layers these figures describe."""
 SHIPPED = "asset:"
@@ -29,9 +28,7 @@ def find_shape(config: ModelConfig) -> ShapeConfig:
     except CheckpointError as error:
         figures = "{layers: ..., hidden_size: ..., ...}"
         raise CheckpointError(f"{error}; or say what its {CONFIG} would, by model.shape={figures}") from error
-    if (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file():
-        from gapo_cli.models.lora import base_of  # imports torch
-
+    if is_adapter(folder):
         return find_shape(replace(config, path=base_of(folder)))
     path = folder / CONFIG
     try:

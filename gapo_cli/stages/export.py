@@ -7,6 +7,7 @@ from pathlib import Path
 from gapo_cli.config import DTYPES, ModelConfig, one_of
 from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.interfaces import Display
+from gapo_cli.models.folders import base_of, find_folder, holds_model, is_adapter
 from gapo_cli.stages.supervised import FINAL
 
 AS_STORED = "auto"
@@ -19,10 +20,7 @@ def export(source: Path, target: Path, dtype: str, display: Display) -> Path:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target}: is there already; name a new folder")
     checkpoint = find_model(source)
-    # torch only from here on: a mistake is answered at once
-    from gapo_cli.models.folders import find_folder
     from gapo_cli.models.load import load_model
-    from gapo_cli.models.lora import base_of, is_adapter
     from gapo_cli.models.saving import save_plain, stored_dtype
 
     base = base_of(checkpoint) if is_adapter(checkpoint) else None
@@ -38,7 +36,6 @@ def export(source: Path, target: Path, dtype: str, display: Display) -> Path:
 
 def find_model(source: Path) -> Path:
     """The folder with a model or an adapter that `source` means. Raises CheckpointError."""
-    from gapo_cli.models.lora import is_adapter
     from gapo_cli.training.best_model import BEST
     from gapo_cli.training.checkpoints import FOLDER, path_of, steps_of
 
@@ -47,6 +44,6 @@ def find_model(source: Path) -> Path:
     checkpoints = source / FOLDER
     steps = [path_of(checkpoints, step) for step in reversed(steps_of(checkpoints))]
     for folder in (source, checkpoints / BEST, checkpoints / FINAL, *steps):
-        if (folder / "config.json").is_file() or is_adapter(folder):
+        if holds_model(folder):
             return folder
     raise CheckpointError(f"{source}: holds neither a model nor a run with a checkpoint; name one, as outputs/train/TIME")

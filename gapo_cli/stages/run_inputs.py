@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.errors import DataError, UserError
-from gapo_cli.files import write_json
+from gapo_cli.files import file_hash, write_json
 from gapo_cli.interfaces import Display, Experiment
 from gapo_cli.stages.prepare import prepare
 
@@ -26,9 +26,7 @@ def describe_inputs(experiment: Experiment, display: Display) -> dict[str, dict[
 
 def model_files(experiment: Experiment) -> dict[str, str]:
     """An adapter's with those of its base."""
-    from gapo_cli.models.folders import MODEL_FILES, find_folder
-    from gapo_cli.models.lora import base_of, is_adapter
-    from gapo_cli.tasks.store import file_hash
+    from gapo_cli.models.folders import MODEL_FILES, base_of, find_folder, is_adapter
 
     if experiment.stage == "sft" and experiment.supervised.architecture is not None:
         return {}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.errors import DataError, did_you_mean
-from gapo_cli.files import read_jsonl, write_json, write_jsonl
+from gapo_cli.files import file_hash, read_jsonl, write_json, write_jsonl
 from gapo_cli.interfaces import Progress, no_progress
 from gapo_cli.records import EditTask, TaskSet
 
@@ -33,12 +33,6 @@ SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 def fingerprint_hash(fingerprint: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of a source's fingerprint; the order of its keys does not matter."""
     return hashlib.sha256(json.dumps(fingerprint, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def count_tasks(tasks: Sequence[EditTask]) -> dict[str, Any]:

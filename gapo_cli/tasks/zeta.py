@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.errors import DataError, UserError
-from gapo_cli.files import read_jsonl
+from gapo_cli.files import file_hash, read_jsonl
 from gapo_cli.interfaces import Progress
 from gapo_cli.prompts.region_lines import RegionLines
 from gapo_cli.prompts.zed_text import (
@@ -37,7 +37,6 @@ from gapo_cli.prompts.zed_text import (
 from gapo_cli.records import EditTask, HistoryEvent, Source, TaskSet
 from gapo_cli.tasks.languages import EXTENSIONS, UNKNOWN, language_of
 from gapo_cli.tasks.row_schema import text as check_text
-from gapo_cli.tasks.store import file_hash
 
 HUB_NAME = "zed-industries/zeta"
 SPLITS = ("train", "eval", "dpo")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gapo_cli.errors import CheckpointError
+from gapo_cli.files import file_hash
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -17,7 +17,7 @@ FORMAT = 1
 def write_manifest(folder: Path, values: Mapping[str, Any]) -> None:
     """Lists the files of `folder` in its manifest, under `values` that tell what the checkpoint is."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    listing = {str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files}
+    listing = {str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": file_hash(file)} for file in files}
     text = json.dumps({"format": FORMAT, **values, "files": listing}, indent=1)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
@@ -49,11 +49,6 @@ def verify(folder: Path) -> dict[str, Any]:
         size = file.stat().st_size
         if size != expected["bytes"]:
             raise CheckpointError(f"{folder}: {name} has {size} bytes, the manifest says {expected['bytes']}; resume from another checkpoint")
-        if sha256_of(file) != expected["sha256"]:
+        if file_hash(file) != expected["sha256"]:
             raise CheckpointError(f"{folder}: {name} is not what was written (its SHA-256 differs); resume from another checkpoint")
     return manifest
-
-
-def sha256_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gapo_cli.files import file_hash
 from gapo_cli.training.checkpoints import STATE_VALUES
-from gapo_cli.training.manifest import MANIFEST, sha256_of
+from gapo_cli.training.manifest import MANIFEST
 from gapo_cli.training.run_files import METRICS, repeatable
 
 SUPERVISED = "supervised.json"
@@ -36,7 +37,7 @@ def contents_of(run_dir: Path) -> dict[str, Any]:
         elif path.name == MANIFEST:  # it has the hash of the state with its clock
             found[name] = sorted(json.loads(path.read_text(encoding="utf-8"))["files"])
         else:
-            found[name] = sha256_of(path)
+            found[name] = file_hash(path)
     return found
 
 
