@@ -9,11 +9,11 @@ from gapo_cli.errors import UserError
 from gapo_cli.locks import is_held
 from gapo_cli.overrides import key_of, quoted, unquoted
 from gapo_cli.stages.outcome import DONE, OUTCOME, read_outcome
+from gapo_cli.stages.sweep import PLAN
 
 OUTPUTS = Path("outputs")
 AUTO = "resume=auto"
 RUN_DIR = "hydra.run.dir"
-SWEEP_PLAN = "sweep.json"
 
 
 def choose_run(verb: str, words: Sequence[str]) -> tuple[list[str], str | None]:
@@ -43,7 +43,7 @@ def unfinished_runs() -> list[Path]:
     """The training runs under outputs/ that have not come to their end, the one started last first. Jobs of a sweep belong
     to their sweep."""
     found = [path.parent for depth in ("*", "*/*") for path in OUTPUTS.glob(f"{depth}/{OUTCOME}")]
-    own = [folder for folder in found if not (folder.parent / SWEEP_PLAN).is_file()]
+    own = [folder for folder in found if not (folder.parent / PLAN).is_file()]
     unfinished = [folder for folder in own if (outcome := read_outcome(folder)) is None or outcome.status != DONE]
     # of a killed run this is when it was started
     return sorted(unfinished, key=lambda folder: ((folder / OUTCOME).stat().st_mtime_ns, str(folder)), reverse=True)

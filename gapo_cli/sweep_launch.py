@@ -145,12 +145,17 @@ def without_trust(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def of_hydra(words: Sequence[str]) -> list[str]:
-    return [word for word in words if key_of(word).startswith(("hydra.", "hydra/")) and key_of(word) not in (SWEEP_DIR, JOB_DIR)]
+    return [word for word in words if is_hydras(word) and key_of(word) not in (SWEEP_DIR, JOB_DIR)]
+
+
+def is_hydras(word: str) -> bool:
+    """Whether it is about where and how jobs run."""
+    return key_of(word).startswith(("hydra.", "hydra/"))
 
 
 def settings_of(words: Sequence[str]) -> list[str]:
     """The words that are not about where and how the jobs run, nor about whom to trust, in any order."""
-    return sorted(word for word in without_trust(words) if not key_of(word).startswith(("hydra.", "hydra/")))
+    return sorted(word for word in without_trust(words) if not is_hydras(word))
 
 
 def experiments_of(hydra: Any, plan: SweepPlan, jobs: Sequence[PlannedJob]) -> list[Experiment]:
@@ -206,7 +211,7 @@ def launch(hydra: Any, folder: Path, plan: SweepPlan, jobs: Sequence[PlannedJob]
 
 def overrides_of(folder: Path, plan: SweepPlan, job: PlannedJob) -> list[str]:
     """What a launcher is given for one job; Hydra's own settings it has already."""
-    shared = [word for word in plan.overrides if not key_of(word).startswith(("hydra.", "hydra/"))]
+    shared = [word for word in plan.overrides if not is_hydras(word)]
     begun = [f"resume={AUTO}"] if read_outcome(folder_of(folder, job)) else []
     return [*shared, *job.overrides, *begun, f"{JOB_DIR}={job.number}"]
 

@@ -8,18 +8,17 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import requires, version
 from pathlib import Path
 
-from gapo_cli.config import ShapeConfig
 from gapo_cli.interfaces import Experiment
 from gapo_cli.models.cost import BYTES, parameters
 from gapo_cli.models.shape import find_shape
 from gapo_cli.processors import usable_cores
+from gapo_cli.stages.plan import GIBIBYTE, available_bytes
 from gapo_cli.stages.run_setup import check_engine
-from gapo_cli.training.environment import free_memory, installed_version
+from gapo_cli.training.environment import installed_version
 from gapo_cli.training.footprint import MOMENT_BYTES, Settings, standing
 from gapo_cli.training.invariants import Finding
 
 PACKAGE = "gapo-cli"
-GIBIBYTE = 1 << 30
 OUTPUTS = Path("outputs")
 
 
@@ -53,9 +52,8 @@ def threads(experiment: Experiment) -> Finding:
 
 def memory(experiment: Experiment) -> Finding:
     """Of what stands all the time; gapo plan reckons the rest too."""
-    device, given = experiment.trainer.device, experiment.plan.memory_gib
-    free = free_memory(device) if given is None else int(given * GIBIBYTE)
-    needed = sum(standing(settings_of(experiment, find_shape(experiment.model))).values())
+    device, free = experiment.trainer.device, available_bytes(experiment)
+    needed = sum(standing(Settings.of(experiment, find_shape(experiment.model))).values())
     words = f"weights, optimizer and libraries need {needed / GIBIBYTE:.2f} GiB"
     if free is None:
         return Finding(True, f"{words}; what {device} has is not known here")
@@ -83,7 +81,7 @@ def engine(experiment: Experiment) -> Finding:
 
 def disk(experiment: Experiment) -> Finding:
     """Room for the checkpoints that a run keeps, its best model and the one that is being written."""
-    settings = settings_of(experiment, find_shape(experiment.model))
+    settings = Settings.of(experiment, find_shape(experiment.model))
     trained = BYTES["float32"] * settings.trained
     model = trained if settings.adapters else BYTES["float32"] * parameters(settings.shape)
     keep = experiment.trainer.keep_checkpoints
@@ -95,10 +93,6 @@ def disk(experiment: Experiment) -> Finding:
     free = shutil.disk_usage(where).free
     words = f"the checkpoints of a run take up to {needed / GIBIBYTE:.2f} GiB, {free / GIBIBYTE:.2f} are free in {where}"
     return Finding(free >= needed, words if free >= needed else f"{words}: make room, or lower trainer.keep_checkpoints={keep}")
-
-
-def settings_of(experiment: Experiment, shape: ShapeConfig) -> Settings:
-    return Settings(shape, experiment.model, experiment.trainer, experiment.algorithm, experiment.sampling, experiment.engine)
 
 
 MACHINE: Mapping[str, Callable[[Experiment], Finding]] = {

@@ -93,7 +93,7 @@ def plan(experiment: Experiment, display: Display) -> Plan:
     require(not isinstance(experiment.engine, TextEngine), "gapo plan: a served model (engine=openai) cannot be trained; leave engine= out")
     check_settings(experiment)
     shape = find_shape(experiment.model)
-    settings = Settings(shape, experiment.model, experiment.trainer, experiment.algorithm, experiment.sampling, experiment.engine)
+    settings = Settings.of(experiment, shape)
     lengths = measure_lengths(experiment, display)
     prompts, answers = drawn(lengths, experiment.trainer.prompts_per_step, experiment.seed)
     batches = len(prompts) // experiment.trainer.prompts_per_step

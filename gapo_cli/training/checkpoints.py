@@ -171,6 +171,11 @@ def load_state(folder: Path, stage: str) -> TrainerState:
     return TrainerState(stage, load_file(folder / STATE_TENSORS), values, manifest["best"])
 
 
+def together(**groups: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of each group by the names "GROUP.NAME"; `under` is the inverse."""
+    return {f"{prefix}.{name}": value for prefix, tensors in groups.items() for name, value in tensors.items()}
+
+
 def under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors that were saved as "PREFIX.NAME", by their names."""
     return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gapo_cli.config import AlgorithmConfig, ModelConfig, SamplingConfig, ShapeConfig, TrainerConfig
-from gapo_cli.interfaces import EngineMemory, RolloutScale
+from gapo_cli.interfaces import EngineMemory, Experiment, RolloutScale
 from gapo_cli.models import cost
 from gapo_cli.models.cost import BYTES, Pass
 from gapo_cli.training.token_budget import Piece, cut_to_budget
@@ -37,6 +37,10 @@ class Settings:
     algorithm: AlgorithmConfig
     sampling: SamplingConfig
     engine: Any
+
+    @classmethod
+    def of(cls, experiment: Experiment, shape: ShapeConfig) -> Settings:
+        return cls(shape, experiment.model, experiment.trainer, experiment.algorithm, experiment.sampling, experiment.engine)
 
     @property
     def adapters(self) -> bool:

@@ -19,7 +19,16 @@ from gapo_cli.interfaces import Display, Engine, Estimator, Reward, SleepingEngi
 from gapo_cli.models.load import LoadedModel
 from gapo_cli.models.shared_prefix import usable_layout
 from gapo_cli.records import Group
-from gapo_cli.training.checkpoints import Checkpoints, TrainerState, check_tasks, hash_of_tasks, load_state, steps_of, under
+from gapo_cli.training.checkpoints import (
+    Checkpoints,
+    TrainerState,
+    check_tasks,
+    hash_of_tasks,
+    load_state,
+    steps_of,
+    together,
+    under,
+)
 from gapo_cli.training.collect import Collector, Position, RolloutBatch
 from gapo_cli.training.data_order import DataOrder
 from gapo_cli.training.encoding import EncodedTask
@@ -259,8 +268,7 @@ class TrainingLoop:
         self.random_values, self.random_tensors = random_values(), random_tensors()
 
     def _save(self) -> Path:
-        tensors = {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
-        tensors |= {f"random.{name}": value for name, value in self.random_tensors.items()}
+        tensors = together(optimizer=self.optimizer.tensors(), random=self.random_tensors)
         values = {
             "step": self.step,
             "seed": self.parts.seed,

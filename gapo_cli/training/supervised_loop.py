@@ -23,7 +23,7 @@ from gapo_cli.models.logprobs import completion_logprobs
 from gapo_cli.models.nano_tokenizer import word_tokens
 from gapo_cli.models.shared_prefix import usable_layout
 from gapo_cli.records import EditTask
-from gapo_cli.training.checkpoints import Checkpoints, TrainerState, check_tasks, hash_of_tasks, load_state, under
+from gapo_cli.training.checkpoints import Checkpoints, TrainerState, check_tasks, hash_of_tasks, load_state, together, under
 from gapo_cli.training.example_batches import micro_batches, plan_batches
 from gapo_cli.training.examples import FIXED_WORDS, Example, Scrambler
 from gapo_cli.training.guards import SkipGuard, TooManySkipped, skipped_sentence
@@ -235,8 +235,7 @@ class SupervisedLoop:
         return self.policy.tokenizer.decode(example.prompt), self.policy.tokenizer.decode(example.answer)
 
     def _save(self) -> None:
-        tensors = {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
-        tensors |= {f"random.{name}": value for name, value in random_tensors().items()}
+        tensors = together(optimizer=self.optimizer.tensors(), random=random_tensors())
         values: dict[str, Any] = {
             "step": self.number,
             "seed": self.parts.seed,

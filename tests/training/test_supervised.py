@@ -257,21 +257,25 @@ def test_training_lowers_the_loss_and_the_same_seed_gives_the_same_weights(make_
     assert not torch.equal(weights[0], weights[2])
 
 
+def run_until_power_goes_off(loop, updates):
+    step = loop.optimizer.step
+
+    def breaking(*finite):
+        if loop.optimizer.updates == updates:
+            raise RuntimeError("the power went off")
+        return step(*finite)
+
+    loop.optimizer.step = breaking
+    with pytest.raises(RuntimeError, match="the power went off"):
+        loop.run()
+
+
 def test_a_resumed_run_equals_one_that_never_stopped(make_loop):
     whole = make_loop("whole")
     result = whole.run()
     assert result.steps > 8
     broken = make_loop("broken")
-    step = broken.optimizer.step
-
-    def breaking(*finite):
-        if broken.optimizer.updates == 6:
-            raise RuntimeError("the power went off")
-        return step(*finite)
-
-    broken.optimizer.step = breaking
-    with pytest.raises(RuntimeError):
-        broken.run()
+    run_until_power_goes_off(broken, updates=6)
     checkpoint = newest_whole(broken.files.run_dir).checkpoint
     assert checkpoint.name == "step-00004"
     # batches 4 to 6 were logged and are taken back
@@ -322,16 +326,7 @@ def test_adapters_are_trained_with_dropout_and_resumed_bit_for_bit(make_loop):
     assert not torch.equal(weights_of(first), base)
     # the learning rate of a longer run falls later, so the whole run is broken off instead
     broken = make_loop("broken", **lora)
-    step = broken.optimizer.step
-
-    def breaking(*finite):
-        if broken.optimizer.updates == 5:
-            raise RuntimeError("the power went off")
-        return step(*finite)
-
-    broken.optimizer.step = breaking
-    with pytest.raises(RuntimeError):
-        broken.run()
+    run_until_power_goes_off(broken, updates=5)
     resumed = make_loop("broken", checkpoint=newest_whole(broken.files.run_dir).checkpoint, **lora)
     assert resumed.number == 4
     resumed.run()
