@@ -34,6 +34,7 @@ from gapo_cli.model_choice import choose_model
 from gapo_cli.overrides import ESTIMATOR_ALIASES, continue_from, expand, key_of, quoted, unquoted
 from gapo_cli.run_choice import AUTO, RUN_DIR, choose_run
 from gapo_cli.sections import build_section, convert, typed_arguments, unknown_key
+from gapo_cli.supervised_config import SupervisedConfig
 from gapo_cli.targets import ALLOW, SAID_AGAIN, TARGET, TRUST, check_parts, check_settled, entries, is_own
 
 SECTIONS = {
@@ -42,7 +43,7 @@ SECTIONS = {
     "algorithm": sections.AlgorithmConfig,
     "sampling": sections.SamplingConfig,
     "trainer": sections.TrainerConfig,
-    "supervised": sections.SupervisedConfig,
+    "supervised": SupervisedConfig,
     "evaluation": sections.EvaluationConfig,
     "plan": sections.PlanConfig,
     "guards": sections.GuardsConfig,

@@ -19,10 +19,10 @@ from gapo_cli.config import (
     PlanConfig,
     SamplingConfig,
     ShapeConfig,
-    SupervisedConfig,
     TrainerConfig,
 )
 from gapo_cli.records import Advantages, Completion, EditTask, ParsedAnswer, Prompt, TaskSet
+from gapo_cli.supervised_config import SupervisedConfig
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total) by anything that can take longer than two seconds."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from gapo_cli.config import ArchitectureConfig
+from gapo_cli.supervised_config import ArchitectureConfig
 
 ROPE_THETA = 1e6  # slow rotations: layer 1 compares contents, which positions must hardly disturb
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gapo_cli.config import SupervisedConfig, TrainerConfig
+from gapo_cli.config import TrainerConfig
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Experiment
 from gapo_cli.models.load import LoadedModel
 from gapo_cli.models.shape import find_shape, shape_of
 from gapo_cli.stages.plan_advice import FEWER, WORTH_SAYING, possible, rows_of
 from gapo_cli.stages.plan_tables import size
+from gapo_cli.supervised_config import SupervisedConfig
 from gapo_cli.training.footprint import Settings, memory, standing
 from gapo_cli.training.out_of_memory import Advise, Phase
 

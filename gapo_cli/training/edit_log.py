@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 
-from gapo_cli.config import EditLogConfig
 from gapo_cli.records import EditTask
+from gapo_cli.supervised_config import EditLogConfig
 
 CUT_AT = 2 / 3  # of the words: enough to have begun, not enough to be right
 

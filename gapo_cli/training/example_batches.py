@@ -11,9 +11,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gapo_cli.config import SupervisedConfig
 from gapo_cli.models.layout import LAY_OUT, TokenBatch
 from gapo_cli.models.spans import Span
+from gapo_cli.supervised_config import SupervisedConfig
 from gapo_cli.training.examples import Example
 from gapo_cli.training.token_budget import cut_to_budget
 

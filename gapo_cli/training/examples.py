@@ -11,12 +11,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gapo_cli.config import EditLogConfig
 from gapo_cli.errors import DataError
 from gapo_cli.interfaces import Progress, Template, no_progress
 from gapo_cli.models.load import LoadedModel
 from gapo_cli.models.prompt_tokens import encode_texts
 from gapo_cli.records import EditTask
+from gapo_cli.supervised_config import EditLogConfig
 from gapo_cli.training.edit_log import logged_outcome
 from gapo_cli.training.encoding import encode_tasks
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 
-from gapo_cli.config import GuardsConfig, SupervisedConfig
+from gapo_cli.config import GuardsConfig
 from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.interfaces import Display, Engine, SleepingEngine
 from gapo_cli.models.load import LoadedModel
@@ -23,6 +23,7 @@ from gapo_cli.models.logprobs import completion_logprobs
 from gapo_cli.models.nano_tokenizer import word_tokens
 from gapo_cli.models.shared_prefix import usable_layout
 from gapo_cli.records import EditTask
+from gapo_cli.supervised_config import SupervisedConfig
 from gapo_cli.training.checkpoints import Checkpoints, TrainerState, check_tasks, hash_of_tasks, load_state, together, under
 from gapo_cli.training.example_batches import micro_batches, plan_batches
 from gapo_cli.training.examples import FIXED_WORDS, Example, Scrambler

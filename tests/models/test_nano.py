@@ -2,10 +2,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gapo_cli.config import ArchitectureConfig
 from gapo_cli.models.nano import build_nano
 from gapo_cli.models.nano_tokenizer import END, PAD, train_tokenizer, word_tokens
 from gapo_cli.prompts.nano import MARKERS
+from gapo_cli.supervised_config import ArchitectureConfig
 
 TEXTS = [
     "<|old|>if self._start is None:\n    return value<|new|>if self._start == None:",

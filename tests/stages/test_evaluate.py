@@ -6,21 +6,14 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from gapo_cli.config import (
-    AlgorithmConfig,
-    DataConfig,
-    EvaluationConfig,
-    OptimizerConfig,
-    SamplingConfig,
-    SupervisedConfig,
-    TrainerConfig,
-)
+from gapo_cli.config import AlgorithmConfig, DataConfig, EvaluationConfig, OptimizerConfig, SamplingConfig, TrainerConfig
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.evaluation.predictions import from_rows
 from gapo_cli.evaluation.summary import Summary, summarise
 from gapo_cli.interfaces import Experiment, QuietDisplay
 from gapo_cli.records import EditTask, HistoryEvent, ParsedAnswer, Prompt, Source, TaskSet
 from gapo_cli.stages.evaluate import evaluate
+from gapo_cli.supervised_config import SupervisedConfig
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-3)
 

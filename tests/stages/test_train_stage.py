@@ -9,16 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gapo_cli.config import (
-    AlgorithmConfig,
-    ArchitectureConfig,
-    DataConfig,
-    EvaluationConfig,
-    OptimizerConfig,
-    SamplingConfig,
-    SupervisedConfig,
-    TrainerConfig,
-)
+from gapo_cli.config import AlgorithmConfig, DataConfig, EvaluationConfig, OptimizerConfig, SamplingConfig, TrainerConfig
 from gapo_cli.errors import CheckpointError, DataError, UserError
 from gapo_cli.estimators.gapo import GAPO
 from gapo_cli.interfaces import Experiment, QuietDisplay
@@ -29,6 +20,7 @@ from gapo_cli.rewards.ed import EditSimilarity
 from gapo_cli.stages import train as train_stage
 from gapo_cli.stages.rollout import rollout
 from gapo_cli.stages.train import train
+from gapo_cli.supervised_config import ArchitectureConfig, SupervisedConfig
 from gapo_cli.training.run_files import repeatable
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-3, warmup_steps=2)

@@ -9,20 +9,13 @@ import pytest
 import torch
 from training_parts import PlainTemplate
 
-from gapo_cli.config import (
-    EditLogConfig,
-    EvaluationConfig,
-    LoraConfig,
-    OptimizerConfig,
-    SamplingConfig,
-    SupervisedConfig,
-    TrainerConfig,
-)
+from gapo_cli.config import EvaluationConfig, LoraConfig, OptimizerConfig, SamplingConfig, TrainerConfig
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.errors import CheckpointError, DataError, UserError
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.models.policy import load_policy
 from gapo_cli.records import EditTask, Source
+from gapo_cli.supervised_config import EditLogConfig, SupervisedConfig
 from gapo_cli.training.checkpoints import load_state, newest_whole
 from gapo_cli.training.edit_log import logged_outcome
 from gapo_cli.training.encoding import encode_tasks
