@@ -3,13 +3,30 @@
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from shared_prefix_cases import SCALE, groups, some_states, spans_of, under_the_mask
-from torch.nn.attention.flex_attention import create_mask
+from torch.nn.attention.flex_attention import create_block_mask, create_mask
 
 from gapo_cli.models.flex_attention import FlexAttention
 from gapo_cli.models.spans import dense_mask
 
 CPU = torch.device("cpu")
+long_groups = st.lists(
+    st.tuples(st.integers(1, 500), st.lists(st.integers(0, 300), max_size=4)), min_size=1, max_size=3
+)
+
+
+def by_kind(block_mask):
+    """(N, N) bool each: blocks masked in part, blocks not masked"""
+    width = block_mask.kv_indices.shape[-1]
+    found = []
+    for counts, places in [
+        (block_mask.kv_num_blocks, block_mask.kv_indices),
+        (block_mask.full_kv_num_blocks, block_mask.full_kv_indices),
+    ]:
+        rows = [{int(place) for place in row[:count]} for count, row in zip(counts[0, 0], places[0, 0], strict=True)]
+        found.append(torch.tensor([[column in row for column in range(width)] for row in rows]))
+    return found
 
 
 @settings(max_examples=50, deadline=None)
@@ -19,6 +36,20 @@ def test_the_rule_of_the_block_mask_is_the_dense_mask(groups):
     width = spans[-1].stop
     rule = FlexAttention.of(spans, CPU).block_mask.mask_mod
     assert torch.equal(create_mask(rule, 1, 1, width, width, device="cpu"), dense_mask([spans], width))
+
+
+@settings(max_examples=50, deadline=None)
+@given(long_groups)
+def test_no_block_is_missed_and_none_is_whole_that_is_not(groups):
+    """Beside the blocks that torch finds in the mask of all pairs."""
+    spans = spans_of(groups)
+    width = spans[-1].stop
+    ours = FlexAttention.of(spans, CPU).block_mask
+    theirs = create_block_mask(ours.mask_mod, None, None, width, width, device="cpu")
+    (part, whole), (their_part, their_whole) = by_kind(ours), by_kind(theirs)
+    assert not (part & whole).any()
+    assert (part | whole).ge(their_part | their_whole).all()
+    assert whole.le(their_whole).all()
 
 
 def test_blocks_of_other_completions_and_other_groups_are_not_computed():
@@ -36,9 +67,10 @@ def test_blocks_of_other_completions_and_other_groups_are_not_computed():
 
 
 @pytest.mark.parametrize("heads", [(2, 2), (4, 2)])
-def test_output_is_that_of_the_dense_mask(heads):
+@pytest.mark.parametrize("groups", [[(9, [5, 0, 3]), (4, [2])], [(300, [130, 5, 260]), (40, [2])]])
+def test_output_is_that_of_the_dense_mask(groups, heads):
     """Forward only: torch has no backward pass of flex_attention on a CPU."""
-    spans = spans_of([(9, [5, 0, 3]), (4, [2])])
+    spans = spans_of(groups)
     states = [one.detach() for one in some_states(spans[-1].stop, *heads)]
     ours = FlexAttention.of(spans, CPU).attend(0, *states, SCALE)
     assert torch.allclose(ours, under_the_mask(spans, *states), rtol=1e-4, atol=1e-5)
