@@ -92,7 +92,8 @@ class Engine(Protocol):
     `sync` makes the policy's present weights the ones sampled from.
 
     Two attributes may say more: `shares_weights` True, that it computes with the policy's own modules, so that its
-    log-probabilities serve as the old ones of an update; `dtype`, what it computes in where that is not the policy's."""
+    log-probabilities serve as the old ones of an update; `dtype`, what it computes in where that is not the policy's. What
+    makes the engine says `shares_weights` too: `gapo plan` asks it."""
 
     def generate(
         self, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, seeds: Sequence[int], progress: Progress = no_progress
@@ -138,11 +139,12 @@ class EngineMemory:
     stays: bool
 
 
+@runtime_checkable
 class PlannedEngine(Protocol):
-    """What makes an Engine and can say for `gapo plan`, before a policy is loaded, how much memory it will take beside the
-    policy's. Of a class that a yaml makes a `_partial_` of, it is a static method that is also given the yaml's settings."""
+    """What makes an Engine, called with a policy, and can say for `gapo plan`, before a policy is loaded, how much memory it
+    will take beside the policy's."""
 
-    def memory(self, scale: RolloutScale, **settings: Any) -> EngineMemory: ...
+    def memory(self, scale: RolloutScale) -> EngineMemory: ...
 
 
 @runtime_checkable

@@ -75,6 +75,7 @@ MISTAKES = [
     (["train", "+trainer.stpes=3"], "trainer.stpes: unknown key; did you mean trainer.steps?"),
     (["train", "trainer.steps=abc"], "trainer.steps=abc: need a whole number"),
     (["train", "engine.max_rows=abc"], "engine.max_rows=abc: need a whole number"),
+    (["train", "engine.max_rows=0"], "engine.max_rows=0: need a number above 0"),
     (["train", "+engine.max_row=8"], "engine.max_row: unknown key"),
     (["train", "seed=-1"], "seed=-1: need 0 or more"),
     (["train", "trainer.optimizer.learning_rate=inf"], "trainer.optimizer.learning_rate=inf: need a number"),

@@ -4,17 +4,15 @@ what is finished makes room for the prompts that wait. Nothing of a model's gene
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gapo_cli.config import SamplingConfig
+from gapo_cli.config import SamplingConfig, positive
 from gapo_cli.engines.decoding import Decoding, Written, bytes_per_token
 from gapo_cli.engines.token_answers import answer_text, check_prompts
-from gapo_cli.errors import UserError
 from gapo_cli.interfaces import EngineMemory, Progress, RolloutScale, no_progress
 from gapo_cli.records import Completion
 
@@ -22,10 +20,40 @@ if TYPE_CHECKING:  # rooms of one floor do not import each other
     from gapo_cli.models.load import LoadedModel
 
 
+@dataclass(frozen=True)
+class Torch:
+    """The settings of the engine; called with a policy it samples with the policy's weights.
+
+    `max_rows`: completions written at a time. `kv_cache_gib`: GiB of keys and values at a time, unless a single completion
+    takes more. Larger: fewer passes; smaller: less memory.
+    """
+
+    shares_weights = True
+
+    max_rows: int
+    kv_cache_gib: float = 4.0
+
+    def __post_init__(self) -> None:
+        positive("engine", max_rows=self.max_rows, kv_cache_gib=self.kv_cache_gib)
+
+    def memory(self, scale: RolloutScale) -> EngineMemory:
+        """Keys and values, and the logits of a step beside their probabilities."""
+        rows = min(self.max_rows, scale.prompts * scale.sampling.group_size)
+        prompts = -(-rows // scale.sampling.group_size)
+        tokens = prompts * scale.prompt_tokens + rows * scale.sampling.max_new_tokens
+        shape = scale.shape
+        of_token = bytes_per_token(shape.layers, shape.key_value_heads, shape.head_size, scale.dtype)
+        least = (scale.prompt_tokens + scale.sampling.max_new_tokens) * of_token
+        held = min(tokens * of_token, max(int(self.kv_cache_gib * 2**30), least))
+        return EngineMemory({"keys and values": held, "logits of a step": 2 * 4 * rows * shape.vocabulary}, stays=False)
+
+    def __call__(self, policy: LoadedModel) -> TorchEngine:
+        return TorchEngine(policy, self.max_rows, self.kv_cache_gib)
+
+
 @dataclass(eq=False, repr=False)
 class TorchEngine:
-    """Samples from `policy`, at most `max_rows` completions at a time, with at most `kv_cache_gib` GiB of keys and values
-    (unless a single completion takes more). Larger: fewer passes; smaller: less memory.
+    """Samples from `policy` itself; `max_rows` and `kv_cache_gib` as in Torch.
 
     The random numbers of a token hang on its prompt's seed, the completion's index in the group and the token's place
     alone. So equal seed, prompt and weights give the same completions whatever else is in the batch, as far as floating
@@ -41,22 +69,7 @@ class TorchEngine:
     kv_cache_gib: float = 4.0
 
     def __post_init__(self) -> None:
-        if self.max_rows < 1:
-            raise UserError(f"engine.max_rows={self.max_rows}: need at least 1")
-        if not 0 < self.kv_cache_gib < math.inf:
-            raise UserError(f"engine.kv_cache_gib={self.kv_cache_gib}: need a number above 0")
-
-    @staticmethod
-    def memory(scale: RolloutScale, max_rows: int, kv_cache_gib: float = 4.0) -> EngineMemory:
-        """Keys and values, and the logits of a step beside their probabilities."""
-        rows = min(max_rows, scale.prompts * scale.sampling.group_size)
-        prompts = -(-rows // scale.sampling.group_size)
-        tokens = prompts * scale.prompt_tokens + rows * scale.sampling.max_new_tokens
-        shape = scale.shape
-        of_token = bytes_per_token(shape.layers, shape.key_value_heads, shape.head_size, scale.dtype)
-        least = (scale.prompt_tokens + scale.sampling.max_new_tokens) * of_token
-        held = min(tokens * of_token, max(int(kv_cache_gib * 2**30), least))
-        return EngineMemory({"keys and values": held, "logits of a step": 2 * 4 * rows * shape.vocabulary}, stays=False)
+        Torch(self.max_rows, self.kv_cache_gib)  # which checks them
 
     def sync(self, policy: LoadedModel) -> None:
         """Samples from `policy` from now on. Its weights are used where they are, so training it is all the syncing."""

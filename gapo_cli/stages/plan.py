@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 
 from gapo_cli.config import require
-from gapo_cli.interfaces import Display, Experiment, TextEngine
+from gapo_cli.interfaces import Display, Experiment, PlannedEngine, TextEngine
 from gapo_cli.models import cost
 from gapo_cli.models.shape import find_shape
 from gapo_cli.stages.plan_advice import Advice, advise
@@ -48,7 +48,7 @@ class Plan:
     @property
     def engine_known(self) -> bool:
         """The engine says what memory it takes."""
-        return hasattr(self.settings.engine_maker, "memory")
+        return isinstance(self.settings.engine, PlannedEngine)
 
     @property
     def rollouts(self) -> int:

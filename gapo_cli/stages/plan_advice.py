@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -78,7 +77,7 @@ def possible(settings: Settings) -> Iterator[tuple[str, str, Settings]]:
     rows = rows_of(settings.engine)
     if rows is not None and rows > settings.sampling.group_size:
         fewer = max(settings.sampling.group_size, rows // FEWER)
-        yield f"engine.max_rows={fewer}", "more decoding steps", replace(settings, engine=with_rows(settings.engine, fewer))
+        yield f"engine.max_rows={fewer}", "more decoding steps", replace(settings, engine=replace(settings.engine, max_rows=fewer))
     if trainer.optimizer.name == "adamw":
         eight = replace(trainer.optimizer, name="adamw_8bit")
         yield of_trainer("optimizer.name=adamw_8bit", "moments in 8 bits, by bitsandbytes", optimizer=eight)
@@ -98,15 +97,5 @@ def possible(settings: Settings) -> Iterator[tuple[str, str, Settings]]:
 
 
 def rows_of(engine: Any) -> int | None:
-    """The engine's `max_rows`, where it has one."""
-    if isinstance(engine, functools.partial):
-        return engine.keywords.get("max_rows")
-    return getattr(engine, "max_rows", None)
-
-
-def with_rows(engine: Any, rows: int) -> Any:
-    if isinstance(engine, functools.partial):
-        return functools.partial(engine.func, *engine.args, **engine.keywords | {"max_rows": rows})
-    if is_dataclass(engine) and any(field.name == "max_rows" for field in fields(engine)):
-        return replace(engine, max_rows=rows)
-    return engine
+    """The engine's `max_rows`, where it has one that `replace` can change."""
+    return engine.max_rows if is_dataclass(engine) and any(field.name == "max_rows" for field in fields(engine)) else None

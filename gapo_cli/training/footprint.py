@@ -6,13 +6,12 @@ those of answers as long as the targets.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gapo_cli.config import AlgorithmConfig, ModelConfig, SamplingConfig, ShapeConfig, TrainerConfig
-from gapo_cli.interfaces import EngineMemory, Experiment, RolloutScale
+from gapo_cli.interfaces import EngineMemory, Experiment, PlannedEngine, RolloutScale
 from gapo_cli.models import cost
 from gapo_cli.models.cost import BYTES, Pass
 from gapo_cli.training.token_budget import Piece, cut_to_budget
@@ -52,11 +51,6 @@ class Settings:
         if self.adapters:
             return cost.adapter_parameters(self.shape, self.model.lora.rank, self.model.lora.targets)
         return cost.parameters(self.shape)
-
-    @property
-    def engine_maker(self) -> Any:
-        """What says something of the engine before there is one."""
-        return self.engine.func if isinstance(self.engine, functools.partial) else self.engine
 
     @property
     def updates_per_step(self) -> int:
@@ -129,14 +123,12 @@ def standing(settings: Settings) -> dict[str, int]:
 
 def engine_memory(settings: Settings, longest: int) -> EngineMemory:
     """What the engine says that it holds at most; one that does not say holds nothing here."""
-    trainer, engine = settings.trainer, settings.engine
+    trainer = settings.trainer
     scale = RolloutScale(
         settings.shape, settings.sampling, trainer.prompts_per_step, longest, trainer.dtype, trainer.device,
         cost.parameters(settings.shape),
     )  # fmt: skip
-    given = engine.keywords if isinstance(engine, functools.partial) else {}
-    say = getattr(settings.engine_maker, "memory", None)
-    return EngineMemory({}, stays=False) if say is None else say(scale, **given)
+    return settings.engine.memory(scale) if isinstance(settings.engine, PlannedEngine) else EngineMemory({}, stays=False)
 
 
 def memory(settings: Settings, longest: Sequence[int]) -> Memory:
@@ -223,7 +215,7 @@ def step_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[int
     forward = sum(cost.forward_flops(shape, one) for one in passes)
     backward = sum(cost.backward_flops(shape, one, settings.adapters) for one in passes)
     again = forward if trainer.gradient_checkpointing else 0.0
-    recomputed = recomputes_logprobs(trainer, settings.algorithm, settings.engine_maker) and settings.updates_per_step > 1
+    recomputed = recomputes_logprobs(trainer, settings.algorithm, settings.engine) and settings.updates_per_step > 1
     sampled = [sampling_flops(shape, prompt, answer, settings.sampling.group_size) for prompt, answer in zip(prompts, answers, strict=True)]
     return Operations(
         prompts=sum(prompt for prompt, _ in sampled),

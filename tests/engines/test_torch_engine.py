@@ -256,7 +256,7 @@ def test_a_prompt_without_tokens_is_refused(policy):
 
 
 def test_no_rows_at_a_time_and_no_memory_are_refused(policy):
-    with pytest.raises(UserError, match="engine.max_rows=0: need at least 1"):
+    with pytest.raises(UserError, match="engine.max_rows=0: need a number above 0"):
         TorchEngine(policy, max_rows=0)
     for nothing in (0.0, float("nan")):
         with pytest.raises(UserError, match=f"engine.kv_cache_gib={nothing}: need a number above 0"):

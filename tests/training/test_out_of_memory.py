@@ -1,7 +1,6 @@
 """Memory that runs out ends a run with one sentence: what was done, and what to change. The errors are really raised."""
 
 import contextlib
-import functools
 import gc
 import os
 import re
@@ -16,7 +15,7 @@ from cli_parts import smallest, write_tasks
 
 from gapo_cli.cli import MISTAKE, run_command
 from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig, ShapeConfig, TrainerConfig
-from gapo_cli.engines.torch_engine import TorchEngine
+from gapo_cli.engines.torch_engine import Torch, TorchEngine
 from gapo_cli.stages.memory_advice import Case, in_words
 from gapo_cli.training import supervised_loop, update
 from gapo_cli.training.footprint import Settings
@@ -99,7 +98,7 @@ SHAPE = ShapeConfig(24, 2048, 16, 16, 128, 5504, 32000)  # 1.2 billion parameter
 
 def settings(**trainer):
     scale = TrainerConfig(1, 4, 4, OptimizerConfig(1e-5), max_tokens_per_microbatch=8192, device="cuda", dtype="bfloat16", **trainer)
-    return Settings(SHAPE, ModelConfig("m", "m", 2048), scale, AlgorithmConfig("grpo"), SamplingConfig(8, 256), functools.partial(print, max_rows=64))
+    return Settings(SHAPE, ModelConfig("m", "m", 2048), scale, AlgorithmConfig("grpo"), SamplingConfig(8, 256), Torch(max_rows=64))
 
 
 def test_advice_is_for_what_was_done_and_the_largest_saving_comes_first():
