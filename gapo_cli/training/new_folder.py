@@ -38,8 +38,9 @@ def new_folder(target: Path, otherwise: str, previous: Path | None = None) -> It
     # safetensors reports a full disk by an error of its own, save_model by a CheckpointError with the cause in it
     except (OSError, SafetensorError, CheckpointError) as error:
         cause = error.__cause__ or error
+        remedy = "make it writable" if isinstance(cause, PermissionError) else "free some space"
         raise CheckpointError(
-            f"{target}: cannot be written ({getattr(cause, 'strerror', None) or cause}); {otherwise}: free some space, then go on "
+            f"{target}: cannot be written ({getattr(cause, 'strerror', None) or cause}); {otherwise}: {remedy}, then go on "
             f"with resume=auto hydra.run.dir={target.parent.parent}"
         ) from error
 

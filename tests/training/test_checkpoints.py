@@ -58,22 +58,23 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path, tiny_policy):
 
 
 @pytest.mark.parametrize("broken", ["model", "state"])
-def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path, tiny_policy, monkeypatch, broken):
+@pytest.mark.parametrize(("reason", "remedy"), [(errno.ENOSPC, "free some space"), (errno.EACCES, "make it writable")])
+def test_what_cannot_be_written_leaves_the_previous_checkpoint_whole(tmp_path, tiny_policy, monkeypatch, broken, reason, remedy):
     kept = Checkpoints(tmp_path, keep=1)
     kept.save(1, tiny_policy, STATE)
 
-    def full(*arguments, **keywords):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def refused(*arguments, **keywords):
+        raise OSError(reason, os.strerror(reason))
 
     if broken == "model":
-        monkeypatch.setattr(tiny_policy.model, "save_pretrained", full)
+        monkeypatch.setattr(tiny_policy.model, "save_pretrained", refused)
     else:
-        monkeypatch.setattr(checkpoints, "save_file", full)
+        monkeypatch.setattr(checkpoints, "save_file", refused)
     with pytest.raises(CheckpointError) as raised:
         kept.save(2, tiny_policy, STATE)
-    assert "step-00002: cannot be written" in str(raised.value)
-    assert "No space left on device" in str(raised.value)
+    assert f"step-00002: cannot be written ({os.strerror(reason)})" in str(raised.value)
     assert "step-00001 is whole" in str(raised.value)
+    assert remedy in str(raised.value)
     assert names(tmp_path / "checkpoints") == ["step-00001"]
     verify(kept.path(1))
 
