@@ -1,4 +1,7 @@
-"""The rule that flex_attention works by is the dense mask. It runs uncompiled here: compiled it needs a GPU."""
+"""The rule that flex_attention works by is the dense mask. There is no GPU here, so no backward pass."""
+
+import os
+import shutil
 
 import pytest
 import torch
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from shared_prefix_cases import SCALE, groups, some_states, spans_of, under_the_mask
 from torch.nn.attention.flex_attention import create_block_mask, create_mask
 
-from gapo_cli.models.flex_attention import FlexAttention
+from gapo_cli.models.flex_attention import FlexAttention, _compiled
 from gapo_cli.models.spans import dense_mask
 
 CPU = torch.device("cpu")
@@ -74,3 +77,18 @@ def test_output_is_that_of_the_dense_mask(groups, heads):
     states = [one.detach() for one in some_states(spans[-1].stop, *heads)]
     ours = FlexAttention.of(spans, CPU).attend(0, *states, SCALE)
     assert torch.allclose(ours, under_the_mask(spans, *states), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler here")
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"), reason="flex_attention is compiled for AVX2 and AVX512 only"
+)
+def test_output_of_the_compiled_kernel_is_that_of_the_dense_mask():
+    """Uncompiled, flex_attention looks at the rule alone; the kernel skips the blocks that the block mask leaves out, and asks
+    the rule only in those that it calls partly masked."""
+    for groups in ([(300, [130, 5, 260]), (40, [2])], [(500, [64] * 4)], [(700, [50, 61, 33]), (90, [20] * 4)]):
+        spans = spans_of(groups)
+        query, key, value = (one.detach().repeat(1, 1, 1, 2) for one in some_states(spans[-1].stop, 4, 2))  # it takes heads of 16 on
+        ours = _compiled()(query, key, value, block_mask=FlexAttention.of(spans, CPU).block_mask, scale=SCALE, enable_gqa=True)
+        assert torch.allclose(ours.transpose(1, 2), under_the_mask(spans, query, key, value), rtol=1e-4, atol=1e-5)
