@@ -88,7 +88,7 @@ class Decoding:
         self.trunk, self.head = policy.model.get_decoder(), policy.model.get_output_embeddings()
         self.stored_as = torch.bfloat16 if policy.dtype == "bfloat16" else None
         # a mask of four dimensions is passed on as it is, so that transformers makes none of its own
-        self.no_mask = torch.empty(1, 1, 1, 1, device=self.device)
+        self.no_mask = torch.zeros(1, 1, 1, 1, device=self.device)
         self.ends = np.array(policy.eos_token_ids)
         self.limit = sampling.max_new_tokens
         total = len(prompts) * sampling.group_size
@@ -161,7 +161,7 @@ class Decoding:
             places = np.arange(start, start + chunk.shape[1])
             cache.begin(start, start + len(places), self.device)
             hidden = self._forward(chunk, np.tile(places, (len(chunk), 1)), cache)
-        if not cache.layers:
+        if len(cache.layers) < self.trunk.config.get_text_config().num_hidden_layers:
             kind = type(self.trunk).__name__
             raise UserError(f"engine=torch: the attention of {kind} cannot be replaced; serve the model and use engine=openai")
         cache.finish()

@@ -23,8 +23,10 @@ if TYPE_CHECKING:  # which imports this module
     from gapo_cli.models.load import LoadedModel
 
 NAME = "gapo_sdpa"
-NO_MASK = torch.empty(1, 1, 1, 1)
+NO_MASK = torch.zeros(1, 1, 1, 1)
 """A mask of four dimensions is passed on as it is, so that transformers makes none of its own."""
+PROBED_WIDTHS = 256, 400
+"""Tokens. torch.compile makes a kernel for the first, and at the second one for any number."""
 
 
 class SharedPrefix(Protocol):
@@ -70,14 +72,14 @@ def shared_prefix_inputs(spans: Sequence[Span], device: torch.device) -> dict[st
     return {"attention_mask": NO_MASK.to(device), "shared_prefix": kind.of(spans, device)}
 
 
-def takes_shared_prefixes(model: Any) -> bool:
-    """Whether every layer of `model` really calls it: found out by a pass over two tokens."""
-    trunk, probe = model.get_decoder(), _Probe()
+def takes_shared_prefixes(policy: LoadedModel) -> bool:
+    """Whether every layer of the policy really calls it: found out by a pass over two tokens."""
+    model, probe = policy.model, _Probe()
     device = model.get_output_embeddings().weight.device
     tokens = torch.zeros(1, 2, dtype=torch.int64, device=device)
     try:
-        with torch.no_grad():
-            trunk(input_ids=tokens, attention_mask=NO_MASK.to(device), use_cache=False, shared_prefix=probe)
+        with torch.no_grad(), policy.autocast():  # without it frozen weights in half precision meet float32 states
+            model.get_decoder()(input_ids=tokens, attention_mask=NO_MASK.to(device), use_cache=False, shared_prefix=probe)
     except TypeError:  # a forward of its own that has no room for further keyword arguments
         return False
     return len(probe.layers) == model.config.get_text_config().num_hidden_layers
@@ -91,7 +93,7 @@ def usable_layout(
     if layout != "packed":
         return layout, None
     reason = None
-    if not takes_shared_prefixes(policy.model):
+    if not takes_shared_prefixes(policy):
         reason = f"the attention of {type(policy.model).__name__} is its own"
     elif torch.device(policy.device).type != "cpu":
         reason = _why_flex_attention_fails(policy)
@@ -101,15 +103,18 @@ def usable_layout(
 
 
 def _why_flex_attention_fails(policy: LoadedModel) -> str | None:
-    """Found out by compiling and running it, forward and backward."""
+    """Found out by compiling and running it, forward and backward, for one length and then for lengths of any size."""
     device = torch.device(policy.device)
-    tokens = torch.zeros(1, 256, dtype=torch.int64, device=device)  # two blocks of its mask
     trained = next(parameter for parameter in policy.model.parameters() if parameter.requires_grad)
     try:
-        inputs = shared_prefix_inputs([Span(range(256), ())], device)
-        with policy.autocast():
-            hidden = policy.model.get_decoder()(input_ids=tokens, use_cache=False, **inputs).last_hidden_state
-        torch.autograd.grad(hidden.float().sum(), trained)
+        for width in PROBED_WIDTHS:
+            tokens = torch.zeros(1, width, dtype=torch.int64, device=device)
+            inputs = shared_prefix_inputs([Span(range(width), ())], device)
+            with policy.autocast():
+                hidden = policy.model.get_decoder()(input_ids=tokens, use_cache=False, **inputs).last_hidden_state
+            torch.autograd.grad(hidden.float().sum(), trained)
+    except torch.OutOfMemoryError:
+        raise  # a dense mask takes more
     except Exception as error:  # noqa: BLE001 whatever compiler or driver lack, there is another way to the same numbers
         return f"flex_attention does not run on trainer.device={policy.device} ({type(error).__name__})"
     return None

@@ -193,7 +193,7 @@ class Operations:
 
 def sampling_flops(shape: ShapeConfig, prompt: int, answer: int, count: int) -> tuple[float, float]:
     """Operations of running one prompt, and of decoding `count` answers to it."""
-    first = cost.token_flops(shape) * prompt + cost.pair_flops(shape) * prompt**2 + cost.head_flops(shape)
+    first = cost.token_flops(shape) * prompt + cost.pair_flops(shape) * prompt * (prompt + 1) / 2 + cost.head_flops(shape)
     # the first token comes from the prompt's pass, the last one is read by nobody
     steps = answer - 1
     seen = steps * prompt + steps * (steps + 1) / 2

@@ -1,8 +1,9 @@
-"""Groups cut into micro-batches that hold at most so many tokens: as few as possible, and of sizes as even as possible.
+"""Groups cut into micro-batches that hold at most so many tokens: few, and of sizes as even as possible.
 
-What counts is what a forward pass computes, padding included: of the packed layout all tokens, of the others rows times
-the longest row. Like lengths go together. A group that is too long is divided, its prompt repeated for each part; a
-completion that is too long even alone with its prompt gets a micro-batch of its own.
+What counts is what a forward pass computes, padding included. Of the packed layout that is all tokens, so long and short rows
+go together as their sums ask for. Of the others it is rows times the longest row, so like lengths go together. A group that is
+too long is divided, its prompt repeated for each part; a completion that is too long even alone with its prompt gets a
+micro-batch of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from itertools import accumulate
 import numpy as np
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Piece:
     """Completions `start` to `stop` of group number `group`; `width`: the tokens that they and the prompt make."""
 
@@ -37,14 +38,48 @@ def cut_to_budget(
     ]
     if not budget:
         return [pieces] if pieces else []
+    if layout == "packed":
+        return sorted(sorted(one) for one in _even_bins(pieces, budget))
     pieces.sort(key=lambda piece: piece.width)
-    before = list(accumulate((piece.width for piece in pieces), initial=0))
-
-    def tokens(start: int, stop: int) -> int:
-        return before[stop] - before[start] if layout == "packed" else (stop - start) * pieces[stop - 1].width
-
-    runs = even_runs(len(pieces), tokens, budget)
+    runs = even_runs(len(pieces), lambda start, stop: (stop - start) * pieces[stop - 1].width, budget)
     return [[pieces[index] for index in run] for run in runs]
+
+
+def _even_bins(pieces: Sequence[Piece], budget: int) -> list[list[Piece]]:
+    """Micro-batches of at most `budget` tokens, a piece that is longer alone. The longest first, each goes where the fewest
+    tokens are (Graham 1969), among the fewest micro-batches in which that fits; where first fit needs fewer, its own. The fewest
+    possible nobody finds quickly: first fit needs at most 11/9 of them and one more."""
+    longest_first = sorted(pieces, key=lambda piece: -piece.width)
+    alone = [[piece] for piece in longest_first if piece.width > budget]
+    rest = longest_first[len(alone) :]
+    filled = _first_fit(rest, budget)
+    for count in range(-(-_tokens(rest) // budget), len(filled) + 1):
+        spread = _spread(rest, count)
+        if all(_tokens(one) <= budget for one in spread):
+            return alone + spread
+    return alone + filled
+
+
+def _first_fit(pieces: Sequence[Piece], budget: int) -> list[list[Piece]]:
+    found: list[list[Piece]] = []
+    for piece in pieces:
+        into = next((one for one in found if _tokens(one) + piece.width <= budget), None)
+        if into is None:
+            into = []
+            found.append(into)
+        into.append(piece)
+    return found
+
+
+def _spread(pieces: Sequence[Piece], count: int) -> list[list[Piece]]:
+    found: list[list[Piece]] = [[] for _ in range(count)]
+    for piece in pieces:
+        min(found, key=_tokens).append(piece)
+    return found
+
+
+def _tokens(pieces: Sequence[Piece]) -> int:
+    return sum(piece.width for piece in pieces)
 
 
 def even_runs(count: int, cost: Callable[[int, int], int], budget: int) -> list[range]:

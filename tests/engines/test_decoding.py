@@ -9,7 +9,7 @@ from gapo_cli.config import SamplingConfig, ShapeConfig
 from gapo_cli.engines import decoding
 from gapo_cli.engines.cells import Cells, Step
 from gapo_cli.engines.prompt_cache import PromptCache
-from gapo_cli.engines.torch_engine import TorchEngine
+from gapo_cli.engines.torch_engine import Torch, TorchEngine
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import RolloutScale
 from gapo_cli.models.load import LoadedModel
@@ -171,11 +171,11 @@ def test_planned_memory_is_that_of_the_longest_prompts_within_the_limits():
     )
     scale = RolloutScale(shape, SAMPLING, prompts=6, prompt_tokens=30, dtype="float32", device="cpu")
     # 6 prompts of 30 and 24 answers of 24 tokens; 24 rows of 258 logits and probabilities of 4 bytes
-    all_in = TorchEngine.memory(scale, max_rows=1000)
+    all_in = Torch(max_rows=1000).memory(scale)
     assert all_in.parts == {"keys and values": (180 + 576) * OF_TOKEN, "logits of a step": 2 * 24 * 258 * 4}
     assert not all_in.stays
-    assert TorchEngine.memory(scale, max_rows=4).parts["keys and values"] == (30 + 96) * OF_TOKEN
-    assert TorchEngine.memory(scale, 1000, kv_cache_gib=78 * OF_TOKEN / 2**30).parts["keys and values"] == 78 * OF_TOKEN
-    assert TorchEngine.memory(scale, 1000, kv_cache_gib=1e-9).parts["keys and values"] == (30 + 24) * OF_TOKEN
-    halved = TorchEngine.memory(replace(scale, dtype="bfloat16"), 1000).parts["keys and values"]
+    assert Torch(max_rows=4).memory(scale).parts["keys and values"] == (30 + 96) * OF_TOKEN
+    assert Torch(1000, kv_cache_gib=78 * OF_TOKEN / 2**30).memory(scale).parts["keys and values"] == 78 * OF_TOKEN
+    assert Torch(1000, kv_cache_gib=1e-9).memory(scale).parts["keys and values"] == (30 + 24) * OF_TOKEN
+    halved = Torch(1000).memory(replace(scale, dtype="bfloat16")).parts["keys and values"]
     assert 2 * halved == all_in.parts["keys and values"]

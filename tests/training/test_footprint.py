@@ -137,9 +137,9 @@ def test_chunked_logits_are_those_of_one_chunk():
 
 
 def test_sampling_runs_a_prompt_once_and_every_answer_token_but_the_last():
-    # prompt of 5: matrices 2 x 264 x 5, attention 48 a pair (2 products x 2 x 6 numbers x 2 layers) x 25, one head 80;
+    # prompt of 5: matrices 2 x 264 x 5, attention 48 a pair (2 products x 2 x 6 numbers x 2 layers) x 15, one head 80;
     # an answer of 3: two tokens are run, they see 6 and 7 tokens; two answers
-    assert sampling_flops(SHAPE, prompt=5, answer=3, count=2) == (2640 + 48 * 25 + 80, 2 * (2 * (528 + 80) + 48 * 13))
+    assert sampling_flops(SHAPE, prompt=5, answer=3, count=2) == (2640 + 48 * 15 + 80, 2 * (2 * (528 + 80) + 48 * 13))
 
 
 def test_a_step_makes_forward_and_backward_passes_and_those_that_the_settings_ask_for():

@@ -191,7 +191,7 @@ def test_a_model_whose_attention_is_its_own_is_trained_padded_and_told_so(tiny_p
     said = []
     display = QuietDisplay()
     display.say = said.append
-    monkeypatch.setattr("gapo_cli.models.shared_prefix.takes_shared_prefixes", lambda model: False)
+    monkeypatch.setattr("gapo_cli.models.shared_prefix.takes_shared_prefixes", lambda policy: False)
     loop = SupervisedLoop(replace(make_parts(tiny_policy, tmp_path, layout="packed"), display=display))
     assert loop.layout == "padded"
     assert said == ["supervised.layout=packed: the attention of Qwen2ForCausalLM is its own; using padded, the same numbers with more arithmetic"]
