@@ -13,7 +13,8 @@ from collections import defaultdict
 
 import numpy as np
 import torch
-from measure import Rival, interleaved, machine, report, row
+from measure import Rival, interleaved, machine, row
+from tables import report
 
 from gapo_cli.estimators.gapo import GAPO
 

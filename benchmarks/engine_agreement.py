@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import into_page, machine, vllm_package, write
+from measure import machine, vllm_package
 from source_prompts import source_prompts
+from tables import command_of, into_page, write
 
 from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig, TrainerConfig
 from gapo_cli.engines.vllm_engine import VLLM
@@ -122,7 +123,6 @@ def main() -> None:
         rows = measure("tied", given.model, given.seed, given.dtype)
         rows += measure("untied", untied(given.model, Path(folder) / "untied"), given.seed, given.dtype)
     about = machine("torch", "transformers", vllm_package())
-    command = f"python benchmarks/engine_agreement.py --model={given.model} --seed={given.seed} --dtype={given.dtype}"
     lines = [
         *table(rows),
         "",
@@ -132,7 +132,7 @@ def main() -> None:
         + ".",
     ]
     title = "# Log-probabilities of vLLM and the trainer"
-    write(given.name, [title, "", *lines, "", f"Run it again: `{command}`"], about, rows)
+    write(given.name, [title, "", *lines, "", f"Run it again: `{command_of(__file__, parser, given)}`"], about, rows)
     into_page(given.name, "\n".join(lines), "results.md")
     worst = max(row["max"] for row in rows)
     if given.dtype == "float32" and not worst < WITHIN:

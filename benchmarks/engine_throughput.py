@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import Costs, Rival, costs, into_page, machine, vllm_package, write
+from endless import Endless
+from measure import Costs, Rival, costs, machine, vllm_package
 from source_prompts import source_prompts
+from tables import command_of, publish, table_line, times
 
 from gapo_cli.config import ModelConfig, SamplingConfig
 from gapo_cli.engines.torch_engine import TorchEngine
@@ -30,18 +32,6 @@ TIE = 1e-3
 MAX_ROWS = 256
 
 Prompts = Sequence[tuple[int, ...]]
-
-
-class Endless(LoadedModel):
-    """A policy without end tokens: every answer runs to the token limit."""
-
-    @property
-    def eos_token_ids(self) -> tuple[int, ...]:
-        return ()
-
-    @property
-    def pad_token_id(self) -> int:
-        return 0
 
 
 class Generate:
@@ -111,19 +101,14 @@ def rival(name: str, engine: Any, prompts: Prompts, sampling: SamplingConfig) ->
 
 
 def table(found: Sequence[Costs], tokens: int) -> list[str]:
-    lines = [
-        "| | new tokens a CPU second, median | lowest to highest | times generate's | lowest to highest | a clock second |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    generate = found[-1].cpu_seconds
+    generate, lines = found[-1].cpu_seconds, []
     for one in found:
         rates = [tokens / seconds for seconds in one.cpu_seconds]
-        times = [slow / fast for slow, fast in zip(generate, one.cpu_seconds, strict=True)]
-        lines.append(
-            f"| {one.name} | {statistics.median(rates):,.0f} | {min(rates):,.0f} to {max(rates):,.0f} "
-            f"| **{statistics.median(times):.2f}x** | {min(times):.2f} to {max(times):.2f} "
-            f"| {tokens / statistics.median(one.wall_seconds):,.0f} |"
-        )
+        ratios = [slow / fast for slow, fast in zip(generate, one.cpu_seconds, strict=True)]
+        lines.append(table_line([
+            one.name, f"{statistics.median(rates):,.0f}", f"{min(rates):,.0f} to {max(rates):,.0f}", f"**{times(statistics.median(ratios))}**",
+            f"{min(ratios):.2f} to {max(ratios):.2f}", f"{tokens / statistics.median(one.wall_seconds):,.0f}",
+        ]))  # fmt: skip
     return lines
 
 
@@ -137,13 +122,13 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--prompts-at-once", type=int, default=8, help="in a batch of generate")
     parser.add_argument("--kv-cache-gib", type=float, default=4.0, help="of vLLM")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--name", default=Path(__file__).stem, help="of the result files")
     given = parser.parse_args()
     torch.set_num_threads(1)
     loaded = load_model(ModelConfig("measured", given.model, given.longest + given.new_tokens))
     loaded.model.generation_config.eos_token_id = None  # generate fills in from there what its settings leave open
-    policy = Endless(loaded.model, loaded.tokenizer, loaded.config, loaded.device, loaded.dtype)
+    policy = Endless.of(loaded)
     prompts = source_prompts(policy.tokenizer, given.prompts, given.shortest, given.longest, seed=0)
     sampling = SamplingConfig(group_size=given.group_size, max_new_tokens=given.new_tokens)
     engines = {
@@ -156,23 +141,22 @@ def main() -> None:
     found = costs([rival(name, engine, prompts, sampling) for name, engine in engines.items()], given.repeats)
     about = machine("torch", "transformers", vllm_package())
     tokens = given.prompts * given.group_size * given.new_tokens
-    command = ["python benchmarks/engine_throughput.py"]
-    command += [f"--{key.replace('_', '-')}={value}" for key, value in vars(given).items() if value != parser.get_default(key)]
-    lines = [
-        *table(found, tokens),
-        "",
-        f"{given.model}, {given.prompts} prompts of {given.shortest} to {given.longest} tokens, {given.group_size} answers of "
-        + f"{given.new_tokens} tokens to each, float32. Medians of {given.repeats} interleaved repeats in one process. "
-        + ", ".join(f"{key} {value}" for key, value in about.items())
-        + ".",
-    ]
     rows = [
         {"setting": vars(given), "engine": one.name, "tokens": tokens}
         | {"cpu_seconds": one.cpu_seconds, "wall_seconds": one.wall_seconds}
         for one in found
     ]
-    write(given.name, ["# Rollouts: three engines", "", *lines, "", f"Run it again: `{' '.join(command)}`"], about, rows)
-    into_page(given.name, "\n".join(lines))
+    publish(
+        given.name,
+        "Rollouts: three engines",
+        ["", "new tokens a CPU second, median", "lowest to highest", "times generate's", "lowest to highest", "a clock second"],
+        table(found, tokens),
+        f"{given.model}, {given.prompts} prompts of {given.shortest} to {given.longest} tokens, {given.group_size} answers of "
+        f"{given.new_tokens} tokens to each, float32. Medians of {given.repeats} interleaved repeats in one process.",
+        about,
+        rows,
+        command_of(__file__, parser, given),
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from measure import RESULTS, machine
+from measure import machine
+from tables import RESULTS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 STEPS = 4

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import RESULTS, machine
+from measure import machine
+from tables import RESULTS
 
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent / "tests"

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
 import os
 import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
-PAGES = Path(__file__).parent.parent / "docs"
 SECONDS_A_SAMPLE = 0.05
 
 
@@ -82,7 +79,7 @@ def costs(rivals: list[Rival], repeats: int) -> list[Costs]:
 
 def _cost(rival: Rival) -> tuple[float, float, int | None]:
     gc.collect()
-    before = _reset_peak()
+    before = reset_peak()
     gc.disable()
     try:
         cpu, wall = time.process_time(), time.perf_counter()
@@ -90,20 +87,26 @@ def _cost(rival: Rival) -> tuple[float, float, int | None]:
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     finally:
         gc.enable()
-    return cpu, wall, None if before is None else _status_bytes("VmHWM") - before
+    return cpu, wall, peak_since(before)
 
 
-def _reset_peak() -> int | None:
+def reset_peak() -> int | None:
     """Bytes of this process in memory now, from which on the peak is counted anew; None where that is not Linux's way."""
     try:
         ctypes.CDLL(None).malloc_trim(0)  # what the last call freed goes back, or its peak would be this one's too
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except (OSError, AttributeError):
         return None
-    return _status_bytes("VmRSS")
+    return status_bytes("VmRSS")
 
 
-def _status_bytes(field: str) -> int:
+def peak_since(before: int | None) -> int | None:
+    """Bytes at most in memory since `reset_peak` gave `before`, beyond these."""
+    return None if before is None else status_bytes("VmHWM") - before
+
+
+def status_bytes(field: str) -> int:
+    """A line of /proc/self/status, as VmRSS (in memory now) or VmHWM (at most so far)."""
     (kibibytes,) = re.findall(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
     return 1024 * int(kibibytes)
 
@@ -165,82 +168,3 @@ def cost_row(setting: str, ours: Costs, rival: Costs) -> dict[str, object]:
             "ratio_highest": max(ratios, default=None),
         }
     return row
-
-
-def cost_report(name: str, title: str, text: str, about: Mapping[str, str], rows: list[dict], options: str = "") -> None:
-    """Prints the table, writes it to results/NAME.md and everything to results/NAME.json, and puts the table into
-    docs/performance.md between the lines `<!-- NAME -->` and `<!-- end of NAME -->`. `options`: those of the command line."""
-    cells = [
-        "| setting | rival | CPU s, ours | CPU s, rival | ratio | lowest to highest | wall ratio | peak memory, ours | rival | ratio |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for one in rows:
-        cpu, wall, peak = one["cpu_seconds"], one["wall_seconds"], one["peak_bytes"]
-        cells.append(
-            f"| {one['setting']} | {one['rival']} | {_duration(cpu['ours'])} | {_duration(cpu['rival'])} "
-            f"| **{_times(cpu['ratio_median'])}** | {cpu['ratio_lowest']:.2f} to {cpu['ratio_highest']:.2f} "
-            f"| {_times(wall['ratio_median'])} | {_size(peak['ours'])} | {_size(peak['rival'])} | {_times(peak['ratio_median'])} |"
-        )
-    repeats = len(rows[0]["cpu_seconds"]["ours"])
-    machine = ", ".join(f"{key} {value}" for key, value in about.items())
-    below = f"{text} Medians of {repeats} interleaved repeats in one process. {machine}."
-    table = "\n".join([*cells, "", below])
-    command = f"python benchmarks/{name}.py {options}".rstrip()
-    write(name, [f"# {title}", "", table, "", f"Run it again: `{command}`"], about, rows)
-    into_page(name, table)
-
-
-def into_page(name: str, text: str, page: str = "performance.md") -> None:
-    """Puts `text` into docs/PAGE between the lines `<!-- NAME -->` and `<!-- end of NAME -->`, if they are there."""
-    path = PAGES / page
-    block = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
-    path.write_text(block.sub(lambda _: f"\n{text}\n\n", path.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def _times(ratio: float | None) -> str:
-    return "not known" if ratio is None else f"{ratio:.2f}x"
-
-
-def _size(sizes: list[int | None]) -> str:
-    return "not known" if None in sizes else f"{statistics.median(sizes) / 2**20:,.0f} MiB"
-
-
-def report(name: str, title: str, text: str, about: Mapping[str, str], rows: list[dict]) -> None:
-    """Prints and writes a table of ratios."""
-    lines = [
-        f"# {title}",
-        "",
-        text,
-        "",
-        "| setting | rival | ours, median | rival, median | ratio, median | lowest to highest |",
-    ]
-    lines.append("|---|---|---|---|---|---|")
-    for one in rows:
-        lines.append(
-            f"| {one['setting']} | {one['rival']} | {_duration(one['ours_seconds'])} | {_duration(one['rival_seconds'])} "
-            f"| **{one['ratio_median']:,.0f}x** | {one['ratio_lowest']:,.0f} to {one['ratio_highest']:,.0f} |"
-        )
-    lines += [
-        "",
-        f"{len(rows[0]['ours_seconds'])} interleaved repeats. "
-        + ", ".join(f"{key} {value}" for key, value in about.items())
-        + ".",
-    ]
-    lines += ["", f"Run it again: `python benchmarks/{name}.py`"]
-    write(name, lines, about, rows)
-
-
-def write(name: str, lines: list[str], about: Mapping[str, str], rows: list[dict]) -> None:
-    """Prints the lines and writes them to results/NAME.md, and everything to results/NAME.json."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": dict(about), "rows": rows}, indent=2) + "\n", encoding="utf-8")
-    print("\n".join(lines))
-
-
-def _duration(seconds: list[float]) -> str:
-    median = statistics.median(seconds)
-    for unit, size in (("s", 1), ("ms", 1e-3)):
-        if median >= size:
-            return f"{median / size:.3g} {unit}"
-    return f"{median * 1e6:.3g} µs"

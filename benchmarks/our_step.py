@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from endless import Endless
+from measure import peak_since, reset_peak
 from stopwatch import Steps, Stopwatch
 
 from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig, TrainerConfig
@@ -30,12 +32,6 @@ from gapo_cli.training.run_files import RunFiles
 from gapo_cli.training.update import PolicyUpdate
 
 TASK = EditTask("benchmark", Source("benchmark", "train", 0), "python", "a.py", "", (0, 0), "")
-
-
-class Endless(LoadedModel):
-    """No token ends an answer: all have the full length."""
-
-    eos_token_ids = (-1,)
 
 
 class Verbatim:
@@ -75,7 +71,7 @@ class OurStep:
         folder: Path,
         max_tokens_per_microbatch: int = 4096,
     ) -> None:
-        self.policy = Endless(loaded.model, loaded.tokenizer, config, "cpu", "float32")
+        self.policy = Endless.of(loaded)
         self.algorithm = algorithm
         trainer = TrainerConfig(
             steps=1_000, prompts_per_step=len(prompts), prompts_per_mini_batch=len(prompts), optimizer=optimizer,
@@ -101,6 +97,8 @@ class OurStep:
         return self.collector.collect(step)
 
     def step(self, step: int) -> None:
+        before = reset_peak()
+        self.watch.spent.clear()  # of what else was done with these parts
         cpu, wall = time.process_time(), time.perf_counter()
         batch = self.rollouts(step)
         agreement = check_engine_logprobs(self.engine, self.policy, batch.generated, self.updater.temperature, None)
@@ -109,4 +107,4 @@ class OurStep:
         self.files.write_rollouts(batch, self.policy.tokenizer.decode)
         self.files.record({"step": step, "time_s": 0.0, **rollout_metrics(batch), **agreement, **learnt}, QuietDisplay())
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        self.steps.add(cpu, wall, self.watch.lap(cpu))
+        self.steps.add(cpu, wall, self.watch.lap(cpu), peak_since(before))

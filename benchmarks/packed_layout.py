@@ -6,7 +6,8 @@ torch has for it, and in passes of at most --pass-tokens tokens, so that activat
 anything is timed, both must give the same log-probabilities and the same gradient. Peak memory is taken in processes of their
 own, with the whole group in one pass on both sides, where that fits.
 
-"Theory" is the arithmetic of both sides by count (gapo_cli/models/cost.py): what the ratio would be if all of it ran at one speed.
+"By operations" is the arithmetic of both sides by count (gapo_cli/training/footprint.py): what the ratio would be if all of it ran at one
+speed. "By tokens" is the ratio of the tokens that go through the model, and what part of it is reached.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,15 @@ from typing import Any
 import torch
 from measure import Rival, cost_row, costs, machine
 from source_prompts import source_prompts
-from tables import publish, seconds, size, table_line, times
+from tables import between, command_of, publish, seconds, size, table_line, times
 
-from gapo_cli.config import ModelConfig, ShapeConfig
+from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig, ShapeConfig, TrainerConfig
 from gapo_cli.models import cost
 from gapo_cli.models.layout import TokenBatch, pack, pad
 from gapo_cli.models.load import load_model
 from gapo_cli.models.logprobs import completion_logprobs
+from gapo_cli.models.shape import find_shape
+from gapo_cli.training.footprint import Settings, micro_batches
 
 LOGPROB_TOLERANCE = 1e-4
 GRADIENT_TOLERANCE = 1e-5
@@ -47,27 +50,17 @@ class Shape:
         return cls(*map(int, text.split(",")))
 
     def __str__(self) -> str:
-        return f"{self.prompt}, {self.completion}, {self.group_size}"
+        return f"{self.prompt},{self.completion},{self.group_size}"
 
     @property
-    def packed(self) -> cost.Pass:
-        inputs, predicted = self.completion - 1, self.group_size * self.completion
-        pairs = causal(self.prompt) + self.group_size * (inputs * self.prompt + causal(inputs))
-        return cost.Pass(self.prompt + self.group_size * inputs, predicted, pairs)
-
-    @property
-    def padded(self) -> cost.Pass:
-        width = self.prompt + self.completion - 1
-        return cost.Pass(self.group_size * width, self.group_size * self.completion, self.group_size * causal(width))
+    def rows_tokens(self) -> int:
+        """Of the padded layout."""
+        return self.group_size * (self.prompt + self.completion - 1)
 
 
 def available_bytes() -> float:
     (line,) = (line for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines() if line.startswith("MemAvailable"))
     return 1024 * float(line.split()[1])
-
-
-def causal(width: int) -> float:
-    return width * (width + 1) / 2
 
 
 def group_of(tokenizer: Any, shape: Shape) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
@@ -114,17 +107,16 @@ def gradient_of(model: Any) -> torch.Tensor:
     return torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
 
 
-def theory(model: Any, shape: Shape) -> tuple[float, float]:
+def theory(sizes: ShapeConfig, shape: Shape) -> tuple[float, float]:
     """(tokens, operations) of the padded side over those of the packed one."""
-    config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    sizes = ShapeConfig(
-        layers=config.num_hidden_layers, hidden_size=config.hidden_size, heads=heads,
-        key_value_heads=config.num_key_value_heads, head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
-        feed_forward_size=config.intermediate_size, vocabulary=config.vocab_size,
-    )  # fmt: skip
-    packed, padded = (cost.forward_flops(sizes, one) + cost.backward_flops(sizes, one) for one in (shape.packed, shape.padded))
-    return shape.padded.tokens / shape.packed.tokens, padded / packed
+    trainer, sampling = TrainerConfig(1, 1, 1, OptimizerConfig(1.0)), SamplingConfig(shape.group_size, shape.completion)
+    settings = Settings(sizes, ModelConfig("benchmark", "", 1), trainer, AlgorithmConfig("grpo"), sampling, engine=None)
+    tokens, operations = [], []
+    for layout in ("packed", "padded"):
+        (one,) = micro_batches(settings, [shape.prompt], [shape.completion], layout)
+        tokens.append(one.tokens)
+        operations.append(cost.forward_flops(sizes, one) + cost.backward_flops(sizes, one))
+    return tokens[1] / tokens[0], operations[1] / operations[0]
 
 
 def loaded(path: str, layers: int | None, longest: int) -> Any:
@@ -137,7 +129,7 @@ def loaded(path: str, layers: int | None, longest: int) -> Any:
 
 def peak_bytes(given: argparse.Namespace, layout: str, shape: Shape) -> int:
     """Of one pass with the whole group, in a process that does nothing else."""
-    command = [sys.executable, __file__, "--model", given.model, "--shapes", str(shape).replace(" ", ""), "--peak", layout]
+    command = [sys.executable, __file__, "--model", given.model, "--shapes", str(shape), "--peak", layout]
     command += ["--layers", str(given.layers)] if given.layers is not None else []
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
@@ -151,9 +143,9 @@ def peaks(given: argparse.Namespace) -> dict[Shape, tuple[int | None, int | None
     bytes_a_token = 0.0
     for shape in given.shapes:
         packed = peak_bytes(given, "packed", shape)
-        fits = bytes_a_token * shape.padded.tokens < 0.8 * available_bytes()
+        fits = bytes_a_token * shape.rows_tokens < 0.8 * available_bytes()
         padded = peak_bytes(given, "padded", shape) if fits else None
-        bytes_a_token = bytes_a_token or padded / shape.padded.tokens
+        bytes_a_token = bytes_a_token or padded / shape.rows_tokens
         found[shape] = packed, padded
     return found
 
@@ -181,9 +173,10 @@ def main() -> None:
         return
     memory = peaks(given)
     policy = loaded(given.model, given.layers, longest)
+    sizes = replace(find_shape(policy.config), layers=policy.model.config.num_hidden_layers)
     rows, lines = [], []
     for shape in given.shapes:
-        row = compare(policy, shape, given)
+        row = compare(policy, sizes, shape, given)
         row["peak_bytes"] = dict(zip(("packed", "padded"), memory[shape], strict=True))
         rows.append(row)
         lines.append(line_of(row))
@@ -192,33 +185,34 @@ def main() -> None:
     publish(
         Path(__file__).stem,
         "A training pass: packed against padded",
-        ["prompt, completion, G", "CPU, packed", "padded", "ratio", "lowest to highest", "wall ratio (packed)", "theory",
-         "peak memory, packed", "padded", "ratio"],
+        ["prompt, completion, G", "CPU, packed", "padded", "ratio", "lowest to highest", "wall ratio (packed)", "by tokens (reached)",
+         "by operations", "peak memory, packed", "padded", "ratio"],
         lines,
         f"Forward and backward of {parameters:,} parameters, float32. Log-probabilities within {LOGPROB_TOLERANCE} and gradients "
         f"within {GRADIENT_TOLERANCE} (relative) of each other, checked before the timing. Padded rows without a mask, in passes of "
-        f"at most {given.pass_tokens} tokens; peak memory, beyond the loaded model, of one pass with the whole group. Theory: "
-        f"operations. Not measured: what does not fit this machine's memory. Medians of {given.repeats} interleaved repeats.",
+        f"at most {given.pass_tokens} tokens; peak memory, beyond the loaded model, of one pass with the whole group. "
+        f"Not measured: what does not fit this machine's memory. Medians of {given.repeats} interleaved repeats.",
         machine("torch", "transformers") | {"threads used": str(given.threads)},
         rows,
+        command_of(__file__, arguments, given),
     )  # fmt: skip
 
 
-def compare(policy: Any, shape: Shape, given: argparse.Namespace) -> dict[str, Any]:
+def compare(policy: Any, sizes: ShapeConfig, shape: Shape, given: argparse.Namespace) -> dict[str, Any]:
     packed, padded = packed_passes(policy.tokenizer, shape), padded_passes(policy.tokenizer, shape, given.pass_tokens)
     check_equal(policy.model, packed, padded, shape)
     calls: list[Callable[[], object]] = [partial(learn, policy.model, passes, shape) for passes in (packed, padded)]
     ours, rival = costs([Rival("packed", calls[0]), Rival("padded", calls[1])], given.repeats)
-    tokens, operations = theory(policy.model, shape)
-    return cost_row(str(shape), ours, rival) | {"theory_tokens": tokens, "theory_operations": operations}
+    tokens, operations = theory(sizes, shape)
+    return cost_row(str(shape).replace(",", ", "), ours, rival) | {"theory_tokens": tokens, "theory_operations": operations}
 
 
 def line_of(row: dict[str, Any]) -> str:
     cpu, wall, peak = row["cpu_seconds"], row["wall_seconds"], row["peak_bytes"]
     return table_line([
         row["setting"], seconds(cpu["ours"]), seconds(cpu["rival"]), f"**{times(cpu['ratio_median'])}**",
-        f"{cpu['ratio_lowest']:.2f} to {cpu['ratio_highest']:.2f}", f"{times(wall['ratio_median'])} ({seconds(wall['ours'])})",
-        times(row["theory_operations"]), size(peak["packed"]), size(peak["padded"]),
+        between(cpu), f"{times(wall['ratio_median'])} ({seconds(wall['ours'])})",
+        f"{times(row['theory_tokens'])} ({cpu['ratio_median'] / row['theory_tokens']:.0%})", times(row["theory_operations"]), size(peak["packed"]), size(peak["padded"]),
         times(None if peak["padded"] is None else peak["padded"] / peak["packed"]),
     ])  # fmt: skip
 

