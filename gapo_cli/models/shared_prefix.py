@@ -86,12 +86,15 @@ def takes_shared_prefixes(policy: LoadedModel) -> bool:
 
 
 def usable_layout(
-    layout: str, policy: LoadedModel, key: str = "trainer.layout", otherwise: str = "masked"
+    layout: str, policy: LoadedModel, key: str = "trainer.layout", otherwise: str = "masked", dropout: bool = False
 ) -> tuple[str, str | None]:
     """`layout`, or `otherwise` where the policy has no attention for "packed", with a sentence that says so. `key`: of the
-    setting."""
+    setting. `dropout`: whether passes drop out what the model's config says, as in training mode."""
     if layout != "packed":
         return layout, None
+    dropped = getattr(policy.model.config.get_text_config(), "attention_dropout", 0.0)
+    if dropout and dropped:
+        return otherwise, f"{key}=packed: has no dropout in its attention, and the model's config says {dropped}; using {otherwise}"
     reason = None
     if not takes_shared_prefixes(policy):
         reason = f"the attention of {type(policy.model).__name__} is its own"

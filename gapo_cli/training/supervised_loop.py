@@ -76,7 +76,7 @@ class SupervisedLoop:
     def __init__(self, parts: SupervisedParts) -> None:
         self.parts, self.policy, self.config = parts, parts.policy, parts.config
         self.display = parts.display
-        self.layout, notice = usable_layout(self.config.layout, self.policy, "supervised.layout", otherwise="padded")
+        self.layout, notice = usable_layout(self.config.layout, self.policy, "supervised.layout", otherwise="padded", dropout=True)
         if notice is not None:
             self.display.say(notice)
         self.generator = random.Random(parts.seed)

@@ -1,4 +1,4 @@
-"""The `actor/*` and `training/*` numbers of one update, added up over micro-batches without waiting for the device."""
+"""The `actor/*` and `training/*` numbers of one update, added up over micro-batches on the device."""
 
 from __future__ import annotations
 

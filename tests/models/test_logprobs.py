@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from gapo_cli.models.gradient_checkpointing import checkpoint_layers
 from gapo_cli.models.layout import LAY_OUT, pack, pack_masked, pad
 from gapo_cli.models.logprobs import completion_logprobs
 from gapo_cli.models.shared_prefix import take_shared_prefixes
@@ -95,8 +96,7 @@ def test_gradient_checkpointing_changes_neither_logprobs_nor_gradient(name):
     expected = gradient(model, pad(prompts, completions, pad_id=0))
     passes = []
     model.get_decoder().layers[0].mlp.register_forward_pre_hook(lambda *_: passes.append(1))
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.train()
+    checkpoint_layers(model)
     assert_same(gradient(model, pack(prompts, completions, pad_id=0)), expected)
     assert len(passes) == 2  # once forward, once again for the backward pass
 
@@ -111,8 +111,7 @@ def test_lora_adapters_have_the_same_gradient_in_both_layouts(name, checkpointin
     prompts, completions = ragged_groups([4, 3])
     expected = gradient(model, pad(prompts, completions, pad_id=0))
     if checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.train()
+        checkpoint_layers(model)
     assert_same(gradient(model, pack(prompts, completions, pad_id=0)), expected)
 
 

@@ -197,6 +197,15 @@ def test_a_model_whose_attention_is_its_own_is_trained_padded_and_told_so(tiny_p
     assert said == ["supervised.layout=packed: the attention of Qwen2ForCausalLM is its own; using padded, the same numbers with more arithmetic"]
 
 
+def test_a_model_with_dropout_in_its_attention_is_trained_padded_and_told_so(tiny_policy, tmp_path):
+    said = []
+    display = QuietDisplay()
+    display.say = said.append
+    tiny_policy.model.config.attention_dropout = 0.1
+    assert SupervisedLoop(replace(make_parts(tiny_policy, tmp_path, layout="packed"), display=display)).layout == "padded"
+    assert said == ["supervised.layout=packed: has no dropout in its attention, and the model's config says 0.1; using padded"]
+
+
 def test_an_answer_is_the_logged_outcome_with_the_end_token(tiny_policy):
     (example,) = encode_examples(tiny_policy, PlainTemplate(), [task(0)], EditLogConfig(), seed=0).kept
     assert example.answer[-1] == tiny_policy.eos_token_id
