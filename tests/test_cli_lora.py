@@ -1,6 +1,7 @@
 """Adapters by the command line: trained, resumed, evaluated, trained on, exported."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,18 @@ def test_adapters_are_trained_resumed_evaluated_and_merged(words, tiny_model_fol
     run("export", str(last), "plain")
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in Path("plain").iterdir()}
     torch.testing.assert_close(logits("plain"), trained, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "stage", [["trainer.steps=1"], ["stage=sft", "supervised.layout=packed", "supervised.epochs=1", "supervised.log_every=1"]], ids=["rl", "sft"]
+)
+def test_adapters_over_weights_in_half_precision_are_trained(words, stage):
+    half = ["model.lora.rank=2", "trainer.dtype=bfloat16", "model.dtype=bfloat16"]
+    run("train", *words, *half, *stage, "hydra.run.dir=half")
+    assert list(Path("half/checkpoints").glob("step-*/adapter_model.safetensors"))
+    norms = [row["actor/grad_norm"] for row in rows("half") if "actor/grad_norm" in row]
+    assert norms
+    assert all(map(math.isfinite, norms))
 
 
 def test_training_goes_on_from_an_adapter_and_compares_with_it(words):
