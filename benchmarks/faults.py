@@ -83,7 +83,9 @@ class Faults:
                 if disk:
                     subprocess.run(["mount", "-o", f"remount,size={200 * MEBIBYTE}", disk], check=True)
                 again = self.train(f"hydra.run.dir={run}", "resume=auto")
-                yield tried(f"disk full at {what}", failed, "more space, resume=auto", again["status"] == 0 and self.recovered(run))
+                yield tried(
+                    f"disk full at {what}", failed, "more space, resume=auto", again["status"] == 0 and self.recovered(run)
+                )
             if disk is None:
                 return
 
@@ -104,7 +106,12 @@ class Faults:
             failed = self.train(f"hydra.run.dir={disk / 'run'}", "resume=auto")
             subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
             again = self.train(f"hydra.run.dir={disk / 'run'}", "resume=auto")
-            yield tried("read-only folder of a run that is resumed", failed, "made writable, resume=auto", again["status"] == 0 and self.recovered(disk / "run"))
+            yield tried(
+                "read-only folder of a run that is resumed",
+                failed,
+                "made writable, resume=auto",
+                again["status"] == 0 and self.recovered(disk / "run"),
+            )
 
     def second_process(self) -> Iterator[Tried]:
         command = [sys.executable, "-m", "gapo_cli", *self.settings, "hydra.run.dir=shared"]
@@ -115,7 +122,12 @@ class Faults:
         failed = self.train("hydra.run.dir=shared", "resume=auto")
         first.send_signal(signal.SIGCONT)
         first.wait()
-        yield tried("second process in the same run directory", failed, "the first one went on", first.returncode == 0 and self.recovered(self.folder / "shared"))
+        yield tried(
+            "second process in the same run directory",
+            failed,
+            "the first one went on",
+            first.returncode == 0 and self.recovered(self.folder / "shared"),
+        )
 
     def damages(self) -> Iterator[Tried]:
         def cut(checkpoint: Path) -> None:
@@ -156,7 +168,9 @@ class Faults:
         with (run / "metrics.jsonl").open("a") as stream:
             stream.write('{"step": 5, "time')
         again = self.train("hydra.run.dir=torn", "resume=auto")
-        yield tried("half a row of metrics", again, "nothing: resume=auto takes it back", again["status"] == 0 and self.recovered(run))
+        yield tried(
+            "half a row of metrics", again, "nothing: resume=auto takes it back", again["status"] == 0 and self.recovered(run)
+        )
 
     def damaged(self, what: str, damage: Callable[[Path], None], name: str) -> Tried:
         run = self.whole_copy(name)
@@ -177,7 +191,10 @@ def tried(fault: str, failed: dict[str, Any], then: str, recovered: bool) -> Tri
 def mounted(folder: Path, size: int) -> Iterator[Path | None]:
     """A file system of `size` bytes in memory; None where this process may not mount one."""
     folder.mkdir()
-    if shutil.which("mount") is None or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "gapo", folder], check=False).returncode:
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "gapo", folder], check=False).returncode
+    ):
         yield None
         return
     try:
@@ -199,16 +216,32 @@ def main() -> None:
             for row in tries:
                 row = Tried(row.fault, row.code, row.said.replace(str(folder), "…"), row.then, row.recovered)
                 rows.append(row)
-                print(f"{row.fault}: exit {row.code}, {row.then}: {'as the whole run' if row.recovered else 'NOT RECOVERED'}\n    {row.said}", flush=True)
+                print(
+                    f"{row.fault}: exit {row.code}, {row.then}: {'as the whole run' if row.recovered else 'NOT RECOVERED'}\n    {row.said}",
+                    flush=True,
+                )
     about = machine("gapo-cli", "torch")
-    lines = ["# Faults, tried for real", "", "| fault | exit | what is said | then | the run ends as the one without a fault |", "|---|---|---|---|---|"]
+    lines = [
+        "# Faults, tried for real",
+        "",
+        "| fault | exit | what is said | then | the run ends as the one without a fault |",
+        "|---|---|---|---|---|",
+    ]
     for row in rows:
         said = "<br>".join(f"`{line}`" for line in row.said.splitlines())
         lines.append(f"| {row.fault} | {row.code} | {said} | {row.then} | {'yes' if row.recovered else '**no**'} |")
-    lines += ["", ", ".join(f"{key} {value}" for key, value in about.items()) + ".", "", "Run it again: `python benchmarks/faults.py`", ""]
+    lines += [
+        "",
+        ", ".join(f"{key} {value}" for key, value in about.items()) + ".",
+        "",
+        "Run it again: `python benchmarks/faults.py`",
+        "",
+    ]
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "faults.md").write_text("\n".join(lines), encoding="utf-8")
-    (RESULTS / "faults.json").write_text(json.dumps({"machine": about, "rows": [vars(row) for row in rows]}, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "faults.json").write_text(
+        json.dumps({"machine": about, "rows": [vars(row) for row in rows]}, indent=1) + "\n", encoding="utf-8"
+    )
     raise SystemExit(0 if all(row.recovered for row in rows) else 1)
 
 

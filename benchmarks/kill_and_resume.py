@@ -43,7 +43,9 @@ class NoisyMatch:
         from rapidfuzz.distance import Levenshtein
 
         pairs = zip(predictions, targets, strict=True)
-        near = np.array([0.0 if one is None else Levenshtein.normalized_similarity(one.strip(), target.strip()) for one, target in pairs])
+        near = np.array(
+            [0.0 if one is None else Levenshtein.normalized_similarity(one.strip(), target.strip()) for one, target in pairs]
+        )
         noise = random.random() + np.random.random() + float(torch.rand(()))
         # no noise on what is wrong all over: groups without spread, which dynamic sampling drops, still occur
         return {"score": near * (1 - noise / 10)}
@@ -78,7 +80,9 @@ def choose_kill(kind: str, whole: dict[str, Any], chance: random.Random) -> dict
     return {"write": kind, "call": chance.randint(1, whole["writes"][kind])}
 
 
-def kill_one(driver: Any, words: list[str], folder: Path, kind: str, whole: dict[str, Any], chance: random.Random) -> dict[str, Any]:
+def kill_one(
+    driver: Any, words: list[str], folder: Path, kind: str, whole: dict[str, Any], chance: random.Random
+) -> dict[str, Any]:
     """One round: kills, resumes to the end, compares. A process that ended before its moment came is no kill: once more."""
     from gapo_cli.training.run_contents import differences
 
@@ -98,8 +102,16 @@ def kill_one(driver: Any, words: list[str], folder: Path, kind: str, whole: dict
     resumed = driver.run(resume, folder)
     found = [] if resumed["status"] == 0 else [f"resume=auto ended with {resumed['status']}: {resumed['output'][-500:]}"]
     found = found or differences(folder / "run", whole["folder"] / "run")
-    started = next((line for line in resumed["output"].splitlines() if line.startswith("resume=auto: from ")), "resume=auto: from the start")
-    return row | {"from": started.removeprefix("resume=auto: from "), "resumed_in_s": resumed["seconds"], "identical": not found, "differences": found}
+    started = next(
+        (line for line in resumed["output"].splitlines() if line.startswith("resume=auto: from ")),
+        "resume=auto: from the start",
+    )
+    return row | {
+        "from": started.removeprefix("resume=auto: from "),
+        "resumed_in_s": resumed["seconds"],
+        "identical": not found,
+        "differences": found,
+    }
 
 
 def count_rows(folder: Path) -> int:
@@ -140,7 +152,9 @@ def unkilled_with_waiting(driver: Any, words: list[str], folder: Path) -> tuple[
                 "waiting_at": waiting,
                 "best_step": json.loads((run / "checkpoints" / "best" / "best.json").read_text())["step"],
             }
-    raise SystemExit("no group waits at a checkpoint with any seed, so unconsumed rollouts would not be tried; change the settings")
+    raise SystemExit(
+        "no group waits at a checkpoint with any seed, so unconsumed rollouts would not be tried; change the settings"
+    )
 
 
 def main() -> None:
@@ -161,13 +175,21 @@ def main() -> None:
         supervised = [*words, *SUPERVISED]
         words, whole = unkilled_with_waiting(driver, words, folder)
         whole_supervised = unkilled(driver, supervised, folder / "supervised")
-        print(f"unkilled: {whole['seconds']:.1f} s, {whole['events']} changes of files, groups wait at checkpoints {whole['waiting_at']}", flush=True)
+        print(
+            f"unkilled: {whole['seconds']:.1f} s, {whole['events']} changes of files, groups wait at checkpoints {whole['waiting_at']}",
+            flush=True,
+        )
         rows = []
         for number in range(given.kills):
             kind = KINDS[number % len(KINDS)]
             is_supervised = kind == "supervised"
             row = kill_one(
-                driver, supervised if is_supervised else words, folder / f"{number:03d}", kind, whole_supervised if is_supervised else whole, chance
+                driver,
+                supervised if is_supervised else words,
+                folder / f"{number:03d}",
+                kind,
+                whole_supervised if is_supervised else whole,
+                chance,
             )
             rows.append(row)
             shown = "identical" if row["identical"] else f"DIFFERENT: {row['differences']}"
@@ -217,7 +239,17 @@ def write_results(whole: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     (RESULTS / "kill_and_resume.md").write_text("\n".join(lines), encoding="utf-8")
     unkilled_run = {key: whole[key] for key in ("seconds", "cpu_seconds", "events", "waiting_at", "best_step")}
     (RESULTS / "kill_and_resume.json").write_text(
-        json.dumps({"machine": about, "identical": identical, "rounds": len(rows), "kills": kills, "unkilled": unkilled_run, "rows": rows}, indent=1)
+        json.dumps(
+            {
+                "machine": about,
+                "identical": identical,
+                "rounds": len(rows),
+                "kills": kills,
+                "unkilled": unkilled_run,
+                "rows": rows,
+            },
+            indent=1,
+        )
         + "\n",
         encoding="utf-8",
     )

@@ -70,7 +70,15 @@ def main() -> None:
         ratios = [chunked / whole for chunked, whole in zip(one.cpu_seconds, found[0].cpu_seconds, strict=True)]
         ratio = {"ratio_median": statistics.median(ratios), "ratio_lowest": min(ratios), "ratio_highest": max(ratios)}
         peak = None if None in one.peak_bytes else statistics.median(one.peak_bytes)
-        rows.append({"chunk": int(one.name), "cpu_seconds": one.cpu_seconds, "wall_seconds": one.wall_seconds, "peak_bytes": one.peak_bytes} | ratio)
+        rows.append(
+            {
+                "chunk": int(one.name),
+                "cpu_seconds": one.cpu_seconds,
+                "wall_seconds": one.wall_seconds,
+                "peak_bytes": one.peak_bytes,
+            }
+            | ratio
+        )
         whole = one is found[0]
         lines.append(table_line([
             "all (`0`)" if whole else one.name, size(peak), seconds(one.cpu_seconds), "" if whole else times(ratio["ratio_median"]),

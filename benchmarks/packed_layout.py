@@ -59,7 +59,9 @@ class Shape:
 
 
 def available_bytes() -> float:
-    (line,) = (line for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines() if line.startswith("MemAvailable"))
+    (line,) = (
+        line for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines() if line.startswith("MemAvailable")
+    )
     return 1024 * float(line.split()[1])
 
 

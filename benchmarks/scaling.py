@@ -117,7 +117,9 @@ def main() -> None:
     arguments.add_argument("--layers", type=int, default=0, help="the first layers of the model only; 0: all")
     arguments.add_argument("--lengths", type=int, nargs="+", default=[256, 512, 1024, 2048], help="tokens of the prompt")
     arguments.add_argument("--group-sizes", type=int, nargs="+", default=[4, 8, 16, 32])
-    arguments.add_argument("--prompts", type=int, nargs="+", default=[1, 2, 4], help="prompts of a step, of the shortest length")
+    arguments.add_argument(
+        "--prompts", type=int, nargs="+", default=[1, 2, 4], help="prompts of a step, of the shortest length"
+    )
     arguments.add_argument("--prompt", type=int, default=1024, help="tokens of the prompt where it does not vary")
     arguments.add_argument("--group-size", type=int, default=8, help="where it does not vary")
     arguments.add_argument("--new-tokens", type=int, default=64)

@@ -115,12 +115,20 @@ def main() -> None:
             "model": name, "cpu_seconds": found.cpu, "wall_seconds": found.wall, "parts": found.parts, "bookkeeping_shares": books,
         })  # fmt: skip
         total = sum(medians.values())
-        lines.append(table_line([f"**{name}: a step**", seconds(found.cpu), "", f"{min(found.cpu):.3g} to {max(found.cpu):.3g} s"]))
+        lines.append(
+            table_line([f"**{name}: a step**", seconds(found.cpu), "", f"{min(found.cpu):.3g} to {max(found.cpu):.3g} s"])
+        )
         for part, median in sorted(medians.items(), key=lambda item: -item[1]):
             samples = [one.get(part, 0.0) for one in found.parts]
-            lines.append(table_line([part, seconds(samples), f"{median / total:.1%}", f"{min(samples):.3g} to {max(samples):.3g} s"]))
+            lines.append(
+                table_line([part, seconds(samples), f"{median / total:.1%}", f"{min(samples):.3g} to {max(samples):.3g} s"])
+            )
         middle = sorted(books)[len(books) // 2]
-        lines.append(table_line([f"*{', '.join(BOOKKEEPING)} together*", "", f"**{middle:.2%}**", f"{min(books):.2%} to {max(books):.2%}"]))
+        lines.append(
+            table_line(
+                [f"*{', '.join(BOOKKEEPING)} together*", "", f"**{middle:.2%}**", f"{min(books):.2%} to {max(books):.2%}"]
+            )
+        )
     publish(
         Path(__file__).stem,
         "Where the time of a training step goes",

@@ -57,7 +57,18 @@ def cost_report(name: str, title: str, text: str, about: Mapping[str, str], rows
             one["setting"], one["rival"], seconds(cpu["ours"]), seconds(cpu["rival"]), f"**{times(cpu['ratio_median'])}**",
             between(cpu), times(wall["ratio_median"]), *map(size, sizes), times(peak["ratio_median"]),
         ]))  # fmt: skip
-    head = ["setting", "rival", "CPU, ours", "CPU, rival", "ratio", "lowest to highest", "wall ratio", "peak memory, ours", "rival", "ratio"]
+    head = [
+        "setting",
+        "rival",
+        "CPU, ours",
+        "CPU, rival",
+        "ratio",
+        "lowest to highest",
+        "wall ratio",
+        "peak memory, ours",
+        "rival",
+        "ratio",
+    ]
     repeats = f"Medians of {len(rows[0]['cpu_seconds']['ours'])} interleaved repeats in one process."
     publish(name, title, head, lines, f"{text} {repeats}", about, rows, command)
 

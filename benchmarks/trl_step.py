@@ -115,7 +115,9 @@ def check_equal(ours: OurStep, trainer: Any) -> None:
     whole vocabulary: alike, they would cancel each other."""
     (group,) = (one.group for one in ours.rollouts(0).groups)
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(len(ours.policy.tokenizer), (len(group.completions), group.completions[0].length), generator=generator)
+    drawn = torch.randint(
+        len(ours.policy.tokenizer), (len(group.completions), group.completions[0].length), generator=generator
+    )
     completions = (replace(one, token_ids=tuple(row.tolist())) for one, row in zip(group.completions, drawn, strict=True))
     group = replace(group, completions=tuple(completions))
     mini_batch = cut_mini_batch([group], [True], ours.algorithm, "packed", 0)
@@ -130,7 +132,10 @@ def check_equal(ours: OurStep, trainer: Any) -> None:
         "advantages": ((rewards - rewards.mean()) / (rewards.std() + 1e-4)).float(),
         "num_items_in_batch": torch.tensor(answers.numel() / 1.0),
     }  # fmt: skip
-    everything, mask = torch.cat([prompts, answers], 1), torch.ones(len(answers), prompts.shape[1] + answers.shape[1], dtype=torch.long)
+    everything, mask = (
+        torch.cat([prompts, answers], 1),
+        torch.ones(len(answers), prompts.shape[1] + answers.shape[1], dtype=torch.long),
+    )
     model = trainer.model.eval()
     for start in range(0, len(answers), trainer.args.per_device_train_batch_size):
         part = slice(start, start + trainer.args.per_device_train_batch_size)
@@ -207,7 +212,9 @@ def main() -> None:
     arguments.add_argument("--group-size", type=int, default=8)
     arguments.add_argument("--new-tokens", type=int, default=64)
     arguments.add_argument("--rows", type=int, default=4, help="of one pass of TRL")
-    arguments.add_argument("--our-linear", action="store_true", help="TRL gets this package's linear layers: what is left is the rest")
+    arguments.add_argument(
+        "--our-linear", action="store_true", help="TRL gets this package's linear layers: what is left is the rest"
+    )
     arguments.add_argument("--repeats", type=int, default=5)
     arguments.add_argument("--threads", type=int, default=2)
     given = arguments.parse_args()

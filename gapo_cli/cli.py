@@ -78,7 +78,11 @@ def gapo(
 
 @app.command()
 def prepare(
-    words: Words = None, config_dir: ConfigDir = None, print_config: PrintConfig = False, quiet: Quiet = False, debug: Debug = False
+    words: Words = None,
+    config_dir: ConfigDir = None,
+    print_config: PrintConfig = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Build a task set and keep it under data/; show and write what it is made of.
 
@@ -100,7 +104,11 @@ def prepare(
 
 @app.command()
 def rollout(
-    words: Words = None, config_dir: ConfigDir = None, print_config: PrintConfig = False, quiet: Quiet = False, debug: Debug = False
+    words: Words = None,
+    config_dir: ConfigDir = None,
+    print_config: PrintConfig = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Sample and score groups of completions; keep them as parquet.
 
@@ -116,7 +124,9 @@ def rollout(
 @app.command()
 def train(
     words: Words = None,
-    rerun: Annotated[Path | None, typer.Option("--rerun", metavar="RUN", help="Repeat a finished run and say whether it matched.")] = None,
+    rerun: Annotated[
+        Path | None, typer.Option("--rerun", metavar="RUN", help="Repeat a finished run and say whether it matched.")
+    ] = None,
     config_dir: ConfigDir = None,
     print_config: PrintConfig = False,
     quiet: Quiet = False,
@@ -173,7 +183,9 @@ def sweep(
         list[str] | None,
         typer.Argument(metavar="KEY=A,B,C", help="Settings, one or more of them with several values.", show_default=False),
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="With resume=: run the failed jobs again, and only those.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With resume=: run the failed jobs again, and only those.")
+    ] = False,
     config_dir: ConfigDir = None,
     print_config: PrintConfig = False,
     quiet: Quiet = False,
@@ -231,7 +243,9 @@ def report(
 
 @app.command()
 def export(
-    source: Annotated[Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="A run's folder, one of its checkpoints, or a model's folder.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="A run's folder, one of its checkpoints, or a model's folder.")
+    ],
     target: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
     dtype: Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="auto (as stored), float32 or bfloat16.")] = "auto",
     quiet: Quiet = False,
@@ -254,7 +268,11 @@ def export(
 
 @app.command()
 def plan(
-    words: Words = None, config_dir: ConfigDir = None, print_config: PrintConfig = False, as_json: AsJson = False, quiet: Quiet = False,
+    words: Words = None,
+    config_dir: ConfigDir = None,
+    print_config: PrintConfig = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """What a training run would do and need: tokens, optimizer steps, memory by part, operations, hours. No model is loaded.
@@ -280,7 +298,11 @@ def plan(
 
 @app.command()
 def doctor(
-    words: Words = None, config_dir: ConfigDir = None, print_config: PrintConfig = False, as_json: AsJson = False, quiet: Quiet = False,
+    words: Words = None,
+    config_dir: ConfigDir = None,
+    print_config: PrintConfig = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Check this machine, and on the chosen model what others break silently; exit code 1 where something is wrong.

@@ -98,7 +98,11 @@ def open_tree(config_dir: Path | None) -> Iterator[Any]:
 def one_line(error: BaseException) -> str:
     """The first lines of an error of Hydra's or OmegaConf's, without their tables of keys and search paths."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = [line for line in lines if not re.match(r"(full_key|object_type|reference_type|provider=|Config search path|See https)", line)]
+    kept = [
+        line
+        for line in lines
+        if not re.match(r"(full_key|object_type|reference_type|provider=|Config search path|See https)", line)
+    ]
     return " ".join(kept[:3]) or type(error).__name__
 
 
@@ -173,7 +177,9 @@ def check_choices(hydra: Any, parsed: Sequence[Override], sweep: bool) -> None:
     for override in parsed:
         several = override.is_sweep_override()
         if several and not sweep:
-            raise UserError(f"{override.input_line}: several values are for `gapo sweep`; a list is written {override.key_or_group}=[1,2]")
+            raise UserError(
+                f"{override.input_line}: several values are for `gapo sweep`; a list is written {override.key_or_group}=[1,2]"
+            )
         group = override.key_or_group
         options = loader.get_group_options(group)
         if not options or override.is_delete():
@@ -201,15 +207,20 @@ def explain_unknown_key(hydra: Any, parsed: Sequence[Override], message: str) ->
     override = next((entry for entry in parsed if found and entry.key_or_group == found.group(1)), None)
     if override is None:
         return one_line(Exception(message))
-    groups = [entry.input_line for entry in parsed if hydra.config_loader.get_group_options(entry.key_or_group)
-              and not entry.is_sweep_override()]
+    groups = [
+        entry.input_line
+        for entry in parsed
+        if hydra.config_loader.get_group_options(entry.key_or_group) and not entry.is_sweep_override()
+    ]
     tree = hydra.compose_config(config_name="config", overrides=groups, run_mode=RunMode.RUN)
     key, value = override.key_or_group, override.input_line.split("=", 1)[1]
     if key.startswith("estimator."):
         choice, setting = tree.hydra.runtime.choices["estimator"], key.split(".", 1)[1]
         has = [str(name) for name in tree.estimator if not str(name).startswith("_")]
-        return (f"{setting}={value}: estimator={choice} has no {setting} "
-                f"({'it has ' + ', '.join(has) if has else 'it has no settings'}); leave it out or choose another estimator")
+        return (
+            f"{setting}={value}: estimator={choice} has no {setting} "
+            f"({'it has ' + ', '.join(has) if has else 'it has no settings'}); leave it out or choose another estimator"
+        )
     keys = [*flatten(tree), *(name for name in hydra.config_loader.list_groups("") if not name.startswith("hydra"))]
     near = unknown_key(key, keys)
     return near.replace(f"{key}:", f"{key}={value}:", 1)

@@ -47,7 +47,9 @@ class LoraConfig:
 
     def __post_init__(self) -> None:
         require(self.rank >= 0, f"model.lora.rank={self.rank}: need 0 (off) or more")
-        require(self.alpha is None or self.alpha > 0, f"model.lora.alpha={self.alpha}: need a number above 0, or null for the rank")
+        require(
+            self.alpha is None or self.alpha > 0, f"model.lora.alpha={self.alpha}: need a number above 0, or null for the rank"
+        )
         require(0 <= self.dropout < 1, f"model.lora.dropout={self.dropout}: need 0 to below 1")
         require(bool(self.targets), "model.lora.targets=[]: need at least one name, as [q_proj,v_proj]")
 
@@ -70,11 +72,20 @@ class ShapeConfig:
     query_key_norm: bool = False
 
     def __post_init__(self) -> None:
-        positive("model.shape", layers=self.layers, hidden_size=self.hidden_size, heads=self.heads,
-                 key_value_heads=self.key_value_heads, head_size=self.head_size, feed_forward_size=self.feed_forward_size,
-                 vocabulary=self.vocabulary)
-        require(self.heads % self.key_value_heads == 0,
-                f"model.shape.key_value_heads={self.key_value_heads}: need a divisor of heads={self.heads}")
+        positive(
+            "model.shape",
+            layers=self.layers,
+            hidden_size=self.hidden_size,
+            heads=self.heads,
+            key_value_heads=self.key_value_heads,
+            head_size=self.head_size,
+            feed_forward_size=self.feed_forward_size,
+            vocabulary=self.vocabulary,
+        )
+        require(
+            self.heads % self.key_value_heads == 0,
+            f"model.shape.key_value_heads={self.key_value_heads}: need a divisor of heads={self.heads}",
+        )
 
 
 @dataclass(frozen=True)
@@ -157,12 +168,16 @@ class AlgorithmConfig:
         require(self.dual_clip > 1, f"algorithm.dual_clip={self.dual_clip}: need more than 1")
         require(self.kl_coefficient >= 0, f"algorithm.kl_coefficient={self.kl_coefficient}: need 0 or more")
         positive("algorithm", max_generation_rounds=self.max_generation_rounds)
-        require(self.importance_cap is None or self.importance_cap > 0,
-                f"algorithm.importance_cap={self.importance_cap}: need a number above 0, or null for none")
+        require(
+            self.importance_cap is None or self.importance_cap > 0,
+            f"algorithm.importance_cap={self.importance_cap}: need a number above 0, or null for none",
+        )
         require(self.entropy_coefficient >= 0, f"algorithm.entropy_coefficient={self.entropy_coefficient}: need 0 or more")
         if self.aggregation == "constant":
-            require(self.constant_divisor is not None and self.constant_divisor > 0,
-                    "algorithm.aggregation=constant needs algorithm.constant_divisor above 0")
+            require(
+                self.constant_divisor is not None and self.constant_divisor > 0,
+                "algorithm.aggregation=constant needs algorithm.constant_divisor above 0",
+            )
 
 
 @dataclass(frozen=True)
@@ -183,8 +198,10 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         one_of("optimizer.name", self.name, OPTIMIZERS)
         positive("optimizer", learning_rate=self.learning_rate, max_grad_norm=self.max_grad_norm)
-        require(len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
-                f"optimizer.betas={list(self.betas)}: need two numbers from 0 to below 1")
+        require(
+            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+            f"optimizer.betas={list(self.betas)}: need two numbers from 0 to below 1",
+        )
         require(self.weight_decay >= 0, f"optimizer.weight_decay={self.weight_decay}: need 0 or more")
         require(self.warmup_steps >= 0, f"optimizer.warmup_steps={self.warmup_steps}: need 0 or more")
         require(0 <= self.decay_from <= 1, f"optimizer.decay_from={self.decay_from}: need 0 to 1")
@@ -231,20 +248,36 @@ class TrainerConfig:
         one_of("trainer.layout", self.layout, LAYOUTS)
         one_of("trainer.dtype", self.dtype, DTYPES)
         one_of("trainer.reference_dtype", self.reference_dtype, DTYPES)
-        require(self.reference_dtype == "float32" or self.dtype == "bfloat16",
-                f"trainer.reference_dtype={self.reference_dtype}: needs trainer.dtype=bfloat16, or reference and policy differ by rounding")
-        positive("trainer", steps=self.steps, prompts_per_step=self.prompts_per_step,
-                 prompts_per_mini_batch=self.prompts_per_mini_batch, epochs_per_step=self.epochs_per_step,
-                 checkpoint_every=self.checkpoint_every, keep_checkpoints=self.keep_checkpoints)
-        require(self.prompts_per_mini_batch <= self.prompts_per_step,
-                f"trainer.prompts_per_mini_batch={self.prompts_per_mini_batch}: need at most "
-                f"trainer.prompts_per_step={self.prompts_per_step}")
-        require(self.max_tokens_per_microbatch >= 0,
-                f"trainer.max_tokens_per_microbatch={self.max_tokens_per_microbatch}: need 0 (no cut) or more")
-        require(self.logprob_chunk_tokens == "auto" or self.logprob_chunk_tokens >= 0,
-                f"trainer.logprob_chunk_tokens={self.logprob_chunk_tokens}: need auto, 0 (all at a time) or more")
-        require(self.logprob_tolerance is None or self.logprob_tolerance > 0,
-                f"trainer.logprob_tolerance={self.logprob_tolerance}: need a number above 0 (in nats), or null for the dtype's")
+        require(
+            self.reference_dtype == "float32" or self.dtype == "bfloat16",
+            f"trainer.reference_dtype={self.reference_dtype}: needs trainer.dtype=bfloat16, or reference and policy differ by rounding",
+        )
+        positive(
+            "trainer",
+            steps=self.steps,
+            prompts_per_step=self.prompts_per_step,
+            prompts_per_mini_batch=self.prompts_per_mini_batch,
+            epochs_per_step=self.epochs_per_step,
+            checkpoint_every=self.checkpoint_every,
+            keep_checkpoints=self.keep_checkpoints,
+        )
+        require(
+            self.prompts_per_mini_batch <= self.prompts_per_step,
+            f"trainer.prompts_per_mini_batch={self.prompts_per_mini_batch}: need at most "
+            f"trainer.prompts_per_step={self.prompts_per_step}",
+        )
+        require(
+            self.max_tokens_per_microbatch >= 0,
+            f"trainer.max_tokens_per_microbatch={self.max_tokens_per_microbatch}: need 0 (no cut) or more",
+        )
+        require(
+            self.logprob_chunk_tokens == "auto" or self.logprob_chunk_tokens >= 0,
+            f"trainer.logprob_chunk_tokens={self.logprob_chunk_tokens}: need auto, 0 (all at a time) or more",
+        )
+        require(
+            self.logprob_tolerance is None or self.logprob_tolerance > 0,
+            f"trainer.logprob_tolerance={self.logprob_tolerance}: need a number above 0 (in nats), or null for the dtype's",
+        )
         require(self.threads >= 0, f"trainer.threads={self.threads}: need 0 (all cores) or more")
 
 
@@ -298,7 +331,9 @@ class GuardsConfig:
         require(self.skipped_in_a_row >= 0, f"guards.skipped_in_a_row={self.skipped_in_a_row}: need 0 (never stop) or more")
         positive("guards", steps_in_a_row=self.steps_in_a_row)
         for name in ("zero_spread_frac", "clip_ratio", "noop_rise"):
-            require(getattr(self, name) > 0, f"guards.{name}={getattr(self, name)}: need a share above 0 (above 1 it never warns)")
+            require(
+                getattr(self, name) > 0, f"guards.{name}={getattr(self, name)}: need a share above 0 (above 1 it never warns)"
+            )
         require(self.entropy >= 0, f"guards.entropy={self.entropy}: need 0 or more nats")
 
 

@@ -86,7 +86,9 @@ def show_described(described: Described, console: Console | None = None) -> None
             print_text(console, note)
     seconds = prepared.manifest["seconds"]
     print_text(console, "")
-    print_text(console, f"{'built in' if prepared.built else 'was there already; building it took'} {seconds:.1f} s: {prepared.folder}")
+    print_text(
+        console, f"{'built in' if prepared.built else 'was there already; building it took'} {seconds:.1f} s: {prepared.folder}"
+    )
     print_text(console, f"statistics: {described.markdown}")
 
 
@@ -127,7 +129,9 @@ def show_diagnosis(diagnosis: Diagnosis, console: Console | None = None, *, only
     console.print(table)
     if not only_failures:
         total = len(diagnosis.checks)
-        print_text(console, f"{failed} of {total} checks failed." if failed else f"All {total} checks of {diagnosis.model} are well.")
+        print_text(
+            console, f"{failed} of {total} checks failed." if failed else f"All {total} checks of {diagnosis.model} are well."
+        )
 
 
 def show_sweep(result: SweepResult, console: Console | None = None) -> None:

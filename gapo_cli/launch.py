@@ -67,10 +67,14 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
         experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
         run_dir = Path(config.hydra.run.dir)
         if verb == "train" and not experiment.resume and (run_dir / METRICS).exists():
-            raise UserError(f"hydra.run.dir={run_dir}: holds a run already; name another folder, or go on with it by resume={run_dir}")
+            raise UserError(
+                f"hydra.run.dir={run_dir}: holds a run already; name another folder, or go on with it by resume={run_dir}"
+            )
         # a served model's answers are kept as they come, and the same command goes on with them
         if verb in RESULTS and not isinstance(experiment.engine, TextEngine) and (run_dir / RESULTS[verb]).exists():
-            raise UserError(f"hydra.run.dir={run_dir}: holds the results of an earlier run ({RESULTS[verb]}); name another folder")
+            raise UserError(
+                f"hydra.run.dir={run_dir}: holds the results of an earlier run ({RESULTS[verb]}); name another folder"
+            )
         for sentence in filter(None, (model, resumed)):
             display.say(sentence)
         with only_process_in(run_dir, display):

@@ -39,7 +39,11 @@ def hold(folder: Path) -> Iterator[bool]:
         if locked is None:
             raise StorageError(f"{folder}: {_holder(descriptor)} is at work there; wait for its end, or name another folder")
         if locked:
-            holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().astimezone().isoformat(timespec="seconds")}
+            holder = {
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+            }
             with storage_errors(folder / LOCK):
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, json.dumps(holder).encode(), 0)

@@ -39,7 +39,9 @@ def choose_model(verb: str, words: Sequence[str]) -> tuple[list[str], str | None
         return list(words), None
     found = newest_checkpoint()
     if found is None:
-        return list(words), f"model: the default one (none is named, and no run under {OUTPUTS}/ has a best or final checkpoint)"
+        return list(
+            words
+        ), f"model: the default one (none is named, and no run under {OUTPUTS}/ has a best or final checkpoint)"
     return [*words_of(found, words), *words], f"model: {found}, the newest run's (name another by run=PATH or model=...)"
 
 

@@ -38,7 +38,9 @@ def expand(verb: str, words: Sequence[str]) -> list[str]:
         elif word.startswith("~"):
             overrides.append(word)
         elif "=" not in word or word.startswith("="):
-            raise UserError(f"{word}: need KEY=VALUE, as in trainer.steps=40{', or `on DATA`, as in on zeta' if verb == 'eval' else ''}")
+            raise UserError(
+                f"{word}: need KEY=VALUE, as in trainer.steps=40{', or `on DATA`, as in on zeta' if verb == 'eval' else ''}"
+            )
         else:
             overrides.extend(expand_one(verb, word))
     check_algorithm(overrides)
@@ -70,7 +72,9 @@ def expand_one(verb: str, word: str) -> Iterable[str]:
 def check_algorithm(overrides: Sequence[str]) -> None:
     algorithms = {override for override in overrides if override.startswith("algorithm=")}
     if len(algorithms) > 1:
-        raise UserError(f"{' and '.join(sorted(algorithms))}: they exclude each other (estimator=dapo means algorithm=dapo estimator=grpo)")
+        raise UserError(
+            f"{' and '.join(sorted(algorithms))}: they exclude each other (estimator=dapo means algorithm=dapo estimator=grpo)"
+        )
 
 
 def key_of(override: str) -> str:

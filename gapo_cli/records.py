@@ -71,9 +71,13 @@ class EditTask:
     def __post_init__(self) -> None:
         start, end = self.editable
         if not 0 <= start <= end <= len(self.excerpt):
-            raise DataError(f"task {self.id}: editable [{start}, {end}) lies outside its excerpt of {len(self.excerpt)} characters")
+            raise DataError(
+                f"task {self.id}: editable [{start}, {end}) lies outside its excerpt of {len(self.excerpt)} characters"
+            )
         if self.cursor is not None and not 0 <= self.cursor[0] <= self.cursor[1] <= len(self.excerpt):
-            raise DataError(f"task {self.id}: cursor {list(self.cursor)} lies outside its excerpt of {len(self.excerpt)} characters")
+            raise DataError(
+                f"task {self.id}: cursor {list(self.cursor)} lies outside its excerpt of {len(self.excerpt)} characters"
+            )
 
     @property
     def region(self) -> str:

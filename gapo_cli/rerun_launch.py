@@ -66,7 +66,9 @@ def rerun(folder: Path, words: Sequence[str], display: Display, config_dir: Path
 class OldRun:
     """What the folder of a finished run says about how it was made."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], overrides: list[str], config_dir: Path | None, environment: dict) -> None:
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any], overrides: list[str], config_dir: Path | None, environment: dict
+    ) -> None:
         self.folder, self.config, self.overrides = folder, config, overrides
         self.config_dir, self.environment = config_dir, environment
 
@@ -83,7 +85,9 @@ class OldRun:
             sources = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.runtime.config_sources
             own = next((source.path for source in sources if source.provider == "--config-dir"), None)
         except (OSError, YAMLError, OmegaConfBaseException) as error:
-            raise UserError(f"--rerun {folder}: its settings cannot be read ({type(error).__name__}: {error}); name another run") from error
+            raise UserError(
+                f"--rerun {folder}: its settings cannot be read ({type(error).__name__}: {error}); name another run"
+            ) from error
         kept = [word for word in overrides if key_of(word) not in {*OF_THE_NEW_RUN, *SAID_AGAIN}]
         return cls(folder, config, kept, None if own is None else Path(own), read_environment(folder / ENVIRONMENT))
 

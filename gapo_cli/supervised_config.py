@@ -18,11 +18,18 @@ class ArchitectureConfig:
     vocabulary: int
 
     def __post_init__(self) -> None:
-        positive("supervised.architecture", hidden_size=self.hidden_size, heads=self.heads,
-                 feed_forward_size=self.feed_forward_size, vocabulary=self.vocabulary)
+        positive(
+            "supervised.architecture",
+            hidden_size=self.hidden_size,
+            heads=self.heads,
+            feed_forward_size=self.feed_forward_size,
+            vocabulary=self.vocabulary,
+        )
         require(self.layers >= 2, f"supervised.architecture.layers={self.layers}: need at least 2 (copying takes two)")
-        require(self.hidden_size % (2 * self.heads) == 0,
-                f"supervised.architecture.hidden_size={self.hidden_size}: need a multiple of twice heads={self.heads}")
+        require(
+            self.hidden_size % (2 * self.heads) == 0,
+            f"supervised.architecture.hidden_size={self.hidden_size}: need a multiple of twice heads={self.heads}",
+        )
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,10 @@ class EditLogConfig:
     def __post_init__(self) -> None:
         require(0 <= self.finished <= 1, f"supervised.log.finished={self.finished}: need 0 to 1")
         others = (self.undone, self.runs_on, self.cut_short)
-        require(min(others) >= 0 and abs(sum(others) - 1) < 1e-9,
-                f"supervised.log: undone, runs_on and cut_short are {others}: need three shares that add up to 1")
+        require(
+            min(others) >= 0 and abs(sum(others) - 1) < 1e-9,
+            f"supervised.log: undone, runs_on and cut_short are {others}: need three shares that add up to 1",
+        )
 
 
 @dataclass(frozen=True)
@@ -70,12 +79,19 @@ class SupervisedConfig:
 
     def __post_init__(self) -> None:
         one_of("supervised.layout", self.layout, ("packed", "padded"))
-        require(self.tokens is not None or self.epochs is not None,
-                "supervised.tokens=null and supervised.epochs=null: need at least one of them, or training never ends")
+        require(
+            self.tokens is not None or self.epochs is not None,
+            "supervised.tokens=null and supervised.epochs=null: need at least one of them, or training never ends",
+        )
         for name in ("tokens", "epochs"):
             value = getattr(self, name)
             require(value is None or value > 0, f"supervised.{name}={value}: need a number above 0, or null for no such limit")
-        positive("supervised", tokens_per_batch=self.tokens_per_batch, checkpoint_every=self.checkpoint_every, log_every=self.log_every)
+        positive(
+            "supervised",
+            tokens_per_batch=self.tokens_per_batch,
+            checkpoint_every=self.checkpoint_every,
+            log_every=self.log_every,
+        )
         for name in ("max_tokens_per_microbatch", "evaluate_every"):
             require(getattr(self, name) >= 0, f"supervised.{name}={getattr(self, name)}: need 0 or more")
         require(0 <= self.scramble <= 1, f"supervised.scramble={self.scramble}: need 0 to 1")

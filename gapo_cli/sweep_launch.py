@@ -61,7 +61,9 @@ def sweep(
     folder = Path(resume) if resume and resume != AUTO else None
     if resume == AUTO:
         folder = find_sweep(given, Path(values[SWEEP_DIR]) if SWEEP_DIR in values else None, retry_failed)
-        display.say(f"resume=auto: {f'going on with {folder}' if folder else 'there is nothing to go on with, so a new sweep begins'}")
+        display.say(
+            f"resume=auto: {f'going on with {folder}' if folder else 'there is nothing to go on with, so a new sweep begins'}"
+        )
     if folder is None:
         return start(given, display, config_dir, quiet=quiet)
     return go_on(folder, given, display, config_dir, quiet=quiet, retry_failed=retry_failed)
@@ -74,7 +76,9 @@ def start(words: Sequence[str], display: Display, config_dir: Path | None, *, qu
         config = compose_overrides(hydra, overrides, sweep=True)
         folder = Path(config.hydra.sweep.dir)
         if (folder / PLAN).exists():
-            raise UserError(f"{SWEEP_DIR}={folder}: holds a sweep already; name another folder, or go on with it by resume={folder}")
+            raise UserError(
+                f"{SWEEP_DIR}={folder}: holds a sweep already; name another folder, or go on with it by resume={folder}"
+            )
         each = combinations(overrides)
         if not each:
             raise UserError("gapo sweep: give a key several values, as tau=0.3,0.5,0.7 seed=0,1,2")
@@ -87,7 +91,9 @@ def start(words: Sequence[str], display: Display, config_dir: Path | None, *, qu
         plan = SweepPlan(tuple(words), str(config_dir.resolve()) if config_dir else None, tuple(shared), jobs)
         experiments = experiments_of(hydra, plan, jobs)
         if any(isinstance(experiment.engine, TextEngine) for experiment in experiments):
-            raise UserError("gapo sweep: a sweep trains, and a served model (engine=openai) cannot be trained; leave engine= out")
+            raise UserError(
+                "gapo sweep: a sweep trains, and a served model (engine=openai) cannot be trained; leave engine= out"
+            )
         prepare_data(experiments, display)
         with only_process_in(folder, display):
             save_plan(folder, plan)
@@ -101,12 +107,17 @@ def go_on(
     (another launcher) go in; others must be what the sweep was started with."""
     plan = read_plan(folder)
     if settings_of(words) and settings_of(words) != settings_of(plan.words):
-        raise UserError(f"resume={folder}: was started as `{plan.command}`; leave other settings out, or start another sweep with them")
+        raise UserError(
+            f"resume={folder}: was started as `{plan.command}`; leave other settings out, or start another sweep with them"
+        )
     trusted = [word for word in words if key_of(word) in SAID_AGAIN]
     shared = [*without_trust(continue_from(plan.overrides, of_hydra(words))), *trusted]
     jobs = tuple(replace(job, overrides=without_trust(job.overrides)) for job in plan.jobs)
     plan = SweepPlan(plan.words, plan.config_dir, tuple(shared), jobs)
-    with only_process_in(folder, display), open_tree(config_dir or (Path(plan.config_dir) if plan.config_dir else None)) as hydra:
+    with (
+        only_process_in(folder, display),
+        open_tree(config_dir or (Path(plan.config_dir) if plan.config_dir else None)) as hydra,
+    ):
         states = JobsByState.of(folder, plan)
         wanted = states.failed if retry_failed else states.unfinished
         busy = tuple(job for job in wanted if is_held(folder_of(folder, job)))
@@ -135,7 +146,9 @@ def find_sweep(words: Sequence[str], named: Path | None, retry_failed: bool) -> 
         if left and (not wanted or wanted == settings_of(plan.words)) and not is_held(path.parent):
             return path.parent
     if not wanted or retry_failed:
-        raise UserError(f"resume=auto: no sweep under {SWEEPS} has {'failed' if retry_failed else 'unfinished'} jobs; name one by resume=FOLDER")
+        raise UserError(
+            f"resume=auto: no sweep under {SWEEPS} has {'failed' if retry_failed else 'unfinished'} jobs; name one by resume=FOLDER"
+        )
     return None
 
 
@@ -192,7 +205,9 @@ def launch_and_compare(
     result = compare_jobs(folder, display)
     failed = len(JobsByState.of(folder, plan).failed)
     if failed:
-        display.say(f"to run {'the failed job' if failed == 1 else f'the {failed} failed jobs'} again: gapo sweep resume={folder} {RETRY}")
+        display.say(
+            f"to run {'the failed job' if failed == 1 else f'the {failed} failed jobs'} again: gapo sweep resume={folder} {RETRY}"
+        )
     return result
 
 

@@ -33,7 +33,9 @@ def check_settled(values: Mapping[str, Any], allowed: Sequence[str], trusted: bo
     """`values`: the composed config, unresolved; `allowed`, `trusted`: what the command line says. Raises UserError where a yaml
     says more, and for code in Hydra's section."""
     if list(values[ALLOW]) != list(allowed):
-        raise UserError(f"{ALLOW}={values[ALLOW]}: stands in a yaml; only the command line can allow code that is not gapo's own")
+        raise UserError(
+            f"{ALLOW}={values[ALLOW]}: stands in a yaml; only the command line can allow code that is not gapo's own"
+        )
     model = values["model"]
     if not trusted and not (isinstance(model, Mapping) and model.get("trust_remote_code", False) is False):
         raise UserError(f"{TRUST}: is set in a yaml; only the command line can let a model's own code run, by {TRUST}=true")
@@ -43,11 +45,15 @@ def check_settled(values: Mapping[str, Any], allowed: Sequence[str], trusted: bo
 def check_hydra(section: Mapping[str, Any], allowed: Sequence[str]) -> None:
     """`section`: Hydra's, unresolved. Raises UserError for code in it that is neither Hydra's own nor `allowed`."""
     if section.get("job", {}).get("env_set"):
-        raise UserError("hydra.job.env_set: environment variables can make programs run code; set them yourself, before the command")
+        raise UserError(
+            "hydra.job.env_set: environment variables can make programs run code; set them yourself, before the command"
+        )
     for name in CALLING:
         for key, value in entries(section.get(name), f"hydra.{name}"):
             last = key.rsplit(".", 1)[-1]
-            if isinstance(value, str) and (RESOLVER.search(value) or (value.startswith("ext://") and not value.startswith("ext://sys.std"))):
+            if isinstance(value, str) and (
+                RESOLVER.search(value) or (value.startswith("ext://") and not value.startswith("ext://sys.std"))
+            ):
                 raise UserError(f"{key}={value}: could name any code; write out what is meant")
             if last == TARGET:
                 require_inside(key, value, (*HYDRAS, *allowed))

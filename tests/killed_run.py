@@ -37,7 +37,9 @@ def make_run(folder: Path, model: Path) -> list[str]:
         loaded.model.lm_head.weight[loaded.eos_token_id] *= 2  # answers of differing lengths
     save_model(loaded, folder / "model")
     tasks = write_tasks(folder / "mine.jsonl")
-    rows = [json.loads(line) | {"target": ""} for line in tasks.read_text().splitlines()]  # an answer that ends at once is right
+    rows = [
+        json.loads(line) | {"target": ""} for line in tasks.read_text().splitlines()
+    ]  # an answer that ends at once is right
     tasks.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "own" / "reward").mkdir(parents=True)
     (folder / "own" / "reward" / "noisy.yaml").write_text("_target_: killed_run.NoisyLength\n")

@@ -28,7 +28,9 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.lock:
             with self.options.log.open("a") as stream:
-                stream.write(json.dumps({"path": self.path, "authorization": self.headers["Authorization"], "body": body}) + "\n")
+                stream.write(
+                    json.dumps({"path": self.path, "authorization": self.headers["Authorization"], "body": body}) + "\n"
+                )
             failure = self.failures.pop(0) if self.failures else ""
             held = not failure and self.options.hold_after is not None and Handler.answered >= self.options.hold_after
             Handler.answered += not failure and not held

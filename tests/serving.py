@@ -23,7 +23,9 @@ class Served:
 def start_server(folder: Path, *options: str) -> Served:
     log = folder / "requests.jsonl"
     script = Path(__file__).with_name("served_model.py")
-    process = subprocess.Popen([sys.executable, script, "--log", log, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        [sys.executable, script, "--log", log, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     return Served(f"http://127.0.0.1:{int(process.stdout.readline())}/v1", log, process)
 
 

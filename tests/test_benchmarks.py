@@ -66,7 +66,9 @@ def test_step_profile(benchmark, tiny_model_folder, tmp_path):
     overrides = [*smallest(tasks, tiny_model_folder), f"data.directory={tmp_path / 'data'}"]
     (row,) = benchmark("step_profile", "--models", "nano", "--overrides", *overrides)
     assert len(row["cpu_seconds"]) == 2
-    assert {"rollouts", "forward", "loss and backward", "optimizer", "rewards", "rollouts to parquet", "all else"} <= set(row["parts"][0])
+    assert {"rollouts", "forward", "loss and backward", "optimizer", "rewards", "rollouts to parquet", "all else"} <= set(
+        row["parts"][0]
+    )
     for cpu, parts in zip(row["cpu_seconds"], row["parts"], strict=True):
         assert sum(parts.values()) == pytest.approx(cpu)
 

@@ -79,8 +79,14 @@ MISTAKES = [
     (["train", "+engine.max_row=8"], "engine.max_row: unknown key"),
     (["train", "seed=-1"], "seed=-1: need 0 or more"),
     (["train", "trainer.optimizer.learning_rate=inf"], "trainer.optimizer.learning_rate=inf: need a number"),
-    (["train", "algorithm.importance_cap=2.0", "trainer.recompute_logprobs=false"], "algorithm.importance_cap=2.0: with several optimizer steps"),
-    (["train", "algorithm=dapo", "algorithm.overlong.buffer_tokens=1000"], "algorithm.overlong.buffer_tokens=1000: need at most"),
+    (
+        ["train", "algorithm.importance_cap=2.0", "trainer.recompute_logprobs=false"],
+        "algorithm.importance_cap=2.0: with several optimizer steps",
+    ),
+    (
+        ["train", "algorithm=dapo", "algorithm.overlong.buffer_tokens=1000"],
+        "algorithm.overlong.buffer_tokens=1000: need at most",
+    ),
     (["train", "trainer.optimizer.betas=3"], "trainer.optimizer.betas=3: need 2 values"),
     (["train", "trainer.layout=pakced"], "trainer.layout=pakced: need one of packed, masked, padded; did you mean packed?"),
     (["train", "stage=sfr"], "stage=sfr: need one of rl, sft; did you mean sft?"),
@@ -93,7 +99,10 @@ MISTAKES = [
     (["train", "model=hf"], "model.path: needs a value; add model.path=VALUE"),
     (["train", "trainer.steps=1,2"], "trainer.steps=1,2: several values are for `gapo sweep`"),
     (["train", "trainer.steps=a(b"], "trainer.steps=a(b: cannot be read; quote the value"),
-    (["train", "estimator._target_=no.such.Thing"], "estimator._target_=no.such.Thing: is code that is not gapo's own; if you trust it"),
+    (
+        ["train", "estimator._target_=no.such.Thing"],
+        "estimator._target_=no.such.Thing: is code that is not gapo's own; if you trust it",
+    ),
     (
         ["train", "estimator._target_=no.such.Thing", "allow_targets=[no.such]"],
         "estimator._target_=no.such.Thing: cannot be imported (No module named 'no')",
@@ -200,7 +209,10 @@ def test_train_writes_where_hydra_run_dir_says_and_nowhere_else(here, tasks, tin
         assert f"  {title} " in last
     assert str(run / "checkpoints") in shown
     assert run_command(["train", *words]) == 2
-    assert "hydra.run.dir=runs/one: holds a run already; name another folder, or go on with it by resume=runs/one" in capsys.readouterr().err
+    assert (
+        "hydra.run.dir=runs/one: holds a run already; name another folder, or go on with it by resume=runs/one"
+        in capsys.readouterr().err
+    )
 
 
 def test_resume_takes_over_the_settings_of_the_run_and_its_folder(here, tasks, tiny_model_folder):
@@ -239,7 +251,9 @@ def test_eval_and_report_write_their_pages(here, tasks, tiny_model_folder, capsy
     assert "copy the region" in shown
     before = (here / "one/eval/step-00000.json").read_bytes()
     assert run_command(["eval", *words, "baseline=copy", "hydra.run.dir=one"]) == 2
-    assert "gapo: hydra.run.dir=one: holds the results of an earlier run (eval); name another folder\n" == capsys.readouterr().err
+    assert (
+        "gapo: hydra.run.dir=one: holds the results of an earlier run (eval); name another folder\n" == capsys.readouterr().err
+    )
     assert (here / "one/eval/step-00000.json").read_bytes() == before
     assert run_command(["report", "one", "--output", "page.html", "-q"]) == 0
     assert (here / "page.html").read_text().startswith("<!doctype html>")

@@ -38,7 +38,10 @@ def logits(folder: str | Path) -> torch.Tensor:
 def rows(folder: str) -> list[dict[str, float]]:
     """The metrics without what a clock says."""
     found = [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if "time" not in name and "timing" not in name and "perf" not in name} for row in found]
+    return [
+        {name: value for name, value in row.items() if "time" not in name and "timing" not in name and "perf" not in name}
+        for row in found
+    ]
 
 
 def test_adapters_are_trained_resumed_evaluated_and_merged(words, tiny_model_folder):
@@ -64,7 +67,9 @@ def test_adapters_are_trained_resumed_evaluated_and_merged(words, tiny_model_fol
 
 
 @pytest.mark.parametrize(
-    "stage", [["trainer.steps=1"], ["stage=sft", "supervised.layout=packed", "supervised.epochs=1", "supervised.log_every=1"]], ids=["rl", "sft"]
+    "stage",
+    [["trainer.steps=1"], ["stage=sft", "supervised.layout=packed", "supervised.epochs=1", "supervised.log_every=1"]],
+    ids=["rl", "sft"],
 )
 def test_adapters_over_weights_in_half_precision_are_trained(words, stage):
     half = ["model.lora.rank=2", "trainer.dtype=bfloat16", "model.dtype=bfloat16"]

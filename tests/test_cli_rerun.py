@@ -54,9 +54,15 @@ def test_what_came_out_differently_is_named(here, capsys):
     (here / "old" / "environment.json").write_text(json.dumps(environment | {"python": "2.7"}))
     assert rerun() == 1
     shown = capsys.readouterr().out
-    assert f"rerun of old: did NOT match: metrics.jsonl: step 1: actor/grad_norm 7.5 and {norm}; and 1 more in {here}/new/rerun.json\n" in shown
+    assert (
+        f"rerun of old: did NOT match: metrics.jsonl: step 1: actor/grad_norm 7.5 and {norm}; and 1 more in {here}/new/rerun.json\n"
+        in shown
+    )
     assert f"environment: python: 2.7 there, {environment['python']} here\n" in shown
-    assert json.loads((here / "new" / "rerun.json").read_text())["results"][1] == f"rollouts/step-00002.parquet is only in {here}/new"
+    assert (
+        json.loads((here / "new" / "rerun.json").read_text())["results"][1]
+        == f"rollouts/step-00002.parquet is only in {here}/new"
+    )
 
 
 def test_a_run_on_other_data_or_another_model_is_not_begun(here, capsys):
@@ -91,7 +97,10 @@ def test_a_default_that_has_changed_since_is_taken_from_the_run_and_named(here, 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["seed=1"], "gapo: seed=1: --rerun takes every setting from old; leave it out (only hydra.run.dir=PATH may be given)\n"),
+        (
+            ["seed=1"],
+            "gapo: seed=1: --rerun takes every setting from old; leave it out (only hydra.run.dir=PATH may be given)\n",
+        ),
         (["--rerun", "model"], "gapo: --rerun model: holds no training run; name a run's folder, as outputs/train/TIME\n"),
     ],
 )

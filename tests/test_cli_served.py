@@ -92,7 +92,10 @@ def test_tasks_that_the_server_finds_too_long_count_as_wrong_and_stop_rollouts(h
     assert sorted(zip(refused["task_id"], refused["mode"], strict=True)) == [("eval-3", "greedy"), ("eval-3", "sampled")]
     assert len(predictions) == 2 * TASKS_PER_SPLIT
     assert run_command(["rollout", *words, "hydra.run.dir=two"]) == 2
-    assert "task train-3: its prompt and sampling.max_new_tokens=48 do not fit the served model's context" in capsys.readouterr().err
+    assert (
+        "task train-3: its prompt and sampling.max_new_tokens=48 do not fit the served model's context"
+        in capsys.readouterr().err
+    )
     assert run_command(["rollout", *words, "hydra.run.dir=two", "data.on_long=skip"]) == 0
     assert len(pd.read_parquet(here / "two" / "rollouts.parquet")) == 2 * (TASKS_PER_SPLIT - 1)
 

@@ -21,7 +21,10 @@ def words(tmp_path, monkeypatch, tiny_model_folder):
 
 
 def jobs_of(folder):
-    return [json.loads((folder / str(job["number"]) / "outcome.json").read_text()) for job in json.loads((folder / "sweep.json").read_text())["jobs"]]
+    return [
+        json.loads((folder / str(job["number"]) / "outcome.json").read_text())
+        for job in json.loads((folder / "sweep.json").read_text())["jobs"]
+    ]
 
 
 def test_a_sweep_trains_every_combination_and_compares_them(words, tmp_path):
@@ -83,7 +86,10 @@ def test_a_folder_that_holds_a_sweep_is_not_written_over(words, monkeypatch, cap
     monkeypatch.setattr(sweep_launch, "run_stage", lambda config, display: None)
     assert run_command(["sweep", "seed=0,1", *words, "-q"]) == 0
     assert run_command(["sweep", "seed=0,1", *words, "-q"]) == 2
-    assert capsys.readouterr().err == "gapo: hydra.sweep.dir=one: holds a sweep already; name another folder, or go on with it by resume=one\n"
+    assert (
+        capsys.readouterr().err
+        == "gapo: hydra.sweep.dir=one: holds a sweep already; name another folder, or go on with it by resume=one\n"
+    )
 
 
 def written_at(folder):
@@ -99,7 +105,9 @@ def test_a_killed_sweep_goes_on_with_the_jobs_that_are_left_and_ends_as_if_nothi
         resumed = driver.run(["sweep", "resume=one"], tmp_path)
         whole = driver.run(["train", "seed=1", *words[:-1], "hydra.run.dir=whole"], tmp_path)
     assert (resumed["status"], whole["status"]) == (0, 0), resumed["output"]
-    assert resumed["output"].startswith("one: 1 of 3 jobs done, 0 failed, 2 unfinished; running 2 of the unfinished\njob 2 of 3: as configured seed=1\n")
+    assert resumed["output"].startswith(
+        "one: 1 of 3 jobs done, 0 failed, 2 unfinished; running 2 of the unfinished\njob 2 of 3: as configured seed=1\n"
+    )
     assert "resume=auto: from step-00001" in resumed["output"]
     assert written_at(tmp_path / "one" / "0") == first
     assert differences(tmp_path / "one" / "1", tmp_path / "whole") == []
@@ -120,7 +128,9 @@ def test_failed_jobs_are_run_again_alone_and_only_when_asked_for(words, tmp_path
     assert written_at(tmp_path / "one" / "1") == done
 
 
-def test_resume_auto_goes_on_with_the_newest_unfinished_sweep_that_was_started_with_these_words(words, tmp_path, monkeypatch, capsys):
+def test_resume_auto_goes_on_with_the_newest_unfinished_sweep_that_was_started_with_these_words(
+    words, tmp_path, monkeypatch, capsys
+):
     began = []
 
     def stage(config, display):

@@ -110,7 +110,10 @@ def test_a_half_precision_engine_is_trained_with_and_its_error_can_be_weighed(wo
         (["train", "evaluation.temperature=3"], "temperature=3.0: need 0 (greedy) or 0.01 to 2.0 with engine=vllm"),
         (["rollout", "sampling.top_k=5"], "sampling.top_k=5: need 0 (off) with engine=vllm"),
         (["eval", "engine.dtype=float16"], "engine.dtype=float16: need one of float32, bfloat16"),
-        (["train", "engine.speculative_tokens=3"], "engine.speculative_tokens=3: at temperature 1.0 vLLM on a CPU accepts guessed tokens"),
+        (
+            ["train", "engine.speculative_tokens=3"],
+            "engine.speculative_tokens=3: at temperature 1.0 vLLM on a CPU accepts guessed tokens",
+        ),
     ],
 )
 def test_what_vllm_cannot_do_is_said_before_anything_is_loaded(given, sentence, tmp_path, monkeypatch, capsys):

@@ -11,9 +11,7 @@ from gapo_cli.models.cost import parameters
 from gapo_cli.models.shape import find_shape
 
 CONF = Path(gapo_cli.conf.__path__[0])
-OPTIONS = sorted(
-    f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.rglob("*.yaml") if path.parent != CONF
-)
+OPTIONS = sorted(f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.rglob("*.yaml") if path.parent != CONF)
 # what an option leaves to its user
 NEEDS = {
     "model=hf": ["model.path=some/model"],
@@ -137,7 +135,12 @@ def test_precision_and_learning_rates_go_with_adapters_or_without():
 
 def test_a_real_model_can_be_taken_to_a_laptop():
     found = experiment_of("train", ["model=qwen-coder-0.5b", "model.path=some/folder", "trainer=cpu", "evaluation.tasks=7"])
-    assert (found.model.path, found.trainer.device, found.trainer.dtype, found.evaluation.tasks) == ("some/folder", "cpu", "float32", 7)
+    assert (found.model.path, found.trainer.device, found.trainer.dtype, found.evaluation.tasks) == (
+        "some/folder",
+        "cpu",
+        "float32",
+        7,
+    )
 
 
 def test_a_model_chooses_its_prompt_and_the_command_line_chooses_again():

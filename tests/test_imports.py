@@ -10,7 +10,14 @@ LINTER = Path(sys.executable).with_name("lint-imports")
 
 
 def lint(folder):
-    return subprocess.run([LINTER, "--no-cache"], cwd=folder, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(folder)})
+    return subprocess.run(
+        [LINTER, "--no-cache"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+    )
 
 
 def test_the_floors_are_kept():

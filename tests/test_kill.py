@@ -60,7 +60,10 @@ def test_a_run_killed_in_the_middle_of_its_first_checkpoint_and_again_in_the_sec
     killed(driver, words, tmp_path, {"write": "state", "call": 1})
     # starting over it writes the best model of step 0, the checkpoint of step 2, the best of step 3, that of step 4
     killed(driver, [*words, "resume=auto"], tmp_path, {"write": "weights", "call": 4})
-    assert "the run has no whole checkpoint, so it starts over in its folder" in (tmp_path.parent / f"{tmp_path.name}.log").read_text()
+    assert (
+        "the run has no whole checkpoint, so it starts over in its folder"
+        in (tmp_path.parent / f"{tmp_path.name}.log").read_text()
+    )
     assert "from step-00002" in resumed(driver, words, tmp_path)
     assert contents_of(tmp_path / "run") == whole[1]
 

@@ -19,8 +19,15 @@ def make_run(path: Path, written: int, context_length=777, prompt="nano", best="
     (checkpoint / "best.json").write_text("{}")
     os.utime(checkpoint / "best.json", (written, written))
     config = {
-        "model": {"name": "small", "path": "x", "context_length": context_length, "chat": True, "trust_remote_code": True,
-                  "thinking": False, "dtype": "bfloat16"},
+        "model": {
+            "name": "small",
+            "path": "x",
+            "context_length": context_length,
+            "chat": True,
+            "trust_remote_code": True,
+            "thinking": False,
+            "dtype": "bfloat16",
+        },
         "trainer": {"device": "cuda", "dtype": "bfloat16"},
         "prompt": {"_target_": "somewhere"},
         "sampling": {"max_new_tokens": 99},
@@ -90,7 +97,14 @@ def test_settings_that_the_user_types_win_over_those_of_the_run(here, capsys):
 
 @pytest.mark.parametrize(
     "words",
-    [["model=nano"], ["model=hf", "model.path=/m"], ["model.path=/m"], ["model.base=clean"], ["baseline=copy"], ["engine=openai"]],
+    [
+        ["model=nano"],
+        ["model=hf", "model.path=/m"],
+        ["model.path=/m"],
+        ["model.base=clean"],
+        ["baseline=copy"],
+        ["engine=openai"],
+    ],
 )
 def test_what_the_user_names_is_taken(here, words):
     make_run(Path("outputs/train/b"), written=100)

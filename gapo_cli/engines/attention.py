@@ -28,9 +28,7 @@ def attention_by_products(
     return torch.matmul((scores - weight[..., None]).exp().to(values.dtype), values), weight
 
 
-def merged(
-    first: torch.Tensor, first_weight: torch.Tensor, second: torch.Tensor, second_weight: torch.Tensor
-) -> torch.Tensor:
+def merged(first: torch.Tensor, first_weight: torch.Tensor, second: torch.Tensor, second_weight: torch.Tensor) -> torch.Tensor:
     """Attention over two sets of keys from that over each: outputs (..., D), weights (...) as `attention_with_weight` has
     them. exp(a) / (exp(a) + exp(b)) is sigmoid(a - b)."""
     share = torch.sigmoid(second_weight - first_weight)[..., None]

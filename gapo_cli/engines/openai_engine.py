@@ -54,7 +54,9 @@ class OpenAIEngine:
             f"engine.base_url={self.base_url}: need an address that begins with http:// or https://, as in http://localhost:8000/v1",
         )
         require(
-            isinstance(self.stop, Sequence) and not isinstance(self.stop, str) and all(isinstance(one, str) for one in self.stop),
+            isinstance(self.stop, Sequence)
+            and not isinstance(self.stop, str)
+            and all(isinstance(one, str) for one in self.stop),
             f"engine.stop={self.stop}: need a list of texts, as in engine.stop=['<|end|>']",
         )
         require(isinstance(self.extra, Mapping), f"engine.extra={self.extra}: need settings, as in engine.extra={{top_k: -1}}")

@@ -86,7 +86,10 @@ async def _post_all(
             else:
                 on_answer(index, answer)
 
-    async with httpx2.AsyncClient(headers=dict(headers), timeout=patience.timeout_s, limits=limits) as client, asyncio.TaskGroup() as workers:
+    async with (
+        httpx2.AsyncClient(headers=dict(headers), timeout=patience.timeout_s, limits=limits) as client,
+        asyncio.TaskGroup() as workers,
+    ):
         for _ in range(min(concurrency, len(requests))):
             workers.create_task(work(client))
 
@@ -113,7 +116,9 @@ async def _post(client: httpx2.AsyncClient, url: str, body: Any, patience: Patie
             )
         if failures < patience.tries:
             await asyncio.sleep(max(asked_wait, patience.wait_before(failures)))
-    raise UserError(f"{url}: no answer in {patience.tries} tries ({failure}); check that the server is up, or raise engine.tries")
+    raise UserError(
+        f"{url}: no answer in {patience.tries} tries ({failure}); check that the server is up, or raise engine.tries"
+    )
 
 
 def retry_after(header: str | None, now: datetime) -> float:

@@ -130,7 +130,9 @@ def delta(before: Counter, after: Counter) -> dict[Hashable, int]:
 
 def agreement(predicted: dict[Hashable, int], right: dict[Hashable, int]) -> Agreement:
     """The shares of the two deltas that agree; 0.0 for one that is empty."""
-    shared = sum(min(abs(count), abs(right[key])) for key, count in predicted.items() if key in right and count * right[key] > 0)
+    shared = sum(
+        min(abs(count), abs(right[key])) for key, count in predicted.items() if key in right and count * right[key] > 0
+    )
     sizes = (sum(map(abs, side.values())) for side in (predicted, right))
     return Agreement(*(shared / size if size else 0.0 for size in sizes))
 

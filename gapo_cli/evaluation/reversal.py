@@ -51,7 +51,11 @@ def take_back(hunk: Sequence[DiffLine], lines: Sequence[str]) -> list[str]:
     places = [at for at in range(len(lines) - len(new) + 1) if lines[at : at + len(new)] == new]
     # of each place of the changed lines, how far its surroundings are the hunk's context
     reach = [
-        (at, shared(above, lines[max(0, at - len(above)) : at][::-1]), shared(below, lines[at + len(new) : at + len(new) + len(below)]))
+        (
+            at,
+            shared(above, lines[max(0, at - len(above)) : at][::-1]),
+            shared(below, lines[at + len(new) : at + len(new) + len(below)]),
+        )
         for at in places
     ]
     best: tuple[int, int] | None = None
@@ -70,4 +74,7 @@ def take_back(hunk: Sequence[DiffLine], lines: Sequence[str]) -> list[str]:
 
 def shared(first: Sequence[str], second: Sequence[str]) -> int:
     """How many of the first lines of both are alike."""
-    return next((place for place, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1]), min(len(first), len(second)))
+    return next(
+        (place for place, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1]),
+        min(len(first), len(second)),
+    )

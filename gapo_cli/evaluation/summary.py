@@ -34,8 +34,8 @@ class Metrics:
     compares every character. `bleu` is the mean of the sentences' own scores. `noop_rate`: the prediction leaves the
     region as it stood. `exact_match_on_changes`: over the `changing_tasks` whose right answer is not the region as it
     stood; `on_changes`: the other measures over them. `reversal_rate`: over the `reversible_tasks`, the region without the
-    history's last edit comes out. docs/metrics.md defines them all. `malformed_reasons`: reason → share of the predictions. `response_tokens`: mean completion length, None where
-    no model was asked. `pass_at`: k → pass@k, for sampled answers."""
+    history's last edit comes out. `malformed_reasons`: reason → share of the predictions. `response_tokens`: mean completion
+    length, None where no model was asked. `pass_at`: k → pass@k, for sampled answers. docs/metrics.md defines them all."""
 
     tasks: int
     predictions: int
@@ -224,7 +224,10 @@ def _metrics(predictions: Sequence[Prediction], scores: np.ndarray, mode: Mode, 
     if mode == "greedy":
         shares = [wilson(int(column.sum()), len(index)) for column in means[:, : len(SHARES)].T]
         measures = [*shares, *measure_means(means[:, len(SHARES) :], seed)]
-        on_changes = [*(wilson(int(column.sum()), len(picked)) for column in picked[:, :2].T), *measure_means(picked[:, 2:], seed)]
+        on_changes = [
+            *(wilson(int(column.sum()), len(picked)) for column in picked[:, :2].T),
+            *measure_means(picked[:, 2:], seed),
+        ]
         reversal_rate = wilson(int(reversals.sum()), len(reversals))
     else:
         reported = [k for k in PASS_AT if k <= samples.min()]
@@ -254,4 +257,6 @@ def _metrics(predictions: Sequence[Prediction], scores: np.ndarray, mode: Mode, 
 def _task_means(values: Sequence[bool], task_of: np.ndarray) -> np.ndarray:
     """The mean of the values of each task that has any."""
     tasks, rows = np.unique(task_of, return_inverse=True)
-    return np.bincount(rows, weights=np.asarray(values, dtype=np.float64), minlength=len(tasks)) / np.bincount(rows)[: len(tasks)]
+    return (
+        np.bincount(rows, weights=np.asarray(values, dtype=np.float64), minlength=len(tasks)) / np.bincount(rows)[: len(tasks)]
+    )

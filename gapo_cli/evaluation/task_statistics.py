@@ -131,5 +131,7 @@ def task_statistics(
         )
 
     statistics = {split: of(splits[split], measured[split], lengths[split]) for split in splits}
-    whole = of([task for tasks in splits.values() for task in tasks], [one for some in measured.values() for one in some], every)
+    whole = of(
+        [task for tasks in splits.values() for task in tasks], [one for some in measured.values() for one in some], every
+    )
     return statistics | {ALL: whole}

@@ -69,7 +69,11 @@ class _Chunked(torch.autograd.Function):
         ]
         ctx.save_for_backward(hidden, labels)
         ctx.call = (head, temperature, entropy, chunk)
-        ctx.autocast = (hidden.device.type, torch.get_autocast_dtype(hidden.device.type), torch.is_autocast_enabled(hidden.device.type))
+        ctx.autocast = (
+            hidden.device.type,
+            torch.get_autocast_dtype(hidden.device.type),
+            torch.is_autocast_enabled(hidden.device.type),
+        )
         logprobs = torch.cat([one for one, _ in found])
         entropies = None if entropy == "none" else torch.cat([one for _, one in found])
         if entropy == "value":

@@ -121,7 +121,9 @@ def layer_activations(shape: ShapeConfig, one: Pass, dtype: str, adapters: bool)
     """Bytes that one layer keeps of a pass for its backward pass."""
     kept = KEPT[dtype, adapters]
     of_token = (
-        kept.hidden * shape.hidden_size + kept.heads * shape.heads * shape.head_size + kept.feed_forward * shape.feed_forward_size
+        kept.hidden * shape.hidden_size
+        + kept.heads * shape.heads * shape.head_size
+        + kept.feed_forward * shape.feed_forward_size
     )
     return of_token * one.tokens + kept.pair * one.masked
 

@@ -63,7 +63,9 @@ def base_of(folder: Path) -> str:
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / ADAPTER_CONFIG}: damaged ({error}); copy or save the adapter again") from error
     if not isinstance(base, str) or not base:
-        raise CheckpointError(f"{folder / ADAPTER_CONFIG}: names no base_model_name_or_path; write a folder or a hub name there")
+        raise CheckpointError(
+            f"{folder / ADAPTER_CONFIG}: names no base_model_name_or_path; write a folder or a hub name there"
+        )
     return base
 
 
@@ -76,7 +78,9 @@ def _download(config: ModelConfig, files: Sequence[str]) -> Path:
     try:
         return Path(snapshot_download(path, allow_patterns=patterns, ignore_patterns=list(SECOND_COPIES)))
     except GatedRepoError as error:
-        raise CheckpointError(f"model.path={path}: the hub asks for a login; accept its terms and run: hf auth login") from error
+        raise CheckpointError(
+            f"model.path={path}: the hub asks for a login; accept its terms and run: hf auth login"
+        ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise CheckpointError(f"model.path={path}: neither a folder nor a model on the hub; {ALLOWED_PATHS}") from error
     except LocalEntryNotFoundError as error:
@@ -84,7 +88,9 @@ def _download(config: ModelConfig, files: Sequence[str]) -> Path:
             f"model.path={path}: no such folder, and the Hugging Face hub cannot be reached for a model of that name; {ALLOWED_PATHS}"
         ) from error
     except OSError as error:  # a full disk, a server's error
-        raise CheckpointError(f"model.path={path}: could not be downloaded from the hub ({error}); try again or name a folder") from error
+        raise CheckpointError(
+            f"model.path={path}: could not be downloaded from the hub ({error}); try again or name a folder"
+        ) from error
 
 
 def check_files(config: ModelConfig, folder: Path) -> None:
@@ -103,7 +109,9 @@ def check_files(config: ModelConfig, folder: Path) -> None:
     for name in names:
         file = folder / name
         if not file.is_file():
-            raise CheckpointError(f"{file}: missing; gapo loads safetensors weights only, so copy the file or save the model again")
+            raise CheckpointError(
+                f"{file}: missing; gapo loads safetensors weights only, so copy the file or save the model again"
+            )
         try:
             with safe_open(file, framework="pt"):
                 pass

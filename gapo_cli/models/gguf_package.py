@@ -63,7 +63,9 @@ def _gguf_file(path: str) -> Path:
         raise _missing(path, name) from error
     found = [file.locate() for file in files if file.suffix == ".gguf"]
     if len(found) != 1 or not Path(found[0]).is_file():
-        raise CheckpointError(f"model.path={path}: the package {name} has {len(found)} GGUF files that could be read, need 1; install it again")
+        raise CheckpointError(
+            f"model.path={path}: the package {name} has {len(found)} GGUF files that could be read, need 1; install it again"
+        )
     return Path(found[0])
 
 
@@ -118,7 +120,9 @@ def _split_as_trained(path: str, source: Path, tokenizer: Any) -> None:
     field = GGUFReader(source).fields.get("tokenizer.ggml.pre")
     name = field.contents() if field else None
     if name not in KNOWN_PRE_TOKENIZERS:
-        raise CheckpointError(f"model.path={path}: {source.name} splits text as {name!r}; known are {', '.join(KNOWN_PRE_TOKENIZERS)}")
+        raise CheckpointError(
+            f"model.path={path}: {source.name} splits text as {name!r}; known are {', '.join(KNOWN_PRE_TOKENIZERS)}"
+        )
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Digits(individual_digits=True),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),

@@ -22,7 +22,9 @@ def checkpoint_layers(model: Any) -> None:
     Raises UserError for a model whose layers cannot do it."""
     layers = [module for module in model.get_decoder().modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers:
-        raise UserError(f"trainer.gradient_checkpointing=true: {type(model).__name__} has no layers that can do it; set it to false")
+        raise UserError(
+            f"trainer.gradient_checkpointing=true: {type(model).__name__} has no layers that can do it; set it to false"
+        )
     for layer in layers:
         layer.forward = functools.partial(_checkpointed, layer.forward)
 

@@ -105,9 +105,13 @@ def _find_base(config: ModelConfig, adapter: Path) -> tuple[ModelConfig, Path]:
         folder = find_folder(base)
     except CheckpointError as error:
         file = adapter / ADAPTER_CONFIG
-        raise CheckpointError(f"{error}; it is the base that {file} names, correct base_model_name_or_path there if it has moved") from error
+        raise CheckpointError(
+            f"{error}; it is the base that {file} names, correct base_model_name_or_path there if it has moved"
+        ) from error
     if is_adapter(folder):
-        raise CheckpointError(f"model.path={config.path}: its base {base.path} is an adapter itself; merge that by `gapo export` first")
+        raise CheckpointError(
+            f"model.path={config.path}: its base {base.path} is an adapter itself; merge that by `gapo export` first"
+        )
     return base, folder
 
 
@@ -183,7 +187,9 @@ def _check_device(device: str) -> None:
     except RuntimeError as error:
         raise UserError(f"trainer.device={device}: need cpu or cuda") from error
     if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"trainer.device={device}: torch finds no CUDA device here; use trainer=cpu, or trainer.device=cpu with smaller batches")
+        raise UserError(
+            f"trainer.device={device}: torch finds no CUDA device here; use trainer=cpu, or trainer.device=cpu with smaller batches"
+        )
 
 
 def _check_fit(loaded: LoadedModel) -> None:
@@ -193,13 +199,19 @@ def _check_fit(loaded: LoadedModel) -> None:
     settings = model.config.get_text_config()
     positions = getattr(settings, "max_position_embeddings", None)
     if positions is not None and config.context_length > positions:
-        raise UserError(f"model.context_length={config.context_length}: {config.path} has {positions} positions; need at most that")
+        raise UserError(
+            f"model.context_length={config.context_length}: {config.path} has {positions} positions; need at most that"
+        )
     kinds = set(getattr(settings, "layer_types", None) or ["full_attention"])
     if kinds - {"full_attention", "sliding_attention"}:
-        raise UserError(f"model.path={config.path}: its layers are {', '.join(sorted(kinds))}; gapo needs attention over all tokens")
+        raise UserError(
+            f"model.path={config.path}: its layers are {', '.join(sorted(kinds))}; gapo needs attention over all tokens"
+        )
     window = getattr(settings, "sliding_window", None)
     if window is not None and config.context_length > window:
-        raise UserError(f"model.context_length={config.context_length}: {config.path} looks back {window} tokens; need at most that")
+        raise UserError(
+            f"model.context_length={config.context_length}: {config.path} looks back {window} tokens; need at most that"
+        )
     if len(tokenizer) > settings.vocab_size:
         raise CheckpointError(
             f"model.path={config.path}: the tokenizer has {len(tokenizer)} tokens, the model {settings.vocab_size}; they do not belong together"
@@ -224,4 +236,6 @@ def _neutral_generation_config(tokenizer: Any, model_config: Any) -> Any:
     from transformers import GenerationConfig
 
     ends = _end_tokens(tokenizer, model_config)
-    return GenerationConfig(eos_token_id=list(ends), pad_token_id=ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+    return GenerationConfig(
+        eos_token_id=list(ends), pad_token_id=ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    )

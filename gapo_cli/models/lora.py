@@ -62,7 +62,9 @@ def load_adapter(model: Any, config: ModelConfig, folder: Path) -> Any:
     try:
         settings = peft.PeftConfig.from_pretrained(str(folder))
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / ADAPTER_CONFIG}: damaged ({first_line(error)}); copy or save the adapter again") from error
+        raise CheckpointError(
+            f"{folder / ADAPTER_CONFIG}: damaged ({first_line(error)}); copy or save the adapter again"
+        ) from error
     beyond = [name for name in BEYOND_PLAIN_LORA if getattr(settings, name, None)]
     if not isinstance(settings, peft.LoraConfig) or beyond or settings.bias != "none":
         raise CheckpointError(
@@ -133,7 +135,9 @@ def _check_targets(model: Any, targets: tuple[str, ...]) -> None:
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in names):
             near = did_you_mean(target, known)
-            raise UserError(f"model.lora.targets: the model's layers have no {target}; {near + ' ' if near else 'need some of '}({', '.join(known)})")
+            raise UserError(
+                f"model.lora.targets: the model's layers have no {target}; {near + ' ' if near else 'need some of '}({', '.join(known)})"
+            )
 
 
 def _check_weights(folder: Path) -> None:
@@ -141,7 +145,9 @@ def _check_weights(folder: Path) -> None:
 
     file = folder / ADAPTER_WEIGHTS
     if not file.is_file():
-        raise CheckpointError(f"{file}: missing; gapo loads safetensors weights only, so copy the file or save the adapter again")
+        raise CheckpointError(
+            f"{file}: missing; gapo loads safetensors weights only, so copy the file or save the adapter again"
+        )
     try:
         with safe_open(file, framework="pt"):
             pass

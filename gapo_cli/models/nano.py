@@ -19,7 +19,9 @@ from gapo_cli.supervised_config import ArchitectureConfig
 ROPE_THETA = 1e6  # slow rotations: layer 1 compares contents, which positions must hardly disturb
 
 
-def build_nano(tokenizer: PreTrainedTokenizerFast, shape: ArchitectureConfig, context_length: int, seed: int) -> Qwen2ForCausalLM:
+def build_nano(
+    tokenizer: PreTrainedTokenizerFast, shape: ArchitectureConfig, context_length: int, seed: int
+) -> Qwen2ForCausalLM:
     """A float32 model with the induction initialisation. Embeddings are not tied: the copying head reads out of the
     output matrix what the embedding wrote, and both must be free to move."""
     torch.manual_seed(seed)

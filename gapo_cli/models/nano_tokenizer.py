@@ -15,7 +15,9 @@ from gapo_cli.prompts.nano import MARKERS
 
 PAD, END = "<|pad|>", "<|end|>"
 _KEYWORDS_BETWEEN = "not in|is not|in|is|and|or|if|else|as|import|for"
-_KEYWORDS_BEFORE = "def|class|return|if|elif|while|for|not|raise|import|from|with|assert|yield|await|async|del|lambda|except|super"
+_KEYWORDS_BEFORE = (
+    "def|class|return|if|elif|while|for|not|raise|import|from|with|assert|yield|await|async|del|lambda|except|super"
+)
 PIECES = (
     rf" (?:{_KEYWORDS_BETWEEN}) "
     rf"|\b(?:{_KEYWORDS_BEFORE}) "
@@ -44,9 +46,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, clean_up_tokenization_spaces=False
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, clean_up_tokenization_spaces=False)
 
 
 def word_tokens(tokenizer: PreTrainedTokenizerFast, kept: Iterable[str]) -> list[int]:

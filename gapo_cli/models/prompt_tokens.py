@@ -34,7 +34,9 @@ def prompt_text(tokenizer: Any, config: ModelConfig, prompt: Prompt) -> str:
     try:
         return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options) + prompt.text
     except TemplateError as error:  # what raise_exception in a chat template comes to
-        raise UserError(f"model.chat=true: the chat template of {config.path} refuses the prompt ({error}); choose another prompt=") from error
+        raise UserError(
+            f"model.chat=true: the chat template of {config.path} refuses the prompt ({error}); choose another prompt="
+        ) from error
 
 
 def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:

@@ -47,7 +47,9 @@ def model_folder(folder: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: the model could not be written ({error}); make room or choose another folder") from error
+        raise CheckpointError(
+            f"{folder}: the model could not be written ({error}); make room or choose another folder"
+        ) from error
 
 
 def save_plain(loaded: LoadedModel, folder: Path, dtype: str) -> None:

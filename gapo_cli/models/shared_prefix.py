@@ -33,9 +33,7 @@ class SharedPrefix(Protocol):
     """`attend`: what the queries (B, H, T, D) of layer `layer` make of keys and values (B, key-value heads, T, D) →
     (B, T, H, D)."""
 
-    def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
-    ) -> torch.Tensor: ...
+    def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor: ...
 
 
 def _attention(
@@ -94,7 +92,10 @@ def usable_layout(
         return layout, None
     dropped = getattr(policy.model.config.get_text_config(), "attention_dropout", 0.0)
     if dropout and dropped:
-        return otherwise, f"{key}=packed: has no dropout in its attention, and the model's config says {dropped}; using {otherwise}"
+        return (
+            otherwise,
+            f"{key}=packed: has no dropout in its attention, and the model's config says {dropped}; using {otherwise}",
+        )
     reason = None
     if not takes_shared_prefixes(policy):
         reason = f"the attention of {type(policy.model).__name__} is its own"

@@ -24,7 +24,9 @@ class TokenCounter:
         try:
             tokenizer = _tokenizer(self.path, self.trust_remote_code)
         except CheckpointError as error:
-            raise CheckpointError(f"{error}; prompt.budget counts its tokens, or characters with prompt.counter=null") from error
+            raise CheckpointError(
+                f"{error}; prompt.budget counts its tokens, or characters with prompt.counter=null"
+            ) from error
         return len(tokenizer.encode(text, add_special_tokens=False))
 
 

@@ -14,7 +14,9 @@ from gapo_cli.errors import CheckpointError
 def load_tokenizer(config: ModelConfig, folder: Path) -> Any:
     """The tokenizer as its tokenizer.json says. AutoTokenizer would rebuild it for some model types (transformers 5.19
     gives every Qwen2 folder Qwen's own pre-tokenizer), which a tokenizer of one's own does not survive."""
-    damaged = f"model.path={config.path}: {folder} has no tokenizer that loads; copy tokenizer.json and tokenizer_config.json into it"
+    damaged = (
+        f"model.path={config.path}: {folder} has no tokenizer that loads; copy tokenizer.json and tokenizer_config.json into it"
+    )
     try:
         with quiet():
             if (folder / "tokenizer.json").is_file() and not config.trust_remote_code:

@@ -50,7 +50,9 @@ class FittedTemplate:
         if self.history_events is not None and not _is_count(self.history_events, 0):
             raise UserError(f"prompt.history_events={self.history_events}: need 0 or more, or null for all")
         if self.history_order not in HISTORY_ORDERS:
-            raise UserError(f"prompt.history_order={self.history_order}: need one of {', '.join(HISTORY_ORDERS)} (which comes first)")
+            raise UserError(
+                f"prompt.history_order={self.history_order}: need one of {', '.join(HISTORY_ORDERS)} (which comes first)"
+            )
         if self.budget is not None and not _is_count(self.budget, 1):
             raise UserError(f"prompt.budget={self.budget}: need at least 1, or null for no limit")
         if not callable(self.counter):

@@ -38,7 +38,9 @@ def difference_words(one: Comparison) -> str:
     points = f"Difference {100 * (one.difference.value or 0.0):+.1f} points"
     if one.difference.low is None or one.difference.high is None:
         return f"{points}."
-    return f"{points}, 95 % interval {100 * one.difference.low:+.1f} to {100 * one.difference.high:+.1f} (bootstrap over tasks)."
+    return (
+        f"{points}, 95 % interval {100 * one.difference.low:+.1f} to {100 * one.difference.high:+.1f} (bootstrap over tasks)."
+    )
 
 
 def verdict(one: Comparison) -> str:

@@ -45,7 +45,16 @@ class JobRecord:
         return found
 
 
-MEASURES = ("greedy_first", "greedy_final", "greedy_best", "sampled_first", "sampled_final", "sampled_best", "clip_fraction", "seconds")
+MEASURES = (
+    "greedy_first",
+    "greedy_final",
+    "greedy_best",
+    "sampled_first",
+    "sampled_final",
+    "sampled_best",
+    "clip_fraction",
+    "seconds",
+)
 PAIRED = ("greedy_final", "sampled_final")
 
 
@@ -119,7 +128,16 @@ def job_rows(jobs: Sequence[JobRecord]) -> list[tuple[str, ...]]:
     for job in jobs:
         values = job.values()
         numbers = ("–" if math.isnan(values[name]) else f"{values[name]:.3f}" for name in ("greedy_final", "sampled_final"))
-        rows.append((str(job.number), job.setting, job.seed, *numbers, f"{job.seconds:.1f} s", f"FAILED: {job.error}" if job.error else "done"))
+        rows.append(
+            (
+                str(job.number),
+                job.setting,
+                job.seed,
+                *numbers,
+                f"{job.seconds:.1f} s",
+                f"FAILED: {job.error}" if job.error else "done",
+            )
+        )
     return rows
 
 

@@ -109,10 +109,23 @@ def change_table(answers: Mapping[str, Breakdown], title: str = "") -> Table:
 
 def malformed_table(answers: Mapping[str, Breakdown], title: str = "") -> Table:
     """Why answers stand for no region, one row a reason, the share of all answers of its kind; kinds without any are left out."""
-    reasons = {name: breakdown.overall.malformed_reasons for name, breakdown in answers.items() if breakdown.overall.malformed_reasons}
-    names = sorted({reason for of_kind in reasons.values() for reason in of_kind}, key=lambda one: (-max(of.get(one, 0) for of in reasons.values()), one))
-    rows = [(name, *(f"{100 * of_kind[name]:.1f}" if name in of_kind else NOTHING for of_kind in reasons.values())) for name in names]
-    return Table(title, ("malformed, % of the answers", *reasons), tuple(rows), "They count as wrong; docs/prompts.md says what the names mean.")
+    reasons = {
+        name: breakdown.overall.malformed_reasons for name, breakdown in answers.items() if breakdown.overall.malformed_reasons
+    }
+    names = sorted(
+        {reason for of_kind in reasons.values() for reason in of_kind},
+        key=lambda one: (-max(of.get(one, 0) for of in reasons.values()), one),
+    )
+    rows = [
+        (name, *(f"{100 * of_kind[name]:.1f}" if name in of_kind else NOTHING for of_kind in reasons.values()))
+        for name in names
+    ]
+    return Table(
+        title,
+        ("malformed, % of the answers", *reasons),
+        tuple(rows),
+        "They count as wrong; docs/prompts.md says what the names mean.",
+    )
 
 
 def evaluation_tables(answers: Mapping[str, Breakdown]) -> list[Table]:

@@ -44,7 +44,9 @@ def counts_table(what: str, field: str, shown: Mapping[str, SplitStatistics]) ->
     rows = [(name, *(counted(getattr(one, field).get(name, 0), one.tasks) for one in shown.values())) for name in totals]
     unnamed = [one.tasks - sum(getattr(one, field).values()) for one in shown.values()]
     if any(unnamed):
-        rows.append((f"no {what}", *(counted(*pair) for pair in zip(unnamed, (one.tasks for one in shown.values()), strict=True))))
+        rows.append(
+            (f"no {what}", *(counted(*pair) for pair in zip(unnamed, (one.tasks for one in shown.values()), strict=True)))
+        )
     rows.append(("tasks", *(f"{one.tasks:,}" for one in shown.values())))
     return Table("", (what, *shown), tuple(rows))
 
@@ -62,7 +64,14 @@ def lengths_table(shown: Mapping[str, SplitStatistics]) -> Table:
             found = one.lengths[name]
             values = (found.minimum, *(found.percentiles[rank] for rank in ranks), found.maximum)
             rows.append((f"{name}, {split}", *(f"{value:,}" for value in values), f"{found.mean:,.1f}", shape(found)))
-    headings = ("lengths", "least", *("median" if rank == 50 else f"{rank} %" for rank in PERCENTILES_SHOWN), "most", "mean", "shape")
+    headings = (
+        "lengths",
+        "least",
+        *("median" if rank == 50 else f"{rank} %" for rank in PERCENTILES_SHOWN),
+        "most",
+        "mean",
+        "shape",
+    )
     note = "Percentiles are values that occur. A shape's buckets go from 0 to the 99th percentile of all tasks; the last has what is above, too."
     return Table("", headings, tuple(rows), note)
 
@@ -79,7 +88,9 @@ def rest_table(shown: Mapping[str, SplitStatistics]) -> Table:
         ("prompt without a part of the task", *(counted(one.cut, one.tasks) for one in shown.values())),
     ]
     if all(one.too_long is not None for one in shown.values()):
-        rows.append(("prompt and answer too long for the context", *(counted(one.too_long or 0, one.tasks) for one in shown.values())))
+        rows.append(
+            ("prompt and answer too long for the context", *(counted(one.too_long or 0, one.tasks) for one in shown.values()))
+        )
     return Table("", ("tasks that", *shown), tuple(rows))
 
 
@@ -95,7 +106,12 @@ def repeats_table(found: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def markdown(title: str, notes: Sequence[str], tables: Sequence[Table], figure: str) -> str:
-    parts = [f"# {title}", *notes, *(table.to_markdown().rstrip("\n") for table in tables), f"![languages and lengths]({figure})"]
+    parts = [
+        f"# {title}",
+        *notes,
+        *(table.to_markdown().rstrip("\n") for table in tables),
+        f"![languages and lengths]({figure})",
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -110,7 +126,11 @@ def draw(statistics: Mapping[str, SplitStatistics], path: Path) -> None:
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     FigureCanvasSVG(figure)
     axes = iter(figure.subplots(2, 3).flat)
-    draw_shares(next(axes), *(("families", whole.families) if len(whole.languages) == 1 and whole.families else ("languages", whole.languages)), whole.tasks)
+    draw_shares(
+        next(axes),
+        *(("families", whole.families) if len(whole.languages) == 1 and whole.families else ("languages", whole.languages)),
+        whole.tasks,
+    )
     for name in whole.lengths:
         draw_lengths(next(axes), name, {split: one.lengths[name] for split, one in splits.items()})
     for unused in axes:

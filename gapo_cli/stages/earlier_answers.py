@@ -34,7 +34,9 @@ def read_answers(run: Path) -> tuple[Path, list[Prediction]]:
     try:
         return path, from_rows(pd.read_parquet(path).to_dict("records"))
     except (OSError, ValueError, DataError) as error:
-        raise UserError(f"against={run}: {path.name} cannot be read ({str(error).splitlines()[0]}); name another run") from error
+        raise UserError(
+            f"against={run}: {path.name} cannot be read ({str(error).splitlines()[0]}); name another run"
+        ) from error
 
 
 def check_overlap(run: str, earlier: Sequence[Prediction], tasks: Sequence[EditTask], modes: Sequence[Mode]) -> None:

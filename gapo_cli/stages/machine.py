@@ -44,7 +44,8 @@ def threads(experiment: Experiment) -> Finding:
     asked, cores = experiment.trainer.threads, usable_cores()
     if asked > cores:
         return Finding(
-            False, f"trainer.threads={asked}, and this process may use {cores} cores: torch is many times slower so; need at most {cores}, or 0"
+            False,
+            f"trainer.threads={asked}, and this process may use {cores} cores: torch is many times slower so; need at most {cores}, or 0",
         )
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return Finding(True, f"torch gets {asked or cores} of {cores} cores{load}")
@@ -66,7 +67,9 @@ def device(experiment: Experiment) -> Finding:
     import torch
 
     asked = experiment.trainer.device
-    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    names = (
+        [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
     if torch.device(asked).type == "cuda" and not names:
         return Finding(False, f"trainer.device={asked}, and torch finds no CUDA device here: use trainer=cpu")
     return Finding(True, ", ".join(names) or f"none, and trainer.device={asked} needs none")

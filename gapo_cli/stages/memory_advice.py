@@ -17,7 +17,9 @@ from gapo_cli.training.footprint import Settings, memory, standing
 from gapo_cli.training.out_of_memory import Advise, Phase
 
 RL: Mapping[str, str] = {}
-SUPERVISED = {name.replace("supervised", "trainer"): name for name in ("supervised.max_tokens_per_microbatch", "supervised.optimizer")}
+SUPERVISED = {
+    name.replace("supervised", "trainer"): name for name in ("supervised.max_tokens_per_microbatch", "supervised.optimizer")
+}
 """By what the keys of stage=rl are called in a stage."""
 WORDS: dict[Phase, str] = {"loading": "the model", "rollout": "sampling answers", "update": "learning"}
 UNRECKONED: dict[Phase, str] = {
@@ -139,5 +141,7 @@ def in_words(phase: Phase, case: Case) -> str:
         changes.insert(0, f"engine.max_rows={max(1, rows // FEWER)} would hold fewer answers at a time")
     takes = f"{WORDS[phase]} takes {size(before)} by estimate"
     if not changes:
-        return f"{takes}, and no setting that gapo plan knows would lower it; take a smaller model, or a device with more memory"
+        return (
+            f"{takes}, and no setting that gapo plan knows would lower it; take a smaller model, or a device with more memory"
+        )
     return f"{takes}; {'; '.join(changes)}. gapo plan shows what takes how much"

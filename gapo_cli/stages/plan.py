@@ -62,7 +62,9 @@ class Plan:
     @property
     def passes_over_tasks(self) -> float:
         trainer = self.settings.trainer
-        return trainer.steps * trainer.prompts_per_step / (self.lengths.tasks * len(self.lengths.prompts) / self.lengths.measured)
+        return (
+            trainer.steps * trainer.prompts_per_step / (self.lengths.tasks * len(self.lengths.prompts) / self.lengths.measured)
+        )
 
     @property
     def prompt_tokens_per_step(self) -> float:
@@ -90,7 +92,10 @@ def plan(experiment: Experiment, display: Display) -> Plan:
     """Reckons a run of stage=rl. Prepares the data when missing. Raises UserError for settings that cannot be trained with
     and for a model whose shape is not known."""
     require(experiment.stage == "rl", f"stage={experiment.stage}: gapo plan reckons stage=rl; leave it out")
-    require(not isinstance(experiment.engine, TextEngine), "gapo plan: a served model (engine=openai) cannot be trained; leave engine= out")
+    require(
+        not isinstance(experiment.engine, TextEngine),
+        "gapo plan: a served model (engine=openai) cannot be trained; leave engine= out",
+    )
     check_settings(experiment)
     shape = find_shape(experiment.model)
     settings = Settings.of(experiment, shape)
@@ -147,7 +152,9 @@ def evaluation_flops(experiment: Experiment, settings: Settings, lengths: TaskLe
     count = between + 2
     first = decoding = 0.0
     for sampling in evaluation.samplings(experiment.sampling).values():
-        ran, decoded = sampling_flops(settings.shape, round(mean(lengths.prompts)), round(mean(lengths.answers)), sampling.group_size)
+        ran, decoded = sampling_flops(
+            settings.shape, round(mean(lengths.prompts)), round(mean(lengths.answers)), sampling.group_size
+        )
         first, decoding = first + tasks * count * ran, decoding + tasks * count * decoded
     return Operations(prompts=first, decoding=decoding, old_logprobs=0.0, reference=0.0, update=0.0), count
 

@@ -77,7 +77,11 @@ def possible(settings: Settings) -> Iterator[tuple[str, str, Settings]]:
     rows = rows_of(settings.engine)
     if rows is not None and rows > settings.sampling.group_size:
         fewer = max(settings.sampling.group_size, rows // FEWER)
-        yield f"engine.max_rows={fewer}", "more decoding steps", replace(settings, engine=replace(settings.engine, max_rows=fewer))
+        yield (
+            f"engine.max_rows={fewer}",
+            "more decoding steps",
+            replace(settings, engine=replace(settings.engine, max_rows=fewer)),
+        )
     if trainer.optimizer.name == "adamw":
         eight = replace(trainer.optimizer, name="adamw_8bit")
         yield of_trainer("optimizer.name=adamw_8bit", "moments in 8 bits, by bitsandbytes", optimizer=eight)

@@ -58,12 +58,18 @@ def amounts(plan: Plan) -> Table:
         ("steps", f"{trainer.steps:,}"),
         ("prompts a step", f"{trainer.prompts_per_step:,}"),
         ("answers a step", f"{plan.rollouts:,} ({sampling.group_size} a prompt)"),
-        ("tokens a step", f"{about}{quantity(plan.prompt_tokens_per_step)} of prompts, {quantity(plan.answer_tokens_per_step)} of answers"),
+        (
+            "tokens a step",
+            f"{about}{quantity(plan.prompt_tokens_per_step)} of prompts, {quantity(plan.answer_tokens_per_step)} of answers",
+        ),
         ("optimizer steps", f"{plan.optimizer_steps:,} ({settings.updates_per_step} a rollout batch)"),
         ("staleness, optimizer steps", str(settings.updates_per_step - 1)),
         ("passes over the tasks", f"{plan.passes_over_tasks:.2g}"),
         ("parameters", quantity(plan.parameters)),
-        ("trained", quantity(settings.trained) + (f" (adapters of rank {settings.model.lora.rank})" if settings.adapters else "")),
+        (
+            "trained",
+            quantity(settings.trained) + (f" (adapters of rank {settings.model.lora.rank})" if settings.adapters else ""),
+        ),
     ]
     return Table(f"plan of {plan.model} on {trainer.device}", ("", "run"), tuple(rows))
 
@@ -148,7 +154,9 @@ def warnings(plan: Plan) -> list[str]:
             "answer is a micro-batch of its own."
         )
     if settings.algorithm.dynamic_sampling:
-        found.append(f"Dynamic sampling may draw a batch up to {settings.algorithm.max_generation_rounds} times; once is reckoned with.")
+        found.append(
+            f"Dynamic sampling may draw a batch up to {settings.algorithm.max_generation_rounds} times; once is reckoned with."
+        )
     if not plan.engine_known:
         found.append("The engine does not say what memory it takes: none is reckoned with.")
     if not plan.speed.measured:

@@ -43,8 +43,8 @@ class RerunResult:
         if self.matched:
             return f"rerun of {self.of}: matched, bit for bit: metrics without clocks, rollouts, evaluations, checkpoints ({self.run_dir})"
         more = len(self.results) - 1
-        return (
-            f"rerun of {self.of}: did NOT match: {self.results[0]}" + (f"; and {more} more in {self.run_dir / RECORD}" if more else "")
+        return f"rerun of {self.of}: did NOT match: {self.results[0]}" + (
+            f"; and {more} more in {self.run_dir / RECORD}" if more else ""
         )
 
 
@@ -60,7 +60,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Dotted key → (value before, value now), None where there is none."""
     ours, theirs = dict(flatten(before)), dict(flatten(now))
-    return {key: (ours.get(key), theirs.get(key)) for key in {**ours, **theirs} if key not in ours or key not in theirs or ours[key] != theirs[key]}
+    return {
+        key: (ours.get(key), theirs.get(key))
+        for key in {**ours, **theirs}
+        if key not in ours or key not in theirs or ours[key] != theirs[key]
+    }
 
 
 def environment_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:

@@ -90,7 +90,9 @@ def sample_here(experiment: Experiment, tasks: Sequence[EditTask], display: Disp
         experiment.data.on_long,
     )
     seeds = [prompt_seed(experiment.seed, STEP, index) for index in range(len(fitted.kept))]
-    with memory_watched("sampling", "rollout", while_reinforcing(experiment, policy, [len(one.token_ids) for one in fitted.kept])):
+    with memory_watched(
+        "sampling", "rollout", while_reinforcing(experiment, policy, [len(one.token_ids) for one in fitted.kept])
+    ):
         engine = experiment.engine(policy=policy)
         sampled = sample_encoded(engine, experiment.template, fitted.kept, experiment.sampling, seeds, display.progress)
     return Answered(sampled, lambda group: policy.tokenizer.decode(group.prompt_token_ids), len(fitted.too_long))
@@ -103,7 +105,13 @@ def ask_server(experiment: Experiment, tasks: Sequence[EditTask], display: Displ
 
     seeds = [prompt_seed(experiment.seed, STEP, index) for index in range(len(tasks))]
     asked = sample_texts(
-        experiment.engine, experiment.template, tasks, experiment.sampling, seeds, experiment.run_dir / ANSWERS, display.progress
+        experiment.engine,
+        experiment.template,
+        tasks,
+        experiment.sampling,
+        seeds,
+        experiment.run_dir / ANSWERS,
+        display.progress,
     )
     if asked.too_long and (experiment.data.on_long == "stop" or not asked.sampled):
         raise DataError(

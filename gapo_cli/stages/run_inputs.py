@@ -35,7 +35,10 @@ def model_files(experiment: Experiment) -> dict[str, str]:
     if is_adapter(folder):
         places["base/"] = find_folder(replace(experiment.model, path=base_of(folder)))
     return {
-        f"{prefix}{path.name}": file_hash(path) for prefix, place in places.items() for pattern in MODEL_FILES for path in sorted(place.glob(pattern))
+        f"{prefix}{path.name}": file_hash(path)
+        for prefix, place in places.items()
+        for pattern in MODEL_FILES
+        for path in sorted(place.glob(pattern))
     }
 
 

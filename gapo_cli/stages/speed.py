@@ -49,7 +49,9 @@ def measured_flops(rows: int, width: int, inner: int, device: str, dtype: str, t
 
     kind = torch.device(device).type
     if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"trainer.device={device}: torch finds no CUDA device here; give its operations a second, as plan.flops=4e14")
+        raise UserError(
+            f"trainer.device={device}: torch finds no CUDA device here; give its operations a second, as plan.flops=4e14"
+        )
     torch.set_num_threads(threads or usable_cores())
     holder = torch.nn.Sequential(torch.nn.Linear(width, inner, bias=False)).to(device)
     use_onednn(holder)

@@ -45,7 +45,11 @@ def find_start(experiment: Experiment, display: Display) -> StartingPoint:
         newest = newest_whole(experiment.run_dir)
         for sentence in newest.passed_over:
             display.say(f"resume=auto: {sentence}; it is passed over")
-        found = f"from {newest.checkpoint.name}" if newest.checkpoint else "the run has no whole checkpoint, so it starts over in its folder"
+        found = (
+            f"from {newest.checkpoint.name}"
+            if newest.checkpoint
+            else "the run has no whole checkpoint, so it starts over in its folder"
+        )
         display.say(f"resume=auto: {found}")
         return StartingPoint(experiment.run_dir, newest.checkpoint, automatic=True)
     checkpoint = find_checkpoint(experiment.resume)

@@ -79,7 +79,9 @@ def build_parts(
     examples = encode_examples(policy, template, tasks, config.log, experiment.seed, experiment.data.on_long, display.progress)
     if examples.too_long:
         context = experiment.model.context_length
-        display.say(f"left out {len(examples.too_long)} of {len(tasks)} training tasks that do not fit model.context_length={context}")
+        display.say(
+            f"left out {len(examples.too_long)} of {len(tasks)} training tasks that do not fit model.context_length={context}"
+        )
     asked = encode_tasks(policy, template, select_tasks(held_out, experiment.evaluation.tasks), display.progress)
     lengths = [(len(one.prompt), len(one.answer)) for one in examples.kept]
     advise = while_supervising(experiment, policy, lengths, [len(one.token_ids) for one in asked])

@@ -75,7 +75,10 @@ def plan_jobs(combinations: Sequence[Sequence[str]]) -> tuple[PlannedJob, ...]:
         values = dict(override.lstrip("+").split("=", 1) for override in overrides)
         seed = values.pop("seed", "")
         leaves = [key.rsplit(".", 1)[-1] for key in values]
-        named = (f"{leaf if leaves.count(leaf) == 1 else key}={value}" for leaf, (key, value) in zip(leaves, values.items(), strict=True))
+        named = (
+            f"{leaf if leaves.count(leaf) == 1 else key}={value}"
+            for leaf, (key, value) in zip(leaves, values.items(), strict=True)
+        )
         jobs.append(PlannedJob(number, " ".join(named) or "as configured", seed, tuple(overrides)))
     return tuple(jobs)
 
@@ -94,7 +97,9 @@ def read_plan(folder: Path) -> SweepPlan:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{path}: missing; name the folder of a sweep") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: is no sweep's plan ({type(error).__name__}: {error}); start the sweep anew in another folder") from error
+        raise DataError(
+            f"{path}: is no sweep's plan ({type(error).__name__}: {error}); start the sweep anew in another folder"
+        ) from error
 
 
 def folder_of(folder: Path, job: PlannedJob) -> Path:

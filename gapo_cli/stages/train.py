@@ -25,7 +25,8 @@ REPORT = "report.html"
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Where things are. `best_checkpoint`: None where nothing was evaluated. `first` and `last`: the val/* metrics before and after training, with their `step`."""
+    """Where things are. `best_checkpoint`: None where nothing was evaluated. `first` and `last`: the val/*
+    metrics before and after training, with their `step`."""
 
     run_dir: Path
     checkpoint: Path
@@ -102,7 +103,10 @@ def check_settings(experiment: Experiment) -> None:
         f"algorithm.overlong.buffer_tokens={overlong and overlong.buffer_tokens}: need at most "
         f"sampling.max_new_tokens={sampling.max_new_tokens}",
     )
-    require(sampling.temperature > 0, f"sampling.temperature={sampling.temperature}: need above 0 to train, all completions are equal at 0")
+    require(
+        sampling.temperature > 0,
+        f"sampling.temperature={sampling.temperature}: need above 0 to train, all completions are equal at 0",
+    )
 
 
 def build_parts(
@@ -137,7 +141,9 @@ def build_parts(
         experiment.data.on_long,
     )
     if fitted.too_long:
-        display.say(f"left out {len(fitted.too_long)} of {len(tasks)} training tasks that do not fit model.context_length={model.context_length}")
+        display.say(
+            f"left out {len(fitted.too_long)} of {len(tasks)} training tasks that do not fit model.context_length={model.context_length}"
+        )
     budget = trainer.max_tokens_per_microbatch
     # the last token of an answer is a label only
     beyond = sum(len(one.token_ids) + sampling.max_new_tokens - 1 > budget for one in fitted.kept) if budget else 0
@@ -163,7 +169,9 @@ def build_parts(
         trainer=trainer,
         evaluation=experiment.evaluation,
         tasks=fitted.kept,
-        held_out=encode_tasks(policy, experiment.template, select_tasks(held_out, experiment.evaluation.tasks), display.progress),
+        held_out=encode_tasks(
+            policy, experiment.template, select_tasks(held_out, experiment.evaluation.tasks), display.progress
+        ),
         display=display,
         guards=experiment.guards,
         advise=advise,

@@ -93,7 +93,12 @@ def rank_shingles(splits: Mapping[str, Sequence[EditTask]]) -> dict[str, list[Ra
 
 
 def overlap(
-    first: str, tasks: Sequence[EditTask], ranks: Sequence[Ranks], second: str, others: Sequence[EditTask], other_ranks: Sequence[Ranks]
+    first: str,
+    tasks: Sequence[EditTask],
+    ranks: Sequence[Ranks],
+    second: str,
+    others: Sequence[EditTask],
+    other_ranks: Sequence[Ranks],
 ) -> Overlap:
     """What of `others` repeats `tasks`; where both are one split, what of it repeats a task before it."""
     seen = SeenEdits()

@@ -68,7 +68,9 @@ def find_git_folder(path: Path) -> GitFolder:
     where = path.expanduser().absolute()
     if ADDRESS.match(str(path)) and not where.exists():
         address = re.sub(r"^(\w+):/", r"\1://", str(path))
-        raise UserError(f"data.repo={address}: is an address, and nothing is fetched here; clone it and name the folder of the clone")
+        raise UserError(
+            f"data.repo={address}: is an address, and nothing is fetched here; clone it and name the folder of the clone"
+        )
     if not where.is_dir():
         raise UserError(
             f"data.repo={path}: {'is a file' if where.exists() else 'does not exist'}; name a folder with a git repository"

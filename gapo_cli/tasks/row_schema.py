@@ -25,7 +25,9 @@ Check = Callable[[str, Any], None]
 
 
 def wrong(name: str, need: str, value: Any) -> DataError:
-    got = {type(None): "null", str: "a string", list: "an array", dict: "an object", bool: "true or false"}.get(type(value), "a number")
+    got = {type(None): "null", str: "a string", list: "an array", dict: "an object", bool: "true or false"}.get(
+        type(value), "a number"
+    )
     return DataError(f"field '{name}' must be {need}, got {got}")
 
 
@@ -137,7 +139,14 @@ class Fields:
 
 
 SOURCE = Fields(
-    {"dataset": text, "split": text, "row": OrNull(whole), "repo": OrNull(text), "revision": OrNull(text), "licence": OrNull(text)},
+    {
+        "dataset": text,
+        "split": text,
+        "row": OrNull(whole),
+        "repo": OrNull(text),
+        "revision": OrNull(text),
+        "licence": OrNull(text),
+    },
     needed=("dataset", "split"),
 )
 HISTORY_EVENT = Fields(

@@ -77,7 +77,9 @@ class StandardLibrary:
         root = Path(self.root or sysconfig.get_paths()["stdlib"])
         paths = list(_library_files(root))
         if not paths:
-            raise DataError(f"{root}: holds no Python source; name a folder of packages with data.source.root or use data=jsonl")
+            raise DataError(
+                f"{root}: holds no Python source; name a folder of packages with data.source.root or use data=jsonl"
+            )
         tasks: list[EditTask] = []
         unreadable = 0
         with ProcessPoolExecutor(self.workers or usable_cores()) as pool:
@@ -104,7 +106,11 @@ def _library_files(root: Path) -> Iterator[str]:
         subfolders[:] = sorted(name for name in subfolders if name not in _LEFT_OUT and not name.startswith("config-"))
         for name in sorted(names):
             path = Path(folder, name)
-            if name.endswith(".py") and not name.startswith(_MACHINES_OWN) and _FILE_BYTES[0] < path.stat().st_size < _FILE_BYTES[1]:
+            if (
+                name.endswith(".py")
+                and not name.startswith(_MACHINES_OWN)
+                and _FILE_BYTES[0] < path.stat().st_size < _FILE_BYTES[1]
+            ):
                 yield path.relative_to(root).as_posix()
 
 
@@ -143,7 +149,13 @@ def tasks_of_file(root: Path, path: str, source: StandardLibrary) -> list[EditTa
 
 
 def make_task(
-    file: SourceFile, family: str, changes: ChangeSet, generator: random.Random, split: str, number: int, source: StandardLibrary
+    file: SourceFile,
+    family: str,
+    changes: ChangeSet,
+    generator: random.Random,
+    split: str,
+    number: int,
+    source: StandardLibrary,
 ) -> EditTask | None:
     """A task from one change set: some changes are made, the next one is the target. None where it would be too long."""
     order = sorted(changes)

@@ -132,7 +132,11 @@ def find_checkpoint(path: str | Path) -> Path:
         verify(newest)
     except CheckpointError as error:
         whole = newest_whole(path).checkpoint
-        there_is = f"the newest whole one is resume={whole}" if whole else f"there is no whole one, begin it again by resume=auto hydra.run.dir={path}"
+        there_is = (
+            f"the newest whole one is resume={whole}"
+            if whole
+            else f"there is no whole one, begin it again by resume=auto hydra.run.dir={path}"
+        )
         raise CheckpointError(f"{str(error).split('; ')[0]}; {there_is}") from error
     return newest
 
@@ -189,4 +193,6 @@ def hash_of_tasks(tasks: Sequence[EditTask]) -> str:
 def check_tasks(checkpoint: Path, expected: str, tasks: Sequence[EditTask]) -> None:
     """Raises CheckpointError where the tasks are not those that the checkpoint was trained on."""
     if hash_of_tasks(tasks) != expected:
-        raise CheckpointError(f"resume={checkpoint}: was trained on other tasks; give the data settings that the run was started with")
+        raise CheckpointError(
+            f"resume={checkpoint}: was trained on other tasks; give the data settings that the run was started with"
+        )

@@ -47,7 +47,9 @@ class Position:
 
     @classmethod
     def from_dict(cls, row: dict[str, Any]) -> Position:
-        return cls(row["order"], tuple(SampledGroup(group_from_dict(one["group"]), one["sampled_at"]) for one in row["waiting"]))
+        return cls(
+            row["order"], tuple(SampledGroup(group_from_dict(one["group"]), one["sampled_at"]) for one in row["waiting"])
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,9 @@ def with_advantages(groups: Sequence[Group], estimator: Estimator) -> list[Group
     found = estimator(rewards, lengths)
     name = type(estimator).__name__
     if found.values.shape != rewards.shape:
-        raise UserError(f"estimator={name}: gives advantages of shape {found.values.shape}; need {rewards.shape}, as the rewards")
+        raise UserError(
+            f"estimator={name}: gives advantages of shape {found.values.shape}; need {rewards.shape}, as the rewards"
+        )
     if not np.isfinite(found.values).all():
         raise UserError(f"estimator={name}: gives an advantage that is not finite; need 0 for a missing reward")
     columns = zip(groups, found.values, found.baseline, found.low, found.high, strict=True)

@@ -50,9 +50,7 @@ def split_by_length(encoded: Iterable[EncodedTask], context_length: int, max_new
     return Fitted(tuple(kept), tuple(too_long))
 
 
-def fit_training_tasks(
-    encoded: Sequence[EncodedTask], context_length: int, max_new_tokens: int, on_long: str
-) -> Fitted:
+def fit_training_tasks(encoded: Sequence[EncodedTask], context_length: int, max_new_tokens: int, on_long: str) -> Fitted:
     """As `split_by_length`, but with `on_long` "stop" a task that does not fit raises DataError, which names the first.
     Raises DataError also where nothing is left to train on."""
     fitted = split_by_length(encoded, context_length, max_new_tokens)

@@ -76,7 +76,9 @@ def encode_examples(
         too_long.append(encoded.task.id)
         longest = max(longest, len(example))
         if len(too_long) == 1:
-            first = f"task {encoded.task.id}: its prompt of {len(example.prompt)} tokens and its answer of {len(example.answer)}"
+            first = (
+                f"task {encoded.task.id}: its prompt of {len(example.prompt)} tokens and its answer of {len(example.answer)}"
+            )
     if too_long and (on_long == "stop" or not kept):
         raise DataError(
             f"{first} do not fit model.context_length={context}, and so it is for {len(too_long)} of {len(tasks)} training tasks; "

@@ -71,9 +71,7 @@ class Memory:
         return max(sum(self.rollout.values()), sum(self.update.values()))
 
 
-def micro_batches(
-    settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str | None = None
-) -> list[Pass]:
+def micro_batches(settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str | None = None) -> list[Pass]:
     """The passes of one mini-batch whose groups have these prompt lengths, and answers of these lengths each."""
     layout = layout or settings.trainer.layout
     lengths = [[answer] * settings.sampling.group_size for answer in answers]
@@ -216,7 +214,10 @@ def step_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[int
     backward = sum(cost.backward_flops(shape, one, settings.adapters) for one in passes)
     again = forward if trainer.gradient_checkpointing else 0.0
     recomputed = recomputes_logprobs(trainer, settings.algorithm, settings.engine) and settings.updates_per_step > 1
-    sampled = [sampling_flops(shape, prompt, answer, settings.sampling.group_size) for prompt, answer in zip(prompts, answers, strict=True)]
+    sampled = [
+        sampling_flops(shape, prompt, answer, settings.sampling.group_size)
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
     return Operations(
         prompts=sum(prompt for prompt, _ in sampled),
         decoding=sum(decoding for _, decoding in sampled),

@@ -87,7 +87,8 @@ def group_to_dict(group: Group) -> dict[str, Any]:
 def group_from_dict(row: dict[str, Any]) -> Group:
     """The inverse of `group_to_dict`."""
     completions = tuple(
-        Completion(**{**one, "token_ids": tuple(one["token_ids"]), "logprobs": tuple(one["logprobs"])}) for one in row["completions"]
+        Completion(**{**one, "token_ids": tuple(one["token_ids"]), "logprobs": tuple(one["logprobs"])})
+        for one in row["completions"]
     )
     return Group(
         task=EditTask.from_dict(row["task"]),

@@ -35,7 +35,9 @@ class HeldOut:
 
     def evaluate(self, step: int, policy: LoadedModel, engine: Engine, progress: Progress) -> dict[str, float]:
         """The val/* metrics of the policy after `step`; the evaluation's files are written."""
-        predictions = validate_encoded(policy, engine, self.template, self.tasks, self.evaluation, self.sampling, self.seed, progress)
+        predictions = validate_encoded(
+            policy, engine, self.template, self.tasks, self.evaluation, self.sampling, self.seed, progress
+        )
         summary = summarise(predictions)
         self.files.write_evaluation(step, predictions, summary, self._baselines)
         return summary.metrics()

@@ -79,9 +79,13 @@ def sampling_is_as_asked(subject: Subject) -> Finding:
     greedy = replace(asked, group_size=1, temperature=0.0, top_p=1.0, top_k=0)
     best = look_at_draws(subject.policy, prompts, subject.generate(greedy), greedy, slack)
     if best.outside:
-        return Finding(False, f"asked for temperature 0, the engine chose {best.outside} of {best.tokens} tokens that are not the likeliest")
+        return Finding(
+            False,
+            f"asked for temperature 0, the engine chose {best.outside} of {best.tokens} tokens that are not the likeliest",
+        )
     return Finding(
-        True, f"{drawn.tokens} tokens look like temperature {drawn.temperature:.2f} ± {drawn.error:.2f}, {asked.temperature:g} was asked for"
+        True,
+        f"{drawn.tokens} tokens look like temperature {drawn.temperature:.2f} ± {drawn.error:.2f}, {asked.temperature:g} was asked for",
     )
 
 
@@ -93,7 +97,9 @@ def _wrong_form(subject: Subject, groups: Sequence[Sequence[Completion]], asked:
         for one in group:
             if len(one.token_ids) > asked.max_new_tokens:
                 return f"asked for at most {asked.max_new_tokens} tokens, the engine gave an answer of {len(one.token_ids)}"
-            if ends & set(one.token_ids[:-1]) or (one.finish_reason == "stop") != (one.token_ids[-1:] != () and one.token_ids[-1] in ends):
+            if ends & set(one.token_ids[:-1]) or (one.finish_reason == "stop") != (
+                one.token_ids[-1:] != () and one.token_ids[-1] in ends
+            ):
                 return f"an answer with finish_reason={one.finish_reason} does not end where its first end token is"
     return None
 
@@ -114,7 +120,9 @@ def _wrong_draws(drawn: Drawn, asked: SamplingConfig) -> str | None:
 def microbatches_change_nothing(subject: Subject) -> Finding:
     layout, budget = subject.trainer.layout, subject.narrow
     apart = relative_difference(subject.gradient(layout, subject.wide), subject.gradient(layout, budget))
-    return _same_gradient(subject, apart, f"cut into micro-batches of {budget} tokens", "the loss hangs on trainer.max_tokens_per_microbatch")
+    return _same_gradient(
+        subject, apart, f"cut into micro-batches of {budget} tokens", "the loss hangs on trainer.max_tokens_per_microbatch"
+    )
 
 
 def packed_equals_padded(subject: Subject) -> Finding:
@@ -126,7 +134,9 @@ def _same_gradient(subject: Subject, apart: float, words: str, meaning: str) -> 
     allowed = GRADIENT_TOLERANCE[subject.policy.dtype]
     if apart <= allowed:
         return Finding(True, f"{apart:.1e} of the gradient, {allowed:g} is allowed")
-    return Finding(False, f"{words}, the gradient of a mini-batch differs by {apart:.1e} of its length, {allowed:g} is allowed: {meaning}")
+    return Finding(
+        False, f"{words}, the gradient of a mini-batch differs by {apart:.1e} of its length, {allowed:g} is allowed: {meaning}"
+    )
 
 
 def equal_rewards_teach_nothing(subject: Subject) -> Finding:
@@ -149,13 +159,18 @@ def sync_reaches_the_engine(subject: Subject) -> Finding:
     """An optimizer step; what the engine samples after its sync must be of the new weights."""
     policy, temperature = subject.policy, subject.sampling.temperature
     before = subject.groups
-    for parameter, gradient in zip(subject.optimizer.parameters, subject.gradient(subject.trainer.layout, subject.narrow), strict=True):
+    for parameter, gradient in zip(
+        subject.optimizer.parameters, subject.gradient(subject.trainer.layout, subject.narrow), strict=True
+    ):
         parameter.grad = gradient
     subject.optimizer.step()
     pairs = [(group, one) for group in before for one in group.completions[:1] if one.token_ids]
     moved = measure_mismatch(policy, pairs, temperature).mean
     if not moved > 2 * subject.tolerance:
-        return Finding(False, f"an optimizer step with learning rate {STEP[policy.dtype]:g} moved log-probabilities by {moved:.1e} nats only: nothing is learnt")
+        return Finding(
+            False,
+            f"an optimizer step with learning rate {STEP[policy.dtype]:g} moved log-probabilities by {moved:.1e} nats only: nothing is learnt",
+        )
     subject.engine.sync(policy)
     answers = subject.generate(subject.sampling)
     pairs = [(group, one) for group, found in zip(before, answers, strict=True) for one in found[:1] if one.token_ids]

@@ -145,7 +145,9 @@ class TrainingLoop:
             if isinstance(error, NotFiniteError):
                 if self.pending is not None:
                     self.files.record(self.pending, self.parts.display)
-                self.parts.display.say(f"stopped after step {self.step} of {self.parts.trainer.steps}: {self.checkpoints.newest_in_words()}")
+                self.parts.display.say(
+                    f"stopped after step {self.step} of {self.parts.trainer.steps}: {self.checkpoints.newest_in_words()}"
+                )
             elif not isinstance(error, CheckpointError | StorageError):  # where nothing can be written, nor can a checkpoint
                 self._stop()
             raise
@@ -222,7 +224,9 @@ class TrainingLoop:
 
     def _learn(self, batch: RolloutBatch) -> dict[str, float]:
         try:
-            return self.updater.update([one.group for one in batch.groups], [one.sampled_at == batch.step for one in batch.groups])
+            return self.updater.update(
+                [one.group for one in batch.groups], [one.sampled_at == batch.step for one in batch.groups]
+            )
         except TooManySkipped as stop:
             path = self.files.write_for_inspection(batch.step, stop.batch, self.parts.policy.tokenizer.decode)
             raise UserError(skipped_sentence(stop.steps, f"step {batch.step}", path)) from stop
@@ -300,7 +304,9 @@ class TrainingLoop:
                 self.files.record(self.pending, self.parts.display)
             if self.saved != self.step:
                 self._save()
-        say(f"stopped after step {self.step} of {total}: saved {self.checkpoints.path(self.step)}; go on with resume={self.parts.run_dir}")
+        say(
+            f"stopped after step {self.step} of {total}: saved {self.checkpoints.path(self.step)}; go on with resume={self.parts.run_dir}"
+        )
 
 
 def _tokens(groups: Sequence[Group]) -> int:

@@ -48,7 +48,11 @@ def verify(folder: Path) -> dict[str, Any]:
             raise CheckpointError(f"{folder}: {name} is missing; resume from another checkpoint")
         size = file.stat().st_size
         if size != expected["bytes"]:
-            raise CheckpointError(f"{folder}: {name} has {size} bytes, the manifest says {expected['bytes']}; resume from another checkpoint")
+            raise CheckpointError(
+                f"{folder}: {name} has {size} bytes, the manifest says {expected['bytes']}; resume from another checkpoint"
+            )
         if file_hash(file) != expected["sha256"]:
-            raise CheckpointError(f"{folder}: {name} is not what was written (its SHA-256 differs); resume from another checkpoint")
+            raise CheckpointError(
+                f"{folder}: {name} is not what was written (its SHA-256 differs); resume from another checkpoint"
+            )
     return manifest

@@ -99,13 +99,17 @@ class Optimizer:
             state.setdefault(int(index), {})[name] = value
         moments = MOMENTS[self.config.name]
         if any(name not in values for values in state.values() for name in moments):
-            raise CheckpointError(f"resume: the checkpoint's optimizer is not {self.config.name}; give the optimizer.name that it was trained with")
+            raise CheckpointError(
+                f"resume: the checkpoint's optimizer is not {self.config.name}; give the optimizer.name that it was trained with"
+            )
         fits = all(
             index < len(self.parameters) and all(values[name].shape == self.parameters[index].shape for name in moments)
             for index, values in state.items()
         )
         if not fits:
-            raise CheckpointError("resume: the checkpoint's optimizer state is of another model; resume the run that it belongs to")
+            raise CheckpointError(
+                "resume: the checkpoint's optimizer state is of another model; resume the run that it belongs to"
+            )
         if self.config.name == "adamw_8bit":  # counts in Python numbers
             state = {index: values | {STEP: int(values[STEP])} for index, values in state.items()}
         groups = self.adamw.state_dict()["param_groups"]

@@ -28,7 +28,11 @@ def _rename(number: int, old: str, new: str) -> EditTask:
         editable=(len(before), len(before) + len(region)),
         target=region.replace(old, new),
         cursor=(len(before), len(before)),
-        history=(HistoryEvent("edit", f"probe_{number}.py", _diff([f"def collect_{number}({old}):"], [f"def collect_{number}({new}):"])),),
+        history=(
+            HistoryEvent(
+                "edit", f"probe_{number}.py", _diff([f"def collect_{number}({old}):"], [f"def collect_{number}({new}):"])
+            ),
+        ),
     )
 
 

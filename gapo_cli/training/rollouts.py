@@ -68,7 +68,9 @@ def sample_encoded(
     """As `sample`, for prompts that are tokenised already."""
     generated = engine.generate([one.token_ids for one in encoded], sampling, seeds, progress)
     return [
-        Sampled(one.task, one.prompt, one.token_ids, tuple(_parsed(template, one.task, completion) for completion in completions))
+        Sampled(
+            one.task, one.prompt, one.token_ids, tuple(_parsed(template, one.task, completion) for completion in completions)
+        )
         for one, completions in zip(encoded, generated, strict=True)
     ]
 
@@ -101,7 +103,9 @@ def score(sampled: Sequence[Sampled], reward: Reward) -> list[Group]:
     targets = [one.task.target for one in sampled for _ in one.completions]
     components = {name: np.asarray(values, dtype=np.float64) for name, values in reward(predictions, targets).items()}
     if "score" not in components:
-        raise UserError(f"reward={type(reward).__name__}: gives {', '.join(components) or 'nothing'}; need a component named score")
+        raise UserError(
+            f"reward={type(reward).__name__}: gives {', '.join(components) or 'nothing'}; need a component named score"
+        )
     for name, values in components.items():
         if values.shape != (len(predictions),):
             raise UserError(

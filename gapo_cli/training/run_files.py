@@ -35,7 +35,13 @@ class RunFiles:
         """The groups that the step learns from, then those that dynamic sampling dropped in it."""
         groups = [one.group for one in (*batch.groups, *batch.dropped)]
         dropped = [False] * len(batch.groups) + [True] * len(batch.dropped)
-        write_groups(self._numbered(ROLLOUTS, batch.step, "parquet"), batch.step, groups, lambda group: decode(group.prompt_token_ids), dropped)
+        write_groups(
+            self._numbered(ROLLOUTS, batch.step, "parquet"),
+            batch.step,
+            groups,
+            lambda group: decode(group.prompt_token_ids),
+            dropped,
+        )
 
     def write_for_inspection(self, step: int, groups: Sequence[Group], decode: Callable[[Sequence[int]], str]) -> Path:
         """The groups that a guard stopped the run for. They stay when the run is resumed."""
@@ -50,7 +56,9 @@ class RunFiles:
         path = self._numbered(INSPECTION, step, "parquet")
         prompts, answers = zip(*texts, strict=True)
         with atomic_path(path) as temporary:
-            pd.DataFrame({"task_id": [task.id for task in tasks], "prompt": prompts, "answer": answers}).to_parquet(temporary, index=False)
+            pd.DataFrame({"task_id": [task.id for task in tasks], "prompt": prompts, "answer": answers}).to_parquet(
+                temporary, index=False
+            )
         return path
 
     def write_evaluation(

@@ -148,5 +148,7 @@ def answer_logits(
             # what fills up a row stands after its answer, and no token looks ahead
             rest = trunk(input_ids=rows[:, :-1], past_key_values=cache, use_cache=True).last_hidden_state
             hidden = torch.cat([hidden, rest], dim=1)
-        answered = torch.arange(width, device=policy.device) < torch.tensor([[len(answer)] for answer in answers], device=policy.device)
+        answered = torch.arange(width, device=policy.device) < torch.tensor(
+            [[len(answer)] for answer in answers], device=policy.device
+        )
         return head(hidden[answered]).float(), rows[answered]

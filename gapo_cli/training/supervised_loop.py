@@ -76,7 +76,9 @@ class SupervisedLoop:
     def __init__(self, parts: SupervisedParts) -> None:
         self.parts, self.policy, self.config = parts, parts.policy, parts.config
         self.display = parts.display
-        self.layout, notice = usable_layout(self.config.layout, self.policy, "supervised.layout", otherwise="padded", dropout=True)
+        self.layout, notice = usable_layout(
+            self.config.layout, self.policy, "supervised.layout", otherwise="padded", dropout=True
+        )
         if notice is not None:
             self.display.say(notice)
         self.generator = random.Random(parts.seed)
@@ -102,7 +104,9 @@ class SupervisedLoop:
         values, seed = state.values, self.parts.seed
         check_tasks(checkpoint, values["task_ids"], self.parts.tasks)
         if values["seed"] != seed:
-            raise CheckpointError(f"resume={checkpoint}: was trained with seed={values['seed']}, this run has seed={seed}; give that seed")
+            raise CheckpointError(
+                f"resume={checkpoint}: was trained with seed={values['seed']}, this run has seed={seed}; give that seed"
+            )
         if values["step"] > len(self.plan):
             raise CheckpointError(
                 f"resume={checkpoint}: is of batch {values['step']}, and supervised.tokens={self.config.tokens} or supervised.epochs="
@@ -151,7 +155,9 @@ class SupervisedLoop:
             if self.to_evaluate:
                 self._stop()
             else:  # in the middle of a batch
-                self.display.say(f"stopped in the middle of batch {self.number + 1} of {len(self.plan)}: {self.checkpoints.newest_in_words()}")
+                self.display.say(
+                    f"stopped in the middle of batch {self.number + 1} of {len(self.plan)}: {self.checkpoints.newest_in_words()}"
+                )
             raise
         seconds, cpu_seconds = time.monotonic() - self.started, time.process_time() - self.cpu_started
         first, last = (self.means[0], self.means[-1]) if self.means else (math.nan, math.nan)
@@ -171,7 +177,9 @@ class SupervisedLoop:
         try:
             self.guard.saw(step.skipped, examples)
         except TooManySkipped as stop:
-            path = self.files.write_examples(self.number, [self.parts.tasks[index] for index in batch], [self._texts(one) for one in examples])
+            path = self.files.write_examples(
+                self.number, [self.parts.tasks[index] for index in batch], [self._texts(one) for one in examples]
+            )
             raise UserError(skipped_sentence(stop.steps, f"batch {self.number}", path)) from stop
         self.seen += sum(map(len, examples))
         self.display.progress("supervised training", self.number, len(self.plan))

@@ -26,7 +26,9 @@ class UpdateMetrics:
         self, policy_loss: PolicyLoss, weights: torch.Tensor, entropy: torch.Tensor, kl_loss: torch.Tensor | None
     ) -> None:
         with torch.no_grad():
-            found = {name: getattr(policy_loss, name) for name in ("loss", "clip_fraction", "clip_fraction_lower", "kl", "weight")}
+            found = {
+                name: getattr(policy_loss, name) for name in ("loss", "clip_fraction", "clip_fraction_lower", "kl", "weight")
+            }
             found["entropy"] = (weights * entropy).sum()
             if kl_loss is not None:
                 found["kl_loss"] = kl_loss

@@ -70,7 +70,10 @@ def test_a_chat_prompt_goes_to_chat_completions_as_messages(serve, journal):
     ((completion,),) = engine.generate_texts([CHAT], replace(GREEDY, top_k=3), [0], journal)
     (request,) = served.requests
     assert request["path"] == "/v1/chat/completions"
-    assert request["body"]["messages"] == [{"role": "system", "content": "You edit."}, {"role": "user", "content": "if c == None:"}]
+    assert request["body"]["messages"] == [
+        {"role": "system", "content": "You edit."},
+        {"role": "user", "content": "if c == None:"},
+    ]
     assert {name: request["body"][name] for name in ("logprobs", "top_k", "stop", "temperature")} == {
         "logprobs": True, "top_k": 3, "stop": ["<|end|>"], "temperature": 0.0,
     }  # fmt: skip
@@ -82,7 +85,9 @@ def test_groups_come_back_in_order_with_log_probabilities_and_lengths(serve, jou
     names = [f"x{number}" for number in range(7)]
     groups = engine.generate_texts([raw(name) for name in names], PAIRS, range(7), journal)
     # the server gives the choices last first, and marks the index-th with so many #
-    assert [[one.text for one in group] for group in groups] == [[f"if {name} is None:\n", f"if {name} is None:\n#"] for name in names]
+    assert [[one.text for one in group] for group in groups] == [
+        [f"if {name} is None:\n", f"if {name} is None:\n#"] for name in names
+    ]
     first, second = groups[0]
     assert (first.logprobs, second.logprobs) == ((-0.5, -0.25), (-0.5, -0.5))
     assert (first.token_ids, first.length, first.finish_reason) == ((), 2, "stop")
@@ -109,7 +114,9 @@ def test_the_token_limit_and_the_content_filter_are_told_apart(serve, journal):
 
 def test_a_server_that_knows_no_n_is_asked_once_an_answer(serve, journal):
     served, engine = serve("--only-one", concurrency=1)
-    with pytest.raises(UserError, match="gave 1 of n=2 answers; for a server that knows no n set engine.many_per_request=false"):
+    with pytest.raises(
+        UserError, match="gave 1 of n=2 answers; for a server that knows no n set engine.many_per_request=false"
+    ):
         engine.generate_texts([raw("a")], PAIRS, [7], journal)
     (group,) = replace(engine, many_per_request=False).generate_texts([raw("a")], PAIRS, [7], journal)
     assert len(group) == 2
@@ -154,7 +161,9 @@ def test_retry_after_is_waited_for(serve, journal, monkeypatch):
 
 def test_a_wait_that_is_too_long_ends_the_run_with_what_to_do(serve, journal):
     served, engine = serve("--fail", "429/3600")
-    with pytest.raises(UserError, match="on purpose; the server asks to wait 3600 s, longer than engine.longest_wait_s=60; raise it or"):
+    with pytest.raises(
+        UserError, match="on purpose; the server asks to wait 3600 s, longer than engine.longest_wait_s=60; raise it or"
+    ):
         engine.generate_texts([raw("a")], GREEDY, [0], journal)
     assert len(served.requests) == 1
 
@@ -200,13 +209,18 @@ def test_a_run_that_ends_midway_says_how_to_go_on(serve, journal):
     served, engine = serve("--fail", "", concurrency=1, tries=1)
     engine.generate_texts([raw("a")], GREEDY, [0], journal)
     stop_server(served)
-    with pytest.raises(UserError, match=f"1 answers are kept in {journal}: the same command with hydra.run.dir={journal.parent} goes on"):
+    with pytest.raises(
+        UserError, match=f"1 answers are kept in {journal}: the same command with hydra.run.dir={journal.parent} goes on"
+    ):
         engine.generate_texts([raw("a"), raw("b")], GREEDY, [0, 1], journal)
 
 
 def test_the_key_is_sent_from_the_environment_and_kept_nowhere(serve, journal, monkeypatch):
     served, engine = serve("--key", "secret", api_key_env="MY_KEY")
-    with pytest.raises(UserError, match=r"HTTP 401: Incorrect API key provided; the environment variable MY_KEY \(engine.api_key_env\) is not set"):
+    with pytest.raises(
+        UserError,
+        match=r"HTTP 401: Incorrect API key provided; the environment variable MY_KEY \(engine.api_key_env\) is not set",
+    ):
         engine.generate_texts([raw("a")], GREEDY, [0], journal)
     monkeypatch.setenv("MY_KEY", "wrong")
     with pytest.raises(UserError, match="MY_KEY .* holds the key that was sent"):
@@ -220,12 +234,16 @@ def test_the_key_is_sent_from_the_environment_and_kept_nowhere(serve, journal, m
 def test_an_address_without_its_v1_is_pointed_out(serve, journal):
     served, engine = serve()
     elsewhere = replace(engine, base_url=served.url.removesuffix("/v1") + "/")
-    with pytest.raises(UserError, match=r"HTTP 404: Not Found; check engine.base_url=\S+ \(most end in /v1\) and engine.model=some-model"):
+    with pytest.raises(
+        UserError, match=r"HTTP 404: Not Found; check engine.base_url=\S+ \(most end in /v1\) and engine.model=some-model"
+    ):
         elsewhere.generate_texts([raw("a")], GREEDY, [0], journal)
     assert served.requests[0]["path"] == "/completions"
 
 
-@pytest.mark.parametrize(("failure", "said"), [("html", "is not JSON but begins with '<html>"), ("empty", "is no completion but begins with")])
+@pytest.mark.parametrize(
+    ("failure", "said"), [("html", "is not JSON but begins with '<html>"), ("empty", "is no completion but begins with")]
+)
 def test_an_answer_of_something_else_is_refused(failure, said, serve, journal):
     _, engine = serve("--fail", failure)
     with pytest.raises(UserError, match=said):
@@ -292,7 +310,9 @@ def test_progress_begins_at_what_the_journal_holds_and_ends_at_all(serve, journa
 
 def test_a_chat_prompt_that_begins_the_answer_is_refused_before_anything_is_asked(serve, journal):
     served, engine = serve()
-    with pytest.raises(UserError, match="task task-c: its prompt begins the answer with '<start>'.*set prompt.begin_answer=false"):
+    with pytest.raises(
+        UserError, match="task task-c: its prompt begins the answer with '<start>'.*set prompt.begin_answer=false"
+    ):
         engine.generate_texts([replace(CHAT, text="<start>")], GREEDY, [0], journal)
     assert served.requests == []
 

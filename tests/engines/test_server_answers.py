@@ -25,7 +25,15 @@ def test_an_answer_without_content_is_an_empty_text():
 
 @pytest.mark.parametrize(
     "logprobs",
-    [None, {}, {"content": None}, {"content": []}, {"token_logprobs": [None, -1.0]}, {"token_logprobs": ["-1"]}, {"content": [{"token": "a"}]}],
+    [
+        None,
+        {},
+        {"content": None},
+        {"content": []},
+        {"token_logprobs": [None, -1.0]},
+        {"token_logprobs": ["-1"]},
+        {"content": [{"token": "a"}]},
+    ],
 )
 def test_log_probabilities_that_are_not_all_there_are_none(logprobs):
     assert read({"text": "a", "finish_reason": "stop", "logprobs": logprobs}).logprobs == ()
@@ -34,8 +42,15 @@ def test_log_probabilities_that_are_not_all_there_are_none(logprobs):
 @pytest.mark.parametrize(
     "answer",
     [
-        None, [], {}, {"choices": None}, {"choices": ["a"]}, {"choices": [{"index": 0}]}, {"choices": [{"message": "a"}]},
-        {"choices": [{"text": 3}]}, {"choices": [{"message": {"content": ["a"]}}]},
+        None,
+        [],
+        {},
+        {"choices": None},
+        {"choices": ["a"]},
+        {"choices": [{"index": 0}]},
+        {"choices": [{"message": "a"}]},
+        {"choices": [{"text": 3}]},
+        {"choices": [{"message": {"content": ["a"]}}]},
     ],
 )
 def test_what_is_no_completion_is_refused(answer):
@@ -48,7 +63,18 @@ def test_an_answer_without_any_choice_is_refused():
         kept_choices({"choices": []}, 1, "there")
 
 
-NAMES = ["index", "text", "message", "content", "finish_reason", "logprobs", "token_logprobs", "token_ids", "logprob", "completion_tokens"]
+NAMES = [
+    "index",
+    "text",
+    "message",
+    "content",
+    "finish_reason",
+    "logprobs",
+    "token_logprobs",
+    "token_ids",
+    "logprob",
+    "completion_tokens",
+]
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
@@ -64,7 +90,10 @@ CHOICES = st.fixed_dictionaries({}, optional={
 
 
 @settings(max_examples=400)
-@given(JSON_VALUES | st.fixed_dictionaries({"choices": st.lists(CHOICES, max_size=2)}, optional={"usage": JSON_VALUES}), st.integers(1, 2))
+@given(
+    JSON_VALUES | st.fixed_dictionaries({"choices": st.lists(CHOICES, max_size=2)}, optional={"usage": JSON_VALUES}),
+    st.integers(1, 2),
+)
 def test_any_answer_is_completions_or_refused(answer, count):
     try:
         completions = completions_of(kept_choices(answer, count, "there"))

@@ -119,7 +119,9 @@ def test_equal_seeds_give_equal_completions_however_prompts_are_batched(engine):
     together = tokens_of(engine.generate(PROMPTS, SAMPLING, SEEDS))
     assert tokens_of(engine.generate(PROMPTS, SAMPLING, SEEDS)) == together
     assert tokens_of(engine.generate(PROMPTS[::-1], SAMPLING, SEEDS[::-1]))[::-1] == together
-    assert [tokens_of(engine.generate([prompt], SAMPLING, [seed]))[0] for prompt, seed in zip(PROMPTS, SEEDS, strict=True)] == together
+    assert [
+        tokens_of(engine.generate([prompt], SAMPLING, [seed]))[0] for prompt, seed in zip(PROMPTS, SEEDS, strict=True)
+    ] == together
     larger = tokens_of(engine.generate(PROMPTS, replace(SAMPLING, group_size=6), SEEDS))
     assert [group[:4] for group in larger] == together
 
@@ -248,7 +250,9 @@ def test_greedy_answers_with_guessing_ahead_are_those_without(tmp_path, tiny_mod
     engine = VLLM(kv_cache_gib=0.05, speculative_tokens=3)(policy=policy)
     # repetitions, so that there is something to guess from
     prompts = [(*prompt[:20] * 3,) for prompt in PROMPTS]
-    assert tokens_of(engine.generate(prompts, GREEDY, SEEDS)) == tokens_of(TorchEngine(policy, 64).generate(prompts, GREEDY, SEEDS))
+    assert tokens_of(engine.generate(prompts, GREEDY, SEEDS)) == tokens_of(
+        TorchEngine(policy, 64).generate(prompts, GREEDY, SEEDS)
+    )
     with pytest.raises(UserError, match="engine.speculative_tokens=3"):
         engine.generate(prompts, SAMPLING, SEEDS)
 

@@ -64,7 +64,9 @@ def test_guessing_ahead_is_refused_on_a_cpu_unless_it_is_greedy(on_cpu):
     guessing, greedy = VLLM(speculative_tokens=3), replace(SAMPLING, temperature=0.0)
     on_cpu(True)
     guessing.check_sampling(greedy)
-    with pytest.raises(UserError, match=r"engine.speculative_tokens=3: at temperature 1.0 vLLM on a CPU accepts guessed tokens"):
+    with pytest.raises(
+        UserError, match=r"engine.speculative_tokens=3: at temperature 1.0 vLLM on a CPU accepts guessed tokens"
+    ):
         guessing.check_sampling(SAMPLING)
     on_cpu(False)
     guessing.check_sampling(SAMPLING)

@@ -22,7 +22,8 @@ def counted_delta_chrf(before, prediction, target):
     precisions, recalls = [], []
     for order in range(1, 7):
         base, predicted, right = (
-            Counter(text[place : place + order] for place in range(len(text) - order + 1)) for text in (before, prediction, target)
+            Counter(text[place : place + order] for place in range(len(text) - order + 1))
+            for text in (before, prediction, target)
         )
         of_prediction = {key: predicted[key] - base[key] for key in base | predicted if predicted[key] != base[key]}
         of_target = {key: right[key] - base[key] for key in base | right if right[key] != base[key]}

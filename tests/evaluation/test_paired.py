@@ -61,7 +61,11 @@ def test_evaluations_without_a_shared_task_or_mode_are_refused():
 @pytest.mark.parametrize(
     ("wins", "losses", "conclusion"),
     [
-        (8, 0, "p = 0.008: between two equally good models a split of 8 to 0 or a more uneven one would be that rare. This one is better"),
+        (
+            8,
+            0,
+            "p = 0.008: between two equally good models a split of 8 to 0 or a more uneven one would be that rare. This one is better",
+        ),
         (0, 8, "The other one is better on tasks like these"),
         (5, 1, "p = 0.219: a split of 5 to 1 is what chance may well give"),
         (0, 0, "They are right on the same tasks: nothing tells them apart."),

@@ -62,7 +62,9 @@ def test_rows_survive_a_parquet_file(tmp_path):
     predictions = [
         prediction_of(TASK, completion("", None), "greedy"),
         prediction_of(TASK, completion(None, "no_marker"), "sampled", 1),
-        prediction_of(TASK, completion("é\x00</script>"), "sampled", 2, cut=("history: 2 oldest events", "hints: 1 last hints")),
+        prediction_of(
+            TASK, completion("é\x00</script>"), "sampled", 2, cut=("history: 2 oldest events", "hints: 1 last hints")
+        ),
     ]
     path = tmp_path / "predictions.parquet"
     pd.DataFrame(to_rows(predictions)).to_parquet(path)
@@ -78,7 +80,9 @@ def test_what_a_prompt_left_out_is_kept_in_words():
 
 def test_rows_of_earlier_runs_lack_the_later_columns():
     row = to_rows([predicted_region(TASK, "y")])[0]
-    assert from_rows([{name: value for name, value in row.items() if name not in ("undone", "cut")}]) == [predicted_region(TASK, "y")]
+    assert from_rows([{name: value for name, value in row.items() if name not in ("undone", "cut")}]) == [
+        predicted_region(TASK, "y")
+    ]
 
 
 def test_rows_without_a_column_are_refused():

@@ -55,7 +55,9 @@ def test_where_nothing_can_be_undone_wrongly_there_is_none(edited):
 
 
 def test_lines_that_look_like_a_header_inside_a_hunk_are_lines():
-    assert hunks_of("--- a\n+++ b\n@@ -1 +1 @@\n--- x\n+++ y\n\\ No newline at end of file\n") == [[("-", "-- x"), ("+", "++ y")]]
+    assert hunks_of("--- a\n+++ b\n@@ -1 +1 @@\n--- x\n+++ y\n\\ No newline at end of file\n") == [
+        [("-", "-- x"), ("+", "++ y")]
+    ]
 
 
 def test_the_reversal_rate_is_over_the_tasks_with_an_edit_to_undo():

@@ -50,8 +50,16 @@ def test_every_value_lies_in_one_of_few_buckets(values):
 
 
 def test_a_split_is_counted_by_language_family_and_what_changes():
-    splits = {"train": [task("1", events=2), task("2", "rust", "call"), task("3", target="a\n")], "eval": [task("4", "rust")], "dev": []}
-    measured = {"train": [Measured(10, 2, 5, 2), Measured(20, 2, 9, 3, cut=True), Measured(30, 2, 9, 2)], "eval": [Measured(40, 2, 7, 2)], "dev": []}
+    splits = {
+        "train": [task("1", events=2), task("2", "rust", "call"), task("3", target="a\n")],
+        "eval": [task("4", "rust")],
+        "dev": [],
+    }
+    measured = {
+        "train": [Measured(10, 2, 5, 2), Measured(20, 2, 9, 3, cut=True), Measured(30, 2, 9, 2)],
+        "eval": [Measured(40, 2, 7, 2)],
+        "dev": [],
+    }
     found = task_statistics(splits, measured, context_length=11)
     assert list(found) == ["train", "eval", "dev", "all"]
     train = found["train"]

@@ -72,7 +72,8 @@ def test_bfloat16_by_autocast_is_entered_again_for_the_backward_pass():
 def test_an_entropy_that_is_only_looked_at_has_no_gradient():
     head, (hidden, labels) = some_head(), some_tokens()
     for _, entropy in (
-        token_distribution(head, hidden, labels, 1.0, "value"), chunked_distribution(head, hidden, labels, 1.0, "value", 4)
+        token_distribution(head, hidden, labels, 1.0, "value"),
+        chunked_distribution(head, hidden, labels, 1.0, "value", 4),
     ):
         assert not entropy.requires_grad
 

@@ -71,7 +71,9 @@ def test_without_a_dense_mask_no_pair_is_kept():
 
 def test_half_precision_halves_what_is_not_a_norm():
     # hidden 4 x 4 + 5 x 2 = 26 bytes a number, heads and feed-forward 4 x 2 each, pairs 2
-    assert activations(SHAPE, TWO_ROWS, "bfloat16", adapters=False, checkpointing=False) == 2 * ((26 * 4 + 8 * 6 + 8 * 5) * 6 + 36)
+    assert activations(SHAPE, TWO_ROWS, "bfloat16", adapters=False, checkpointing=False) == 2 * (
+        (26 * 4 + 8 * 6 + 8 * 5) * 6 + 36
+    )
 
 
 def test_logits_and_cache():

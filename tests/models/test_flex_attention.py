@@ -14,9 +14,7 @@ from gapo_cli.models.flex_attention import FlexAttention, _compiled
 from gapo_cli.models.spans import dense_mask
 
 CPU = torch.device("cpu")
-long_groups = st.lists(
-    st.tuples(st.integers(1, 500), st.lists(st.integers(0, 300), max_size=4)), min_size=1, max_size=3
-)
+long_groups = st.lists(st.tuples(st.integers(1, 500), st.lists(st.integers(0, 300), max_size=4)), min_size=1, max_size=3)
 
 
 def by_kind(block_mask):
@@ -82,13 +80,16 @@ def test_output_is_that_of_the_dense_mask(groups, heads):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler here")
 @pytest.mark.skipif(
-    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"), reason="flex_attention is compiled for AVX2 and AVX512 only"
+    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
+    reason="flex_attention is compiled for AVX2 and AVX512 only",
 )
 def test_output_of_the_compiled_kernel_is_that_of_the_dense_mask():
     """Uncompiled, flex_attention looks at the rule alone; the kernel skips the blocks that the block mask leaves out, and asks
     the rule only in those that it calls partly masked."""
     for row in ([(300, [130, 5, 260]), (40, [2])], [(500, [64] * 4)], [(700, [50, 61, 33]), (90, [20] * 4)]):
         spans = spans_of(row)
-        query, key, value = (one.detach().repeat(1, 1, 1, 2) for one in some_states(spans[-1].stop, 4, 2))  # it takes heads of 16 on
+        query, key, value = (
+            one.detach().repeat(1, 1, 1, 2) for one in some_states(spans[-1].stop, 4, 2)
+        )  # it takes heads of 16 on
         ours = _compiled()(query, key, value, block_mask=FlexAttention.of(spans, CPU).block_mask, scale=SCALE, enable_gqa=True)
         assert torch.allclose(ours.transpose(1, 2), under_the_mask(spans, query, key, value), rtol=1e-4, atol=1e-5)

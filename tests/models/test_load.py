@@ -145,7 +145,9 @@ def test_weights_that_ship_with_the_package_go_by_asset_names(folder, monkeypatc
 
 @pytest.mark.parametrize("path", ["/no/such/folder", "./no-such-folder", "no/such/folder", "~/no-such-folder-here"])
 def test_a_path_that_does_not_exist_is_named_with_what_is_allowed(path):
-    with pytest.raises(CheckpointError, match=rf"model.path={re.escape(path)}: no such folder; need a folder .* hub name .* asset:NAME"):
+    with pytest.raises(
+        CheckpointError, match=rf"model.path={re.escape(path)}: no such folder; need a folder .* hub name .* asset:NAME"
+    ):
         load_model(config_of(path))
 
 

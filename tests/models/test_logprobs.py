@@ -65,7 +65,9 @@ def gradient(model, batch) -> tuple[torch.Tensor, torch.Tensor]:
     model.zero_grad()
     logprobs = completion_logprobs(model, batch).logprobs
     (logprobs * torch.linspace(-1, 2, len(logprobs))).sum().backward()
-    return logprobs.detach(), torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.requires_grad])
+    return logprobs.detach(), torch.cat(
+        [parameter.grad.flatten() for parameter in model.parameters() if parameter.requires_grad]
+    )
 
 
 def assert_same(ours, theirs):
@@ -85,7 +87,9 @@ def test_packed_and_padded_rows_have_the_same_logprobs_and_gradient(name, group_
     expected = gradient(model, pad(prompts, completions, pad_id=0))
     for packed in (pack(prompts, completions, pad_id=0), pack_masked(prompts, completions, pad_id=0)):
         # beyond the window in columns and within it in positions
-        assert max(group_sizes) < 8 or packed.input_ids.shape[1] > WINDOW > packed.position_ids.flatten()[packed.predictors].max()
+        assert (
+            max(group_sizes) < 8 or packed.input_ids.shape[1] > WINDOW > packed.position_ids.flatten()[packed.predictors].max()
+        )
         assert_same(gradient(model, packed), expected)
 
 

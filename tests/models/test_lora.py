@@ -108,7 +108,9 @@ def test_a_pass_of_the_reference_between_forward_and_backward_leaves_the_gradien
         if between:
             completion_logprobs(reference, batch)
         logprobs.sum().backward()
-        gradients.append({name: parameter.grad.clone() for name, parameter in adapted.model.named_parameters() if parameter.requires_grad})
+        gradients.append(
+            {name: parameter.grad.clone() for name, parameter in adapted.model.named_parameters() if parameter.requires_grad}
+        )
         adapted.model.zero_grad()
     assert gradients[0].keys() == gradients[1].keys()
     assert all(torch.equal(value, gradients[1][name]) for name, value in gradients[0].items())
@@ -189,7 +191,9 @@ def test_a_base_in_bfloat16_computes_bit_for_bit_what_a_float32_one_does_in_auto
         with policy.autocast():
             found.append(completion_logprobs(policy.model, batch).logprobs)
     assert torch.equal(*found)
-    held = {name: parameter.dtype for name, parameter in policies[1].model.get_base_model().named_parameters() if "lora" not in name}
+    held = {
+        name: parameter.dtype for name, parameter in policies[1].model.get_base_model().named_parameters() if "lora" not in name
+    }
     assert {dtype for name, dtype in held.items() if "proj" in name or "lm_head" in name} == {torch.bfloat16}
     assert {dtype for name, dtype in held.items() if "norm" in name or "embed" in name} == {torch.float32}
 
@@ -267,7 +271,9 @@ def edit(saved, **changes) -> None:
 def test_another_rank_than_the_adapters_is_refused(saved):
     config = ModelConfig("tiny", str(saved), 64, lora=LORA)
     assert load_policy(config, TRAINER).model.peft_config["default"].r == 4
-    with pytest.raises(UserError, match="model.lora.rank=8: the adapter at .* has rank 4; give that, or merge it first by `gapo export`"):
+    with pytest.raises(
+        UserError, match="model.lora.rank=8: the adapter at .* has rank 4; give that, or merge it first by `gapo export`"
+    ):
         load_policy(replace(config, lora=LoraConfig(rank=8)), TRAINER)
 
 

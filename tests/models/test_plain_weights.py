@@ -49,7 +49,9 @@ def test_an_adapter_is_merged_and_the_policy_stays_as_it_is(kind, tied, tiny_pol
     names = list(dict(plain_weights(replace(tiny_policy, model=base))))
     with torch.no_grad():
         of_base = base(TOKENS).logits
-    adapted = peft.get_peft_model(base, peft.LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")).eval()
+    adapted = peft.get_peft_model(
+        base, peft.LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    ).eval()
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:  # zero at first: an adapter that changes nothing

@@ -22,7 +22,10 @@ def test_qwen3_is_told_not_to_think():
     config = ModelConfig("qwen3-8b", str(QWEN3), 64, chat=True, thinking=False)
     tokenizer = load_tokenizer(config, QWEN3)
     text = prompt_text(tokenizer, config, PROMPT)
-    assert text == "<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\nfix it<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    assert (
+        text
+        == "<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\nfix it<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    )
     (ids,) = encode_texts(tokenizer, [text])
     assert [token for token in ids if token >= 151643] == [151644, 151645, 151644, 151645, 151644, 151667, 151668]
     assert (tokenizer.eos_token, tokenizer.eos_token_id, tokenizer.pad_token) == ("<|im_end|>", 151645, "<|endoftext|>")

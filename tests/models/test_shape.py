@@ -38,7 +38,10 @@ def test_other_architectures_are_refused_by_name():
         shape_of({"model_type": "mixtral"} | FIGURES, "here")
 
 
-@pytest.mark.parametrize("text", ["[]", '{"model_type": "llama"}', '{"model_type": "llama", "hidden_size": "w", "num_attention_heads": "h"}', "{", "\udc80"])
+@pytest.mark.parametrize(
+    "text",
+    ["[]", '{"model_type": "llama"}', '{"model_type": "llama", "hidden_size": "w", "num_attention_heads": "h"}', "{", "\udc80"],
+)
 def test_a_damaged_config_is_named(tmp_path, text):
     (tmp_path / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(UserError, match=str(tmp_path / "config.json")):

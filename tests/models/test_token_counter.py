@@ -29,7 +29,10 @@ def test_a_templates_budget_is_kept_in_tokens(tiny_model_folder):
 def test_nothing_is_loaded_before_a_count_is_asked_for(tmp_path):
     template = Zeta1(budget=500, counter=TokenCounter(str(tmp_path / "nowhere")))
     task = EditTask("t", Source("made", "eval"), "python", "m.py", "x\n", (0, 2), "y\n")
-    with pytest.raises(CheckpointError, match="nowhere: no such folder; .*; prompt.budget counts its tokens, or characters with prompt.counter=null"):
+    with pytest.raises(
+        CheckpointError,
+        match="nowhere: no such folder; .*; prompt.budget counts its tokens, or characters with prompt.counter=null",
+    ):
         template.render(task)
 
 
@@ -38,5 +41,7 @@ def test_counting_does_not_import_torch(tiny_model_folder):
         "import sys; from gapo_cli.models.token_counter import TokenCounter\n"
         "print(TokenCounter(sys.argv[1])('ab'), 'torch' in sys.modules)"
     )
-    shown = subprocess.run([sys.executable, "-c", code, str(tiny_model_folder)], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_model_folder)], capture_output=True, text=True, check=True
+    ).stdout
     assert shown.split() == ["2", "False"]

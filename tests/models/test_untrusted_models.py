@@ -72,7 +72,9 @@ def test_a_pickle_under_the_name_of_safetensors_is_not_read(folder, marker):
 
 def test_a_pickle_that_an_index_of_shards_names_is_not_read(folder, marker):
     lay_pickle(folder / "pytorch_model.bin", marker)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": {"lm_head.weight": "pytorch_model.bin"}}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": {"lm_head.weight": "pytorch_model.bin"}})
+    )
     with pytest.raises(CheckpointError, match="pytorch_model.bin: damaged"):
         load_model(config_of(folder))
     assert not marker.exists()
@@ -82,7 +84,13 @@ def test_a_pickle_in_place_of_an_adapter_is_not_read(folder, marker, tmp_path):
     pytest.importorskip("peft", reason="the extra lora is not installed")
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    values = {"peft_type": "LORA", "base_model_name_or_path": str(folder), "r": 2, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}
+    values = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": str(folder),
+        "r": 2,
+        "target_modules": ["q_proj"],
+        "task_type": "CAUSAL_LM",
+    }
     (adapter / "adapter_config.json").write_text(json.dumps(values))
     lay_pickle(adapter / "adapter_model.bin", marker)
     with pytest.raises(CheckpointError, match="adapter_model.safetensors: missing; gapo loads safetensors weights only"):
@@ -105,7 +113,11 @@ class TheirModel(Qwen2ForCausalLM):
 
 def lay_code(folder: Path, marker: Path, **changes) -> None:
     (folder / "their_code.py").write_text(CODE.format(marker=str(marker)))
-    edit(folder / "config.json", auto_map={"AutoConfig": "their_code.TheirConfig", "AutoModelForCausalLM": "their_code.TheirModel"}, **changes)
+    edit(
+        folder / "config.json",
+        auto_map={"AutoConfig": "their_code.TheirConfig", "AutoModelForCausalLM": "their_code.TheirModel"},
+        **changes,
+    )
 
 
 def test_code_beside_a_models_weights_runs_only_where_it_is_trusted(folder, marker):

@@ -21,7 +21,9 @@ def make_task(before=BEFORE, region=REGION, after=AFTER, target="", cursor_in_re
     start = len(before)
     cursor = None if cursor_in_region is None else (start + cursor_in_region,) * 2
     values = {"id": "t", "source": Source("made", "eval"), "language": "python", "path": "m.py", "history": EDITS} | fields
-    return EditTask(excerpt=before + region + after, editable=(start, start + len(region)), target=target, cursor=cursor, **values)
+    return EditTask(
+        excerpt=before + region + after, editable=(start, start + len(region)), target=target, cursor=cursor, **values
+    )
 
 
 TASKS = {

@@ -48,7 +48,9 @@ def test_any_text_is_a_region_or_has_a_named_reason(template, text, task):
 
 
 @every_template
-@pytest.mark.parametrize("piece", ["```", "```\n", "`", "\n", "<|editable_region_start|>", " \n", "no change", ">>>>>>> UPDATED\n"])
+@pytest.mark.parametrize(
+    "piece", ["```", "```\n", "`", "\n", "<|editable_region_start|>", " \n", "no change", ">>>>>>> UPDATED\n"]
+)
 def test_a_very_long_answer_of_one_repeated_piece_is_read(template, piece):
     template.parse(TASKS["whole lines"], piece * 50_000)
 
@@ -103,7 +105,19 @@ def test_a_budget_keeps_the_region_then_the_newest_events_then_the_near_lines_th
     lines_below = "".join(f"below{n}\n" for n in range(6))
     task = make_task(lines_above, after=lines_below, **HINTS)
     has_hints = kind in (FivePart, InstructRewrite)
-    order = ["g(", "new3", "new2", "new1", "above5", "below0", "above4", "below1", "above0", "below5", *(["missing )", "call g"] if has_hints else [])]
+    order = [
+        "g(",
+        "new3",
+        "new2",
+        "new1",
+        "above5",
+        "below0",
+        "above4",
+        "below1",
+        "above0",
+        "below5",
+        *(["missing )", "call g"] if has_hints else []),
+    ]
     full = len(whole_text(kind().render(task)))
     smallest = len(whole_text(kind(history_events=0).render(make_task("", after="", path="m.py"))))
     shown_before: set[str] = set()

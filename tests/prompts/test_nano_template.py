@@ -9,7 +9,9 @@ from gapo_cli.records import EditTask, HistoryEvent, Source
 BEFORE, REGION, AFTER = "    a = 1\n", "    b = None\n        c\n", "    d\n"
 
 
-def task(before=BEFORE, region=REGION, after=AFTER, cursor=None, diffs=("@@ -1,1 +1,1 @@\n-    x = 0\n+    x = 1\n",)) -> EditTask:
+def task(
+    before=BEFORE, region=REGION, after=AFTER, cursor=None, diffs=("@@ -1,1 +1,1 @@\n-    x = 0\n+    x = 1\n",)
+) -> EditTask:
     return EditTask(
         id="t", source=Source("made", "eval"), language="python", path="m.py", excerpt=before + region + after,
         editable=(len(before), len(before) + len(region)), target=region, cursor=cursor,
@@ -20,9 +22,7 @@ def task(before=BEFORE, region=REGION, after=AFTER, cursor=None, diffs=("@@ -1,1
 def test_the_prompt_shows_history_excerpt_region_and_cursor_without_the_common_indentation():
     cursor = len(BEFORE) + 4
     prompt = NanoTemplate().render(task(cursor=(cursor, cursor)))
-    assert prompt.text == (
-        "<|old|>x = 0<|new|>x = 1<|code|>a = 1\n<|region|><|cursor|>b = None\n    c\n<|after|>d\n<|answer|>"
-    )
+    assert prompt.text == ("<|old|>x = 0<|new|>x = 1<|code|>a = 1\n<|region|><|cursor|>b = None\n    c\n<|after|>d\n<|answer|>")
     assert prompt.cut == ()
 
 

@@ -112,7 +112,9 @@ def test_fences_between_the_markers_of_markdown_are_code():
     assert Zeta1().parse(task, f"{S}\n```sh\nls -l\n```\n{E}").region == "```sh\nls -l\n```\n"
 
 
-@pytest.mark.parametrize("text", ["no change", "NO_CHANGE", "No changes!", "**no edits**", "<|no_change|>", "NO_EDITS", " no  change \n"])
+@pytest.mark.parametrize(
+    "text", ["no change", "NO_CHANGE", "No changes!", "**no edits**", "<|no_change|>", "NO_EDITS", " no  change \n"]
+)
 def test_no_change_in_its_spellings(text):
     assert says_no_change(text)
 

@@ -28,7 +28,9 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(
-    ("answer", "outcome"), list(zip(ANSWERS, ["right", "wrong", "no-op", "malformed", "right"], strict=True)), ids=lambda value: ""
+    ("answer", "outcome"),
+    list(zip(ANSWERS, ["right", "wrong", "no-op", "malformed", "right"], strict=True)),
+    ids=lambda value: "",
 )
 def test_every_answer_has_one_outcome(answer, outcome):
     assert outcome_of(answer) == outcome

@@ -32,7 +32,14 @@ def test_the_numbers_of_a_job_are_its_first_last_and_best_evaluation():
 
 def test_settings_have_mean_and_spread_over_seeds_and_failed_jobs_count_only_as_failed():
     first, second, third = settings_table(JOBS).to_dict("records")
-    assert (first["runs"], first["failed"], second["runs"], second["failed"], third["runs"], third["failed"]) == (2, 0, 2, 1, 0, 1)
+    assert (first["runs"], first["failed"], second["runs"], second["failed"], third["runs"], third["failed"]) == (
+        2,
+        0,
+        2,
+        1,
+        0,
+        1,
+    )
     # 0.4 and 0.2: mean 0.3, deviations 0.1, ddof 1: sqrt(0.02 / 1)
     assert first["greedy_final_mean"] == pytest.approx(0.3)
     assert first["greedy_final_std"] == pytest.approx(math.sqrt(0.02))

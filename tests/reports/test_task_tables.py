@@ -15,7 +15,9 @@ def task(name, language, family=None):
 
 
 def statistics(**splits):
-    return task_statistics(splits, {name: [Measured(10 + place, 2) for place in range(len(tasks))] for name, tasks in splits.items()}, 1)
+    return task_statistics(
+        splits, {name: [Measured(10 + place, 2) for place in range(len(tasks))] for name, tasks in splits.items()}, 1
+    )
 
 
 def rows(table):

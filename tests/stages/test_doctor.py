@@ -67,7 +67,12 @@ def missing(requirement):
         (None, ["plan.memory_gib=0.01"], "memory", "and 0.01 are free on cpu: see gapo plan"),
         (None, ["trainer.device=cuda"], "GPU", "trainer.device=cuda, and torch finds no CUDA device here: use trainer=cpu"),
         (None, ["engine=vllm"], "vLLM", "engine=vllm needs: pip install"),
-        (("shutil", type("Full", (), {"disk_usage": lambda _: shutil._ntuple_diskusage(9, 9, 0)})), [], "disk", "0.00 are free in"),
+        (
+            ("shutil", type("Full", (), {"disk_usage": lambda _: shutil._ntuple_diskusage(9, 9, 0)})),
+            [],
+            "disk",
+            "0.00 are free in",
+        ),
         (None, ["model.path=no/such/folder"], "model", "model.path=no/such/folder: no such folder"),
     ],
 )

@@ -131,17 +131,27 @@ class Forgetful(Plain):
     """Leaves something out of the prompts of two of four tasks."""
 
     def render(self, task):
-        left_out = {"t1": ("history: 1 oldest events", "history: again"), "t3": ("history: 2 oldest events", "hints: 1 last hints")}
+        left_out = {
+            "t1": ("history: 1 oldest events", "history: again"),
+            "t3": ("history: 2 oldest events", "hints: 1 last hints"),
+        }
         return replace(super().render(task), cut=left_out.get(task.id, ()))
 
 
 def test_what_prompts_left_out_is_said_and_kept(experiment):
     display = Listening()
     result = evaluate(replace(experiment, template=Forgetful()), display)
-    sentence = "The prompts of 2 of 4 tasks leave something out (history 2, hints 1); the column `cut` of the predictions says what."
+    sentence = (
+        "The prompts of 2 of 4 tasks leave something out (history 2, hints 1); the column `cut` of the predictions says what."
+    )
     assert f"{sentence}\n" in display.said and sentence in result.table.read_text()
     kept = {row["task_id"]: row["cut"] for row in pd.read_parquet(result.predictions).to_dict("records")}
-    assert kept == {"t0": "", "t1": "history: 1 oldest events; history: again", "t2": "", "t3": "history: 2 oldest events; hints: 1 last hints"}
+    assert kept == {
+        "t0": "",
+        "t1": "history: 1 oldest events; history: again",
+        "t2": "",
+        "t3": "history: 2 oldest events; hints: 1 last hints",
+    }
 
 
 def test_a_part_of_the_split_is_said_to_be_one(experiment):
@@ -188,7 +198,9 @@ def test_a_baseline_answers_alone_and_no_model_is_loaded(experiment, rule, right
 
 
 def test_two_evaluations_of_the_same_tasks_are_compared_in_words(experiment, tmp_path):
-    copied = evaluate(replace(experiment, run_dir=tmp_path / "copied", evaluation=EvaluationConfig(baseline="copy")), QuietDisplay())
+    copied = evaluate(
+        replace(experiment, run_dir=tmp_path / "copied", evaluation=EvaluationConfig(baseline="copy")), QuietDisplay()
+    )
     against = EvaluationConfig(baseline="replace", against=str(copied.run_dir))
     display = Listening()
     result = evaluate(replace(experiment, evaluation=against), display)
@@ -232,7 +244,9 @@ class OtherPrints(Prints):
     ],
 )
 def test_what_cannot_be_paired_is_refused_before_a_model_answers(experiment, tmp_path, change, settings, sentence):
-    copied = evaluate(replace(experiment, run_dir=tmp_path / "copied", evaluation=EvaluationConfig(baseline="copy")), QuietDisplay())
+    copied = evaluate(
+        replace(experiment, run_dir=tmp_path / "copied", evaluation=EvaluationConfig(baseline="copy")), QuietDisplay()
+    )
     asked = EvaluationConfig(**{"baseline": "copy", "against": str(copied.run_dir)} | settings)
     other = replace(experiment, source=OtherPrints(change), data=replace(experiment.data, name="others"), evaluation=asked)
     with pytest.raises(UserError, match=sentence):

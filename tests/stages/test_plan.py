@@ -37,7 +37,9 @@ def experiment(words):
 def test_lengths_are_those_of_the_prepared_tasks(experiment, tiny_policy):
     found = plan(experiment, QuietDisplay())
     tasks = load_tasks(experiment, "train", QuietDisplay())
-    prompts = [len(ids) for ids in encode_texts(tiny_policy.tokenizer, [experiment.template.render(task).text for task in tasks])]
+    prompts = [
+        len(ids) for ids in encode_texts(tiny_policy.tokenizer, [experiment.template.render(task).text for task in tasks])
+    ]
     assert (found.lengths.tasks, found.lengths.prompts) == (TASKS_PER_SPLIT, tuple(prompts))
     # the target and the end token, cut at the limit of 4
     assert set(found.lengths.answers) == {4}
@@ -74,7 +76,12 @@ def test_a_run_that_does_not_fit_is_told_what_saves_how_much(experiment):
         experiment,
         model=replace(experiment.model, path="some/model", shape=large),
         trainer=replace(
-            experiment.trainer, layout="padded", max_tokens_per_microbatch=0, device="cuda", prompts_per_step=32, prompts_per_mini_batch=32
+            experiment.trainer,
+            layout="padded",
+            max_tokens_per_microbatch=0,
+            device="cuda",
+            prompts_per_step=32,
+            prompts_per_mini_batch=32,
         ),
         sampling=replace(experiment.sampling, group_size=16),
         plan=PlanConfig(flops=1e9, memory_gib=10),
@@ -82,7 +89,12 @@ def test_a_run_that_does_not_fit_is_told_what_saves_how_much(experiment):
     found = plan_without_tokenizer(experiment)
     assert found.fits is False
     saved = {change.words: change.saves for change in found.advice.changes}
-    assert {"trainer.layout=packed", "trainer.gradient_checkpointing=true", "trainer.optimizer.name=adamw_8bit", "algorithm.kl_coefficient=0"} <= set(saved)
+    assert {
+        "trainer.layout=packed",
+        "trainer.gradient_checkpointing=true",
+        "trainer.optimizer.name=adamw_8bit",
+        "algorithm.kl_coefficient=0",
+    } <= set(saved)
     assert saved["algorithm.kl_coefficient=0"] == found.memory.update["reference"]
     assert found.advice.fits
     assert found.advice.together[-1].startswith("model.lora.rank=64")
@@ -166,4 +178,9 @@ def test_mistakes_are_answered_with_exit_code_2(words, capsys, asked, sentence):
 def test_quantities_are_said_with_units():
     assert [quantity(value) for value in (7_615_616_512, 1_280_640, 42)] == ["7.62 G", "1.28 M", "42"]
     assert [size(count) for count in (3 << 30, 5 << 20)] == ["3.00 GiB", "5 MiB"]
-    assert [duration(value) for value in (90, 600, 3 * 3600, 3 * 86400)] == ["90.0 seconds", "10.0 minutes", "3.0 hours", "3.0 days"]
+    assert [duration(value) for value in (90, 600, 3 * 3600, 3 * 86400)] == [
+        "90.0 seconds",
+        "10.0 minutes",
+        "3.0 hours",
+        "3.0 days",
+    ]

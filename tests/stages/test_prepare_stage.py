@@ -58,7 +58,10 @@ def test_a_set_is_built_once_and_lies_under_its_name_and_fingerprint(tmp_path):
 
 
 def test_another_fingerprint_is_another_folder(tmp_path):
-    assert prepare(experiment(tmp_path), QuietDisplay()).folder != prepare(experiment(tmp_path, Counting(train=3)), QuietDisplay()).folder
+    assert (
+        prepare(experiment(tmp_path), QuietDisplay()).folder
+        != prepare(experiment(tmp_path, Counting(train=3)), QuietDisplay()).folder
+    )
 
 
 def test_a_damaged_set_is_named_and_built_again(tmp_path):

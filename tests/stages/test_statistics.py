@@ -95,7 +95,9 @@ def test_the_statistics_lie_beside_the_manifest(tmp_path, tiny_model_folder):
     ("template", "settings", "reason"),
     [(Excerpts(), {}, "no such folder"), (Messages(), {"chat": True}, "has no chat template")],
 )
-def test_without_a_tokenizer_that_serves_there_are_characters_and_one_line_that_says_so(tmp_path, tiny_model_folder, template, settings, reason):
+def test_without_a_tokenizer_that_serves_there_are_characters_and_one_line_that_says_so(
+    tmp_path, tiny_model_folder, template, settings, reason
+):
     display = Listening()
     model = tiny_model_folder if settings else tmp_path / "no model"
     found = prepare_and_describe(experiment(tmp_path, model, template, **settings), display)

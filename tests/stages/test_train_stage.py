@@ -50,7 +50,13 @@ class Script:
 def task(split, number):
     excerpt = "x = 1\n" + "ab " * (number % 4) + f"c{number}\n"
     return EditTask(
-        f"{split}-{number}", Source("script", split, number), "python", "a.py", excerpt, (6, len(excerpt)), f"d{number}\n",
+        f"{split}-{number}",
+        Source("script", split, number),
+        "python",
+        "a.py",
+        excerpt,
+        (6, len(excerpt)),
+        f"d{number}\n",
         labels={"family": "made_up"},
     )
 
@@ -89,7 +95,9 @@ def experiment(tmp_path, tiny_config):
         estimator_name="gapo",
         algorithm=AlgorithmConfig("grpo", kl_coefficient=0.01),
         sampling=SamplingConfig(group_size=4, max_new_tokens=8),
-        trainer=TrainerConfig(2, prompts_per_step=4, prompts_per_mini_batch=2, optimizer=OPTIMIZER, checkpoint_every=1, threads=1),
+        trainer=TrainerConfig(
+            2, prompts_per_step=4, prompts_per_mini_batch=2, optimizer=OPTIMIZER, checkpoint_every=1, threads=1
+        ),
         supervised=SupervisedConfig(tokens=400, tokens_per_batch=128, optimizer=OPTIMIZER),
         evaluation=EvaluationConfig(samples=2),
         engine=engine,
@@ -173,7 +181,9 @@ def test_an_empty_task_set_is_refused(experiment):
 def test_a_task_longer_than_the_context_is_named(experiment):
     # "x = 1\n" + 3 * "ab " + "c3\n" + ">": 19 tokens and 8 new ones
     short = replace(experiment, model=replace(experiment.model, context_length=26))
-    with pytest.raises(DataError, match=r"task train-3: its prompt of 19 tokens .* model.context_length=26.*1 of 6 training tasks"):
+    with pytest.raises(
+        DataError, match=r"task train-3: its prompt of 19 tokens .* model.context_length=26.*1 of 6 training tasks"
+    ):
         train(short, QuietDisplay())
 
 
@@ -195,7 +205,9 @@ def test_a_truncated_checkpoint_is_named(experiment):
     result = train(experiment, QuietDisplay())
     state = result.checkpoint / "trainer_state.safetensors"
     state.write_bytes(state.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=r"step-00002: trainer_state.safetensors has \d+ bytes, the manifest says .*step-00001"):
+    with pytest.raises(
+        CheckpointError, match=r"step-00002: trainer_state.safetensors has \d+ bytes, the manifest says .*step-00001"
+    ):
         train(replace(experiment, resume=str(experiment.run_dir)), QuietDisplay())
 
 
@@ -243,9 +255,7 @@ def test_no_reference_model_is_made_without_kl(experiment):
 
 def test_the_reference_of_a_resumed_run_is_the_starting_model(experiment):
     result = train(experiment, QuietDisplay())
-    parts = train_stage.build_parts(
-        experiment, experiment.run_dir, result.checkpoint, [task("train", 0)], [], QuietDisplay()
-    )
+    parts = train_stage.build_parts(experiment, experiment.run_dir, result.checkpoint, [task("train", 0)], [], QuietDisplay())
     start = load_model(experiment.model).model.state_dict()
     assert all((value == start[name]).all() for name, value in parts.reference.state_dict().items())
     assert any((value != start[name]).any() for name, value in parts.policy.model.state_dict().items())
@@ -266,7 +276,9 @@ def test_rollouts_of_a_split_are_kept_with_their_advantages(experiment):
 
 def test_rollouts_repeat_for_the_same_seed_and_differ_for_another(experiment, tmp_path):
     texts = [
-        pd.read_parquet(rollout(replace(experiment, run_dir=tmp_path / name, seed=seed), QuietDisplay()).rollouts)["text"].tolist()
+        pd.read_parquet(rollout(replace(experiment, run_dir=tmp_path / name, seed=seed), QuietDisplay()).rollouts)[
+            "text"
+        ].tolist()
         for name, seed in (("a", 3), ("b", 3), ("c", 4))
     ]
     assert texts[0] == texts[1]

@@ -49,7 +49,11 @@ def test_a_long_edit_with_one_word_changed_is_a_near_overlap():
 def test_every_pair_of_splits_is_compared():
     one = [task("a", "x\n", "y\n")]
     found = find_repeats({"train": one, "dev": one, "eval": []}).across
-    assert [(pair.first, pair.second, pair.exact) for pair in found] == [("train", "dev", 1), ("train", "eval", 0), ("dev", "eval", 0)]
+    assert [(pair.first, pair.second, pair.exact) for pair in found] == [
+        ("train", "dev", 1),
+        ("train", "eval", 0),
+        ("dev", "eval", 0),
+    ]
 
 
 LOOP = """\
@@ -72,7 +76,11 @@ def test_hand_made_near_duplicates_are_found_and_other_edits_are_not():
     ]
     others = [
         task("another edit", LOOP, LOOP.replace("found = 0", "found = start").replace("rate)", "rate, start=0)")),
-        task("other names", LOOP.replace("found", "sum_").replace("price", "cost"), TYPED.replace("found", "sum_").replace("price", "cost")),
+        task(
+            "other names",
+            LOOP.replace("found", "sum_").replace("price", "cost"),
+            TYPED.replace("found", "sum_").replace("price", "cost"),
+        ),
         task("short", "    found = 0\n", "    found = 0.0\n"),
     ]
     found = between([original], copies + others)
@@ -80,7 +88,14 @@ def test_hand_made_near_duplicates_are_found_and_other_edits_are_not():
 
 
 def test_repeats_within_a_split_are_counted_once_for_each_later_task():
-    found = within([task("a", LOOP, TYPED), task("b", "x\n", "y\n"), task("c", LOOP, TYPED), task("d", LOOP + "\n", TYPED.replace("2)", "3)"))])
+    found = within(
+        [
+            task("a", LOOP, TYPED),
+            task("b", "x\n", "y\n"),
+            task("c", LOOP, TYPED),
+            task("d", LOOP + "\n", TYPED.replace("2)", "3)")),
+        ]
+    )
     # c repeats a; d is like a (and like c, which is a again)
     assert (found.first, found.second, found.exact, found.near) == ("train", "train", 1, 1)
     assert found.examples == (("a", "c"), ("a", "d"))

@@ -55,14 +55,23 @@ def test_the_files_of_a_folder_are_its_splits(tmp_path):
         (ROW | {"cursor": [0, True]}, r"field 'cursor' must be \[start, end\], two whole numbers"),
         (ROW | {"at_file_start": 1}, "field 'at_file_start' must be true or false, got a number"),
         (ROW | {"alternatives": "x"}, "field 'alternatives' must be an array, got a string"),
-        (ROW | {"history": [{"kind": "edit", "path": "a"}, {"kind": "edited", "path": "a"}]}, r"field 'history\[1\].kind' must be edit or open or rename; did you mean edit\?"),
+        (
+            ROW | {"history": [{"kind": "edit", "path": "a"}, {"kind": "edited", "path": "a"}]},
+            r"field 'history\[1\].kind' must be edit or open or rename; did you mean edit\?",
+        ),
         (ROW | {"history": [{"kind": "edit"}]}, r"field 'history\[0\].path' is missing"),
-        (ROW | {"hints": [{"kind": "note", "path": None, "text": []}]}, r"field 'hints\[0\].text' must be a string, got an array"),
+        (
+            ROW | {"hints": [{"kind": "note", "path": None, "text": []}]},
+            r"field 'hints\[0\].text' must be a string, got an array",
+        ),
         (ROW | {"labels": {"family": 3}}, "field 'labels.family' must be a string, got a number"),
         (ROW | {"raw": {"a": [{"b": "\udfff"}]}}, "field 'raw.a.b' has half of a surrogate pair"),
         (ROW | {"raw": {"a": [float("nan")]}}, "field 'raw.a' holds NaN or an infinity, which JSON does not have"),
         (ROW | {"source": {"split": "../train"}}, "field 'source.split' is '../train': need letters, digits"),
-        (ROW | {"source": {"split": "all"}}, "field 'source.split' is 'all': which means all splits together; give it another name"),
+        (
+            ROW | {"source": {"split": "all"}},
+            "field 'source.split' is 'all': which means all splits together; give it another name",
+        ),
         ('{"raw": ' + "[" * 100_000, "JSON that cannot be read"),
         ('{"raw": ' + "9" * 5000 + "}", "JSON that cannot be read"),
         (ROW | {"editable": [0, 50]}, r"task mine-3: editable \[0, 50\) lies outside its excerpt of 4 characters"),
@@ -133,7 +142,10 @@ def test_another_way_to_take_errors_is_refused():
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*TASK_FIELDS, "kind", "text", "diff"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*TASK_FIELDS, "kind", "text", "diff"]), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 

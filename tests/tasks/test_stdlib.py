@@ -54,7 +54,9 @@ def test_an_accelerator_module_goes_where_its_public_one_goes():
 
 
 def test_no_region_and_target_pair_stands_on_both_sides(task_set):
-    pairs = {name: {("".join(t.region.split()), "".join(t.target.split())) for t in tasks} for name, tasks in task_set.splits.items()}
+    pairs = {
+        name: {("".join(t.region.split()), "".join(t.target.split())) for t in tasks} for name, tasks in task_set.splits.items()
+    }
     assert not pairs["train"] & pairs["eval"]
     assert not pairs["train"] & pairs["dev"]
     assert not pairs["dev"] & pairs["eval"]
@@ -117,7 +119,8 @@ def test_shares_that_are_none_are_refused(shares):
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [("a = 1", "a = 2"), ("def f():", "@d\ndef f():"), ("x = 1\nprint(x)", "x = 1"), ("a\nb\nc", "a\nB\nc")]
+    ("before", "after"),
+    [("a = 1", "a = 2"), ("def f():", "@d\ndef f():"), ("x = 1\nprint(x)", "x = 1"), ("a\nb\nc", "a\nB\nc")],
 )
 def test_a_hunk_is_the_unified_diff_that_difflib_makes(before, after):
     expected = list(difflib.unified_diff(before.split("\n"), after.split("\n"), lineterm="", n=9))[3:]

@@ -216,7 +216,11 @@ def test_any_row_comes_back_or_is_a_data_error(before, output, rejected):
     assert render_row(task) == row
 
 
-@given(st.text(alphabet="ab\n `é\r", max_size=30), st.text(alphabet="ab\n `é\r", max_size=30), st.text(alphabet="ab\n é", max_size=10))
+@given(
+    st.text(alphabet="ab\n `é\r", max_size=30),
+    st.text(alphabet="ab\n `é\r", max_size=30),
+    st.text(alphabet="ab\n é", max_size=10),
+)
 def test_a_usual_row_needs_nothing_kept(region, target, after):
     region, target, after = (text and text + "\n" for text in (region, target, after))
     written = f"```p/q.go\n{REGION_START}\n%s{REGION_END}\n{after}```"
@@ -276,7 +280,9 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do(monkeypatch):
         raise ConnectionError("no route")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(UserError, match=r"zed-industries/zeta could not be had from the hub \(ConnectionError\).*data.path=FOLDER"):
+    with pytest.raises(
+        UserError, match=r"zed-industries/zeta could not be had from the hub \(ConnectionError\).*data.path=FOLDER"
+    ):
         Zeta().build(no_progress)
 
 

@@ -59,7 +59,9 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path, tiny_policy):
 
 @pytest.mark.parametrize("broken", ["model", "state"])
 @pytest.mark.parametrize(("reason", "remedy"), [(errno.ENOSPC, "free some space"), (errno.EACCES, "make it writable")])
-def test_what_cannot_be_written_leaves_the_previous_checkpoint_whole(tmp_path, tiny_policy, monkeypatch, broken, reason, remedy):
+def test_what_cannot_be_written_leaves_the_previous_checkpoint_whole(
+    tmp_path, tiny_policy, monkeypatch, broken, reason, remedy
+):
     kept = Checkpoints(tmp_path, keep=1)
     kept.save(1, tiny_policy, STATE)
 
@@ -82,7 +84,9 @@ def test_what_cannot_be_written_leaves_the_previous_checkpoint_whole(tmp_path, t
 def test_a_disk_that_is_really_full_leaves_the_previous_checkpoint_whole(tmp_path, tiny_policy):
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(run_dir)], capture_output=True, text=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(run_dir)], capture_output=True, text=True, check=False
+    )
     if mounted.returncode:
         pytest.skip(f"a small tmpfs cannot be mounted here: {mounted.stderr.strip()}")
     try:
@@ -172,7 +176,10 @@ def test_what_lies_beyond_the_resumed_step_is_removed_and_named(tmp_path, tiny_p
     kept.save_best(tiny_policy, {"step": 4})
     assert kept.go_back_to(6, best=4) == []
     assert kept.go_back_to(4, best=4) == [f"removed the later {kept.path(6)}"]
-    assert kept.go_back_to(3, best=None) == [f"removed the later {kept.path(4)}", f"removed {kept.best.folder}, which was of step 4"]
+    assert kept.go_back_to(3, best=None) == [
+        f"removed the later {kept.path(4)}",
+        f"removed {kept.best.folder}, which was of step 4",
+    ]
     assert names(tmp_path / "checkpoints") == ["step-00002"]
 
 

@@ -31,7 +31,16 @@ def collector_of(script, algorithm, sampling, tasks=9, prompts_per_step=4):
     made = [edit_task(number) for number in range(tasks)]
     encoded = [EncodedTask(task, template.render(task), (5, 6, 7 + number)) for number, task in enumerate(made)]
     return Collector(
-        ScriptedEngine(script), template, LengthReward(), centred, algorithm, sampling, encoded, DataOrder(tasks, 0), prompts_per_step, 0
+        ScriptedEngine(script),
+        template,
+        LengthReward(),
+        centred,
+        algorithm,
+        sampling,
+        encoded,
+        DataOrder(tasks, 0),
+        prompts_per_step,
+        0,
     )
 
 
@@ -123,7 +132,9 @@ def test_an_estimator_that_gives_nan_is_refused(algorithm, sampling):
 def test_an_estimator_of_the_wrong_shape_is_refused(algorithm, sampling):
     groups = [one.group for one in collector_of([DIFFERENT], algorithm, sampling).collect(1).groups]
     with pytest.raises(UserError, match=r"shape \(4, 2\); need \(4, 4\)"):
-        with_advantages(groups, lambda rewards, lengths: Advantages(rewards[:, :2], rewards[:, 0], rewards[:, 0], rewards[:, 0]))
+        with_advantages(
+            groups, lambda rewards, lengths: Advantages(rewards[:, :2], rewards[:, 0], rewards[:, 0], rewards[:, 0])
+        )
 
 
 def test_prompts_have_seeds_of_their_own_in_every_round(algorithm, sampling):

@@ -81,7 +81,9 @@ def test_a_coarse_engine_is_given_its_dtypes_tolerance_and_a_setting_goes_before
 def test_log_probabilities_that_are_no_numbers_are_no_agreement(tiny_policy):
     engine = TorchEngine(tiny_policy, 64)
     groups = [
-        replace(group, completions=tuple(replace(one, logprobs=(float("nan"),) * len(one.logprobs)) for one in group.completions))
+        replace(
+            group, completions=tuple(replace(one, logprobs=(float("nan"),) * len(one.logprobs)) for one in group.completions)
+        )
         for group in sampled_groups(engine)
     ]
     with pytest.raises(UserError, match="by nan on average"):
@@ -91,7 +93,8 @@ def test_log_probabilities_that_are_no_numbers_are_no_agreement(tiny_policy):
 def test_an_engine_without_log_probabilities_cannot_be_trained_with(tiny_policy):
     engine = TorchEngine(tiny_policy, 64)
     groups = [
-        replace(group, completions=tuple(replace(one, logprobs=()) for one in group.completions)) for group in sampled_groups(engine)
+        replace(group, completions=tuple(replace(one, logprobs=()) for one in group.completions))
+        for group in sampled_groups(engine)
     ]
     with pytest.raises(UserError, match=r"gave 0 log-probabilities for \d+ tokens of task task-0"):
         check_engine_logprobs(engine, tiny_policy, groups, SAMPLING.temperature)
@@ -101,7 +104,9 @@ def test_what_is_compared_comes_from_all_over_the_batch(tiny_policy):
     groups = sampled_groups(TorchEngine(tiny_policy, 64), count=9)
     # linspace(0, 8, 3): groups 0, 4, 8; of four completions each those at 0 % 4, 4 % 4, 8 % 4; of nine chosen, one a group
     assert [group.task.id for group, _ in choose(groups, 3)] == ["task-0", "task-4", "task-8"]
-    assert [completion for _, completion in choose(groups, 9)] == [group.completions[index % 4] for index, group in enumerate(groups)]
+    assert [completion for _, completion in choose(groups, 9)] == [
+        group.completions[index % 4] for index, group in enumerate(groups)
+    ]
     assert len(choose(groups[:2], 8)) == 2
     assert choose([], 8) == []
 

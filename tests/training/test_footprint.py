@@ -66,7 +66,10 @@ def test_passes_by_layout():
     # groups share a pass, under a mask as wide as its longest row, unless the budget of tokens parts them
     assert micro_batches(SETTINGS, [5, 8], [3, 3], "packed") == [TWO_GROUPS]
     assert micro_batches(SETTINGS, [5, 8], [3, 3], "masked") == [Pass(24, 12, 288, 288)]
-    assert micro_batches(changed(max_tokens_per_microbatch=12), [5, 8], [3, 3], "masked") == [Pass(9, 6, 81, 81), Pass(12, 6, 144, 144)]
+    assert micro_batches(changed(max_tokens_per_microbatch=12), [5, 8], [3, 3], "masked") == [
+        Pass(9, 6, 81, 81),
+        Pass(12, 6, 144, 144),
+    ]
 
 
 def test_memory_by_part_in_float32():
@@ -90,7 +93,9 @@ def test_gradients_of_a_micro_batch_are_there_while_the_next_one_is_passed():
     assert parted.update["gradients"] == 4 * 364
     assert memory(changed(max_tokens_per_microbatch=21), [5, 8]).update["gradients"] == 0
     # without heads to speak of, one pass of one short row keeps less than all gradients are
-    large = replace(SETTINGS, shape=replace(SHAPE, vocabulary=100_000), trainer=replace(SETTINGS.trainer, logprob_chunk_tokens=1))
+    large = replace(
+        SETTINGS, shape=replace(SHAPE, vocabulary=100_000), trainer=replace(SETTINGS.trainer, logprob_chunk_tokens=1)
+    )
     found = memory(large, [5]).update
     trained = cost.parameters(large.shape)
     assert found["gradients"] == 4 * trained - found["activations"] - found["logits"] > 0

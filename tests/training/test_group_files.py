@@ -12,9 +12,33 @@ from gapo_cli.records import Group
 from gapo_cli.training.group_files import group_from_dict, group_to_dict, write_groups
 
 COLUMNS = [
-    "step", "group", "completion", "task_id", "family", "language", "path", "prompt", "before", "region_before", "after", "target",
-    "text", "region", "malformed", "finish_reason", "length", "token_ids", "logprobs", "component_em", "score", "reward",
-    "advantage", "baseline", "low", "high", "dropped",
+    "step",
+    "group",
+    "completion",
+    "task_id",
+    "family",
+    "language",
+    "path",
+    "prompt",
+    "before",
+    "region_before",
+    "after",
+    "target",
+    "text",
+    "region",
+    "malformed",
+    "finish_reason",
+    "length",
+    "token_ids",
+    "logprobs",
+    "component_em",
+    "score",
+    "reward",
+    "advantage",
+    "baseline",
+    "low",
+    "high",
+    "dropped",
 ]
 
 
@@ -30,7 +54,9 @@ def test_every_completion_is_a_row_with_its_group(tmp_path):
         group(0, ["a", "bb"], [0.25, 0.5], advantages=advantages, baseline=0.3, low=0.2, high=0.4),
         group(1, ["ccc", "?"], [0.75, float("nan")], advantages=advantages * 2, baseline=0.6),
     ]
-    write_groups(tmp_path / "step-00003.parquet", 3, groups, lambda group: f"prompt {group.prompt_token_ids[-1]}", [False, True])
+    write_groups(
+        tmp_path / "step-00003.parquet", 3, groups, lambda group: f"prompt {group.prompt_token_ids[-1]}", [False, True]
+    )
     rows = pd.read_parquet(tmp_path / "step-00003.parquet")
     assert list(rows.columns) == COLUMNS
     assert rows["step"].tolist() == [3] * 4

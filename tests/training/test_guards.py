@@ -9,7 +9,13 @@ from gapo_cli.config import GuardsConfig
 from gapo_cli.errors import UserError
 from gapo_cli.training.guards import CollapseWatch, SkipGuard, TooManySkipped
 
-HEALTHY = {"group/zero_std_frac": 0.3, "actor/entropy": 1.0, "response_length/clip_ratio": 0.1, "reward/noop_frac": 0.2, "reward/noop_em/mean": 0.125}
+HEALTHY = {
+    "group/zero_std_frac": 0.3,
+    "actor/entropy": 1.0,
+    "response_length/clip_ratio": 0.1,
+    "reward/noop_frac": 0.2,
+    "reward/noop_em/mean": 0.125,
+}
 
 
 def test_only_skipped_steps_in_a_row_reach_the_limit():
@@ -36,8 +42,14 @@ def test_without_a_limit_nothing_is_stopped():
         ({"group/zero_std_frac": 1.0}, "for 3 steps at least 100% of the groups have had answers that all earn the same"),
         ({"actor/entropy": 0.005}, "for 3 steps the entropy of the answers has been at most 0.01 nats a token"),
         ({"response_length/clip_ratio": 0.95}, "for 3 steps at least 90% of the answers have been cut at the limit"),
-        ({"reward/noop_frac": 0.5}, "leave the region as it stands (reward/noop_frac, now 0.50) has been 0.25 or more above where it began (0.20)"),
-        ({"reward/noop_em/mean": 0.375}, "by leaving the region as it stands (reward/noop_em/mean, now 0.38) has been 0.25 or more above where it began (0.12)"),
+        (
+            {"reward/noop_frac": 0.5},
+            "leave the region as it stands (reward/noop_frac, now 0.50) has been 0.25 or more above where it began (0.20)",
+        ),
+        (
+            {"reward/noop_em/mean": 0.375},
+            "by leaving the region as it stands (reward/noop_em/mean, now 0.38) has been 0.25 or more above where it began (0.12)",
+        ),
     ],
 )
 def test_each_collapse_is_said_once_and_only_when_it_lasts(change, words):
@@ -91,7 +103,9 @@ def test_a_supervised_run_whose_loss_is_never_finite_stops_and_keeps_the_batch(t
     with torch.no_grad():
         tiny_policy.model.lm_head.weight[5] = float("inf")
     loop = SupervisedLoop(replace(make_parts(tiny_policy, tmp_path), guards=GuardsConfig(2)))
-    with pytest.raises(UserError, match=r"guards.skipped_in_a_row=2: .* not finite in 2 optimizer steps in a row, the last in batch 2"):
+    with pytest.raises(
+        UserError, match=r"guards.skipped_in_a_row=2: .* not finite in 2 optimizer steps in a row, the last in batch 2"
+    ):
         loop.run()
     batch = pd.read_parquet(tmp_path / "stopped" / "step-00002.parquet")
     assert batch["task_id"].tolist() == [TASKS[index].id for index in loop.plan[1]]

@@ -79,14 +79,26 @@ def greedy_is_warm(asked):
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"sampling": lambda asked: replace(asked, temperature=0.7 * asked.temperature)}, r"tokens look like temperature 0\.[56]"),
+        (
+            {"sampling": lambda asked: replace(asked, temperature=0.7 * asked.temperature)},
+            r"tokens look like temperature 0\.[56]",
+        ),
         ({"sampling": lambda asked: replace(asked, top_p=0.9)}, r"and \d+ of them come from the unlikely ends"),
         ({"sampling": lambda asked: replace(asked, top_k=10)}, "settings act that nobody asked for$"),
-        ({"sampling": greedy_is_warm}, r"asked for temperature 0, the engine chose \d+ of \d+ tokens that are not the likeliest"),
+        (
+            {"sampling": greedy_is_warm},
+            r"asked for temperature 0, the engine chose \d+ of \d+ tokens that are not the likeliest",
+        ),
         ({"sampling": lambda asked: replace(asked, group_size=3)}, "asked for 16 answers to a prompt, the engine gave 3"),
-        ({"sampling": lambda asked: replace(asked, max_new_tokens=20)}, "asked for at most 16 tokens, the engine gave an answer of 20"),
+        (
+            {"sampling": lambda asked: replace(asked, max_new_tokens=20)},
+            "asked for at most 16 tokens, the engine gave an answer of 20",
+        ),
         ({"seed": lambda given: np.random.default_rng().integers(2**62)}, "the same seeds gave other answers the second time"),
-        ({"answer": lambda one: replace(one, finish_reason="stop")}, "an answer with finish_reason=stop does not end where its first end token is"),
+        (
+            {"answer": lambda one: replace(one, finish_reason="stop")},
+            "an answer with finish_reason=stop does not end where its first end token is",
+        ),
     ],
 )
 def test_sampling_that_is_not_as_asked_is_found(subject, changed, sentence):

@@ -75,31 +75,43 @@ def start_folder(tmp_path_factory, tiny_model_folder):
 
 @pytest.fixture(scope="module")
 def build_loop(start_folder):
-    def build(run_dir, algorithm=KL, checkpoint=None, display=None, reward=None, evaluation=None, tasks=TASKS[:7], guards=None, **trainer):
+    def build(
+        run_dir,
+        algorithm=KL,
+        checkpoint=None,
+        display=None,
+        reward=None,
+        evaluation=None,
+        tasks=TASKS[:7],
+        guards=None,
+        **trainer,
+    ):
         config = ModelConfig("tiny", str(start_folder), context_length=64)
         policy = load_model(config if checkpoint is None else replace(config, path=str(checkpoint)))
         reference = load_model(config).model.requires_grad_(False) if algorithm.kl_coefficient else None
         template, sampling = PlainTemplate(), SamplingConfig(group_size=4, max_new_tokens=8)
         settings = {"steps": 4, "prompts_per_step": 4, "prompts_per_mini_batch": 2, "checkpoint_every": 2}
         settings |= {"optimizer": OptimizerConfig(learning_rate=3e-3, warmup_steps=2), **trainer}
-        loop = TrainingLoop(Parts(
-            run_dir=run_dir,
-            seed=5,
-            policy=policy,
-            reference=reference,
-            engine=CountingEngine(policy, max_rows=16),
-            template=template,
-            reward=reward or LengthReward(),
-            estimator=GAPO(tau=0.5),
-            algorithm=algorithm,
-            sampling=sampling,
-            trainer=TrainerConfig(**settings),
-            evaluation=evaluation or EvaluationConfig(samples=2, every_steps=2),
-            tasks=encode_tasks(policy, template, tasks),
-            held_out=encode_tasks(policy, template, TASKS[7:]),
-            display=display or Listening(),
-            guards=guards or GuardsConfig(),
-        ))
+        loop = TrainingLoop(
+            Parts(
+                run_dir=run_dir,
+                seed=5,
+                policy=policy,
+                reference=reference,
+                engine=CountingEngine(policy, max_rows=16),
+                template=template,
+                reward=reward or LengthReward(),
+                estimator=GAPO(tau=0.5),
+                algorithm=algorithm,
+                sampling=sampling,
+                trainer=TrainerConfig(**settings),
+                evaluation=evaluation or EvaluationConfig(samples=2, every_steps=2),
+                tasks=encode_tasks(policy, template, tasks),
+                held_out=encode_tasks(policy, template, TASKS[7:]),
+                display=display or Listening(),
+                guards=guards or GuardsConfig(),
+            )
+        )
         if checkpoint is not None:
             loop.resume_from(checkpoint)
         return loop
@@ -439,7 +451,9 @@ def test_steps_without_a_finite_loss_are_skipped_counted_and_in_the_end_stop_the
     with pytest.raises(UserError) as raised:
         loop.run()
     path = tmp_path / "run" / "stopped" / "step-00004.parquet"
-    assert "guards.skipped_in_a_row=3: the loss or its gradient was not finite in 3 optimizer steps in a row" in str(raised.value)
+    assert "guards.skipped_in_a_row=3: the loss or its gradient was not finite in 3 optimizer steps in a row" in str(
+        raised.value
+    )
     assert f"the last in step 4; what that one should have learnt from is in {path}" in str(raised.value)
     assert pd.read_parquet(path)["group"].nunique() == 2  # the last mini-batch
     rows = rows_of(tmp_path / "run")
@@ -450,7 +464,8 @@ def test_steps_without_a_finite_loss_are_skipped_counted_and_in_the_end_stop_the
 
 @pytest.mark.parametrize(
     # checkpoints are due after steps 2 and 4: the one of a step that has diverged is refused, no evaluation having looked at it
-    ("last", "there_is"), [(2, "there is no checkpoint yet"), (3, "the last checkpoint is {}/run/checkpoints/step-00002")]
+    ("last", "there_is"),
+    [(2, "there is no checkpoint yet"), (3, "the last checkpoint is {}/run/checkpoints/step-00002")],
 )
 def test_a_model_whose_outputs_are_no_numbers_any_more_stops_the_run_and_is_not_saved(make_loop, tmp_path, last, there_is):
     display = Listening()
@@ -465,7 +480,9 @@ def test_a_model_whose_outputs_are_no_numbers_any_more_stops_the_run_and_is_not_
         return row
 
     loop.updater.update = diverging
-    with pytest.raises(NotFiniteError, match="the model's outputs are not finite: an update has driven its weights beyond all bounds"):
+    with pytest.raises(
+        NotFiniteError, match="the model's outputs are not finite: an update has driven its weights beyond all bounds"
+    ):
         loop.run()
     assert display.said[-1] == f"stopped after step {last} of 4: {there_is.format(tmp_path)}"
     assert [row["step"] for row in rows_of(tmp_path / "run")] == list(range(last + 1))

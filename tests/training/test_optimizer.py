@@ -19,7 +19,9 @@ def parameters(*sizes):
 
 def test_rate_rises_over_the_warm_up_and_stays():
     config = OptimizerConfig(learning_rate=0.8, warmup_steps=4)
-    assert [learning_rate(config, update, 100) for update in (0, 1, 2, 3, 4, 99)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
+    assert [learning_rate(config, update, 100) for update in (0, 1, 2, 3, 4, 99)] == pytest.approx(
+        [0.2, 0.4, 0.6, 0.8, 0.8, 0.8]
+    )
 
 
 def test_without_warm_up_the_first_rate_is_the_full_one():
@@ -159,7 +161,9 @@ def test_a_restored_optimizer_of_eight_bits_goes_on_as_the_first(tmp_path):
         run(optimizer, range(3, 6))
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(first.parameters, again.parameters, strict=True))
     other = Optimizer(weights_of_two_sizes(large=2), replace(EIGHT_BIT, name="adamw"), 100)
-    with pytest.raises(CheckpointError, match="the checkpoint's optimizer is not adamw; give the optimizer.name that it was trained with"):
+    with pytest.raises(
+        CheckpointError, match="the checkpoint's optimizer is not adamw; give the optimizer.name that it was trained with"
+    ):
         other.restore(first.tensors(), 3)
 
 

@@ -72,10 +72,16 @@ def test_other_errors_go_through_as_they_are():
 
 
 def test_the_sentence_says_what_was_done_how_much_was_asked_for_and_what_helps():
-    with pytest.raises(OutOfMemory) as raised, memory_watched("learning in step 3", "update", lambda phase: f"advice for {phase}"):
+    with (
+        pytest.raises(OutOfMemory) as raised,
+        memory_watched("learning in step 3", "update", lambda phase: f"advice for {phase}"),
+    ):
         torch.empty(2**40, dtype=torch.float32)
     assert str(raised.value) == "out of memory learning in step 3 (4096.00 GiB more were asked for): advice for update"
-    with pytest.raises(OutOfMemory, match=r"loading the model \(2.32 GiB more were asked for\)"), memory_watched("loading the model", "loading", str):
+    with (
+        pytest.raises(OutOfMemory, match=r"loading the model \(2.32 GiB more were asked for\)"),
+        memory_watched("loading the model", "loading", str),
+    ):
         raise torch.OutOfMemoryError(CUDA)
 
 
@@ -97,8 +103,12 @@ SHAPE = ShapeConfig(24, 2048, 16, 16, 128, 5504, 32000)  # 1.2 billion parameter
 
 
 def settings(**trainer):
-    scale = TrainerConfig(1, 4, 4, OptimizerConfig(1e-5), max_tokens_per_microbatch=8192, device="cuda", dtype="bfloat16", **trainer)
-    return Settings(SHAPE, ModelConfig("m", "m", 2048), scale, AlgorithmConfig("grpo"), SamplingConfig(8, 256), Torch(max_rows=64))
+    scale = TrainerConfig(
+        1, 4, 4, OptimizerConfig(1e-5), max_tokens_per_microbatch=8192, device="cuda", dtype="bfloat16", **trainer
+    )
+    return Settings(
+        SHAPE, ModelConfig("m", "m", 2048), scale, AlgorithmConfig("grpo"), SamplingConfig(8, 256), Torch(max_rows=64)
+    )
 
 
 def test_advice_is_for_what_was_done_and_the_largest_saving_comes_first():
@@ -162,7 +172,12 @@ def test_training_ends_with_the_advice_and_the_last_checkpoint_can_be_resumed(wo
 
 
 def test_the_supervised_stage_names_its_own_key(words, monkeypatch, capsys):
-    settings = ["stage=sft", "supervised.tokens=800", "supervised.tokens_per_batch=300", "supervised.max_tokens_per_microbatch=300"]
+    settings = [
+        "stage=sft",
+        "supervised.tokens=800",
+        "supervised.tokens_per_batch=300",
+        "supervised.max_tokens_per_microbatch=300",
+    ]
     monkeypatch.setattr(supervised_loop, "completion_logprobs", failing(supervised_loop, 2))
     assert run_command(["train", *words, *settings]) == MISTAKE
     said = capsys.readouterr().err

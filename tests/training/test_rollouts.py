@@ -14,10 +14,15 @@ def sampled_group(task, *texts):
     completions = tuple(completion_of(text) for text in texts)
     template = PlainTemplate()
     parsed = [template.parse(task, text) for text in texts]
-    return Sampled(task, template.render(task), (5, 6), tuple(
-        type(one)(one.token_ids, one.logprobs, one.text, one.finish_reason, answer.region, answer.malformed)
-        for one, answer in zip(completions, parsed, strict=True)
-    ))
+    return Sampled(
+        task,
+        template.render(task),
+        (5, 6),
+        tuple(
+            type(one)(one.token_ids, one.logprobs, one.text, one.finish_reason, answer.region, answer.malformed)
+            for one, answer in zip(completions, parsed, strict=True)
+        ),
+    )
 
 
 def test_sample_reads_regions_and_says_what_is_malformed(tiny_policy, template, sampling):

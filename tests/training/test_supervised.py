@@ -26,7 +26,11 @@ from gapo_cli.training.run_files import RunFiles, repeatable
 from gapo_cli.training.supervised_loop import SupervisedLoop, SupervisedParts
 
 CONFIG = SupervisedConfig(
-    tokens=3000, tokens_per_batch=256, log_every=3, checkpoint_every=4, optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=0.0, warmup_steps=2)
+    tokens=3000,
+    tokens_per_batch=256,
+    log_every=3,
+    checkpoint_every=4,
+    optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=0.0, warmup_steps=2),
 )
 
 
@@ -143,12 +147,19 @@ def test_micro_batches_keep_to_the_budget_of_tokens():
             assert layout == "padded" or inputs == sum(len(one) - 1 for one in examples)
 
 
-EXAMPLES = [Example((10, 11, 12), (13, 1)), Example((20,), (21, 22, 1)), Example((30, 31, 32, 33, 34), (35, 36, 37, 1)), Example((40,), (1,))]
+EXAMPLES = [
+    Example((10, 11, 12), (13, 1)),
+    Example((20,), (21, 22, 1)),
+    Example((30, 31, 32, 33, 34), (35, 36, 37, 1)),
+    Example((40,), (1,)),
+]
 
 
 def make_parts(policy, run_dir, **config):
     settings = replace(CONFIG, **config)
-    return SupervisedParts(run_dir, 0, policy, settings, TASKS[:4], EXAMPLES, held_out=None, engine=None, display=QuietDisplay())
+    return SupervisedParts(
+        run_dir, 0, policy, settings, TASKS[:4], EXAMPLES, held_out=None, engine=None, display=QuietDisplay()
+    )
 
 
 def test_the_loss_is_the_mean_over_answer_tokens_only(tiny_policy, tmp_path):
@@ -194,7 +205,9 @@ def test_a_model_whose_attention_is_its_own_is_trained_padded_and_told_so(tiny_p
     monkeypatch.setattr("gapo_cli.models.shared_prefix.takes_shared_prefixes", lambda policy: False)
     loop = SupervisedLoop(replace(make_parts(tiny_policy, tmp_path, layout="packed"), display=display))
     assert loop.layout == "padded"
-    assert said == ["supervised.layout=packed: the attention of Qwen2ForCausalLM is its own; using padded, the same numbers with more arithmetic"]
+    assert said == [
+        "supervised.layout=packed: the attention of Qwen2ForCausalLM is its own; using padded, the same numbers with more arithmetic"
+    ]
 
 
 def test_a_model_with_dropout_in_its_attention_is_trained_padded_and_told_so(tiny_policy, tmp_path):
@@ -228,7 +241,9 @@ def make_loop(tmp_path, tiny_config):
         asked = None
         if held_out:
             evaluation, sampling = EvaluationConfig(samples=1), SamplingConfig(group_size=1, max_new_tokens=8)
-            asked = HeldOut(encode_tasks(policy, PlainTemplate(), TASKS[:3]), PlainTemplate(), evaluation, sampling, seed, RunFiles(run_dir))
+            asked = HeldOut(
+                encode_tasks(policy, PlainTemplate(), TASKS[:3]), PlainTemplate(), evaluation, sampling, seed, RunFiles(run_dir)
+            )
         parts = SupervisedParts(
             run_dir, seed, policy, settings, TASKS, encode_examples(policy, PlainTemplate(), TASKS, settings.log, seed).kept, asked,
             TorchEngine(policy, max_rows=64) if held_out else None, display or QuietDisplay(),
@@ -287,7 +302,12 @@ def test_a_resumed_run_equals_one_that_never_stopped(make_loop):
     again = resumed.run()
     assert torch.equal(weights_of(resumed), weights_of(whole))
     assert rows_of(resumed) == rows_of(whole)
-    assert (again.steps, again.tokens, again.first_loss, again.last_loss) == (result.steps, result.tokens, result.first_loss, result.last_loss)
+    assert (again.steps, again.tokens, again.first_loss, again.last_loss) == (
+        result.steps,
+        result.tokens,
+        result.first_loss,
+        result.last_loss,
+    )
 
 
 def test_ctrl_c_leaves_a_checkpoint_of_the_last_whole_batch(make_loop):
@@ -341,7 +361,9 @@ def test_held_out_tasks_are_asked_before_after_and_in_between_and_the_best_model
     evaluated = [row["step"] for row in rows_of(loop) if "val/exact_match" in row]
     assert evaluated == [*range(0, result.steps, 5), result.steps]
     assert loop.best["step"] == loop.checkpoints.best.step()
-    assert {path.name for path in (loop.files.run_dir / "eval").glob("*.json")} == {f"step-{step:05d}.json" for step in evaluated}
+    assert {path.name for path in (loop.files.run_dir / "eval").glob("*.json")} == {
+        f"step-{step:05d}.json" for step in evaluated
+    }
 
 
 def test_ctrl_c_in_an_evaluation_makes_it_again_after_resuming(make_loop, monkeypatch):
@@ -382,7 +404,9 @@ def test_another_seed_or_stage_cannot_be_resumed(make_loop):
     checkpoint = newest_whole(loop.files.run_dir).checkpoint
     with pytest.raises(CheckpointError, match="trained with seed=0, this run has seed=1; give that seed"):
         make_loop("other", seed=1, checkpoint=checkpoint)
-    with pytest.raises(CheckpointError, match="is of stage=sft, and this run is stage=rl; give stage=sft, or start from its model"):
+    with pytest.raises(
+        CheckpointError, match="is of stage=sft, and this run is stage=rl; give stage=sft, or start from its model"
+    ):
         load_state(checkpoint, "rl")
 
 

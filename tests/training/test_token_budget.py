@@ -57,7 +57,10 @@ def test_padded_rows_are_one_completion_each():
 
 
 @pytest.mark.parametrize("layout", ["packed", "masked", "padded"])
-@given(st.lists(st.tuples(st.integers(1, 30), st.lists(st.integers(0, 9), min_size=1, max_size=6)), max_size=12), st.integers(1, 200))
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.lists(st.integers(0, 9), min_size=1, max_size=6)), max_size=12),
+    st.integers(1, 200),
+)
 def test_every_completion_is_there_once_and_only_what_is_alone_breaks_the_budget(layout, groups, budget):
     prompts, completions = [prompt for prompt, _ in groups], [lengths for _, lengths in groups]
     micro_batches = cut_to_budget(prompts, completions, layout, budget)

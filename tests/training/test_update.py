@@ -33,8 +33,12 @@ def random_groups(policy, count=5, zero_advantages=(), off_by=0.3, seed=0):
         answers = [tuple(int(token) for token in random.integers(1, 250, random.integers(1, 9))) for _ in range(COMPLETIONS)]
         with torch.no_grad():
             current = logprobs_module.completion_logprobs(policy.model, pack([prompt], [answers], 0)).logprobs.numpy()
-        engine = np.split(current + off_by * random.standard_normal(len(current)), np.cumsum([len(ids) for ids in answers])[:-1])
-        completions = tuple(Completion(ids, tuple(map(float, own)), "", "stop") for ids, own in zip(answers, engine, strict=True))
+        engine = np.split(
+            current + off_by * random.standard_normal(len(current)), np.cumsum([len(ids) for ids in answers])[:-1]
+        )
+        completions = tuple(
+            Completion(ids, tuple(map(float, own)), "", "stop") for ids, own in zip(answers, engine, strict=True)
+        )
         advantages = np.zeros(COMPLETIONS) if number in zero_advantages else random.standard_normal(COMPLETIONS)
         scores = np.zeros(COMPLETIONS)
         groups.append(Group(edit_task(number), prompt, completions, {}, scores, scores, advantages))
@@ -48,7 +52,9 @@ def updater(policy, trainer, algorithm=PLAIN, rate=1e-3, **changes):
         with torch.no_grad():
             for parameter in reference.parameters():
                 parameter.mul_(1.05)
-    return PolicyUpdate(policy, reference, Optimizer(policy.model.parameters(), trainer.optimizer, 100), algorithm, trainer, 1.0)
+    return PolicyUpdate(
+        policy, reference, Optimizer(policy.model.parameters(), trainer.optimizer, 100), algorithm, trainer, 1.0
+    )
 
 
 def gradient(policy, groups, trainer, algorithm, old="engine", budget=0, **changes):
@@ -59,10 +65,12 @@ def gradient(policy, groups, trainer, algorithm, old="engine", budget=0, **chang
         micro.logprobs_old = micro.logprobs_engine if old == "engine" else None
     policy.model.zero_grad()
     one.accumulate(mini_batch, UpdateMetrics())
-    return torch.cat([
-        (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad).flatten().clone()
-        for parameter in policy.model.parameters()
-    ])
+    return torch.cat(
+        [
+            (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad).flatten().clone()
+            for parameter in policy.model.parameters()
+        ]
+    )
 
 
 def relative_error(ours, theirs):
@@ -270,9 +278,12 @@ def test_stale_groups_are_left_out_of_the_mismatch(tiny_policy, trainer):
 def test_truncated_importance_sampling_scales_what_the_engine_got_wrong(tiny_policy, trainer):
     # engine log-probabilities all lower by log 3: the true weight is 3, cut at 2, so the gradient doubles
     groups = [
-        replace(group, completions=tuple(
-            replace(one, logprobs=tuple(value - float(np.log(3)) for value in one.logprobs)) for one in group.completions
-        ))
+        replace(
+            group,
+            completions=tuple(
+                replace(one, logprobs=tuple(value - float(np.log(3)) for value in one.logprobs)) for one in group.completions
+            ),
+        )
         for group in random_groups(tiny_policy, 3, off_by=0.0)
     ]
     plain = gradient(tiny_policy, groups, trainer, PLAIN, old="current")
@@ -284,7 +295,9 @@ def test_metrics_do_not_depend_on_the_micro_batches(tiny_policy, trainer):
     rows = []
     for budget in (0, 30):
         policy = load_model(tiny_policy.config)
-        one = updater(policy, trainer, replace(KL, aggregation="constant", constant_divisor=12.0), max_tokens_per_microbatch=budget)
+        one = updater(
+            policy, trainer, replace(KL, aggregation="constant", constant_divisor=12.0), max_tokens_per_microbatch=budget
+        )
         rows.append(one.update(random_groups(tiny_policy, 4), [True] * 4))
     assert rows[0].keys() == rows[1].keys()
     for name, value in rows[0].items():

@@ -25,7 +25,13 @@ def test_greedy_and_sampled_answers_are_asked_for_apart(tiny_policy, template):
 
 def test_sampled_only(tiny_policy, template):
     predictions = validate(
-        tiny_policy, ScriptedEngine([["a"]]), template, TASKS, EvaluationConfig(greedy=False, samples=2), SamplingConfig(8, 12), 0
+        tiny_policy,
+        ScriptedEngine([["a"]]),
+        template,
+        TASKS,
+        EvaluationConfig(greedy=False, samples=2),
+        SamplingConfig(8, 12),
+        0,
     )
     assert {one.mode for one in predictions} == {"sampled"}
 
@@ -46,9 +52,12 @@ def test_a_prompt_that_does_not_fit_counts_as_malformed(tiny_policy, template):
 
 def test_the_same_tasks_are_selected_whatever_the_seed(tiny_policy, template):
     asked = [
-        {one.task_id for one in validate(
-            tiny_policy, ScriptedEngine([["a"]]), template, TASKS, EvaluationConfig(tasks=3), SamplingConfig(8, 12), seed
-        )}
+        {
+            one.task_id
+            for one in validate(
+                tiny_policy, ScriptedEngine([["a"]]), template, TASKS, EvaluationConfig(tasks=3), SamplingConfig(8, 12), seed
+            )
+        }
         for seed in (0, 1)
     ]
     assert asked[0] == asked[1]

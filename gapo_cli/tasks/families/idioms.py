@@ -104,7 +104,11 @@ def plain_super(file: SourceFile, generator: random.Random) -> list[ChangeSet]:
     for node in file.classes:
         for line, index in file.names.get("super", ()):
             inside = node.lineno - 1 < line < (node.end_lineno or node.lineno)
-            if inside and file.is_usable(line) and [token.text for token in file.tokens[line][index + 1 : index + 3]] == ["(", ")"]:
+            if (
+                inside
+                and file.is_usable(line)
+                and [token.text for token in file.tokens[line][index + 1 : index + 3]] == ["(", ")"]
+            ):
                 column = file.tokens[line][index + 1].end
                 found[line] = (splice(file.lines[line], [(column, column, f"{node.name}, self")]), file.lines[line])
     return [found]
