@@ -73,12 +73,17 @@ def if_lora(rank: int, with_adapters: Any, without: Any) -> Any:
     return with_adapters if rank else without
 
 
+def if_gpu(device: str, on_gpu: Any, without: Any) -> Any:
+    """The one of two settings that goes with `trainer.device`."""
+    return without if device == "cpu" else on_gpu
+
+
 @contextlib.contextmanager
 def open_tree(config_dir: Path | None) -> Iterator[Any]:
     """Yields Hydra over the yaml tree, with Hydra's own errors turned into UserErrors where it can."""
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"--config-dir {config_dir}: is not a folder; name one with yaml files in it")
-    for resolver in (round_quarter, if_lora):
+    for resolver in (round_quarter, if_lora, if_gpu):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     plugins = Plugins.instance()
     if UserConfigDirectory not in plugins.discover(SearchPathPlugin):

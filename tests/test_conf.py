@@ -133,6 +133,12 @@ def test_precision_and_learning_rates_go_with_adapters_or_without():
     assert chosen("trainer=cpu") == ("float32", 5e-5, 2e-4)
 
 
+@pytest.mark.parametrize(("engine", "there", "here"), [("torch", 16.0, 4.0), ("vllm", 24.0, 1.0)])
+def test_a_gpu_has_more_room_for_keys_and_values(engine, there, here):
+    for trainer, expected in (("gpu", there), ("cpu", here)):
+        assert experiment_of("train", [f"engine={engine}", f"trainer={trainer}"]).engine.kv_cache_gib == expected
+
+
 def test_a_real_model_can_be_taken_to_a_laptop():
     found = experiment_of("train", ["model=qwen-coder-0.5b", "model.path=some/folder", "trainer=cpu", "evaluation.tasks=7"])
     assert (found.model.path, found.trainer.device, found.trainer.dtype, found.evaluation.tasks) == (

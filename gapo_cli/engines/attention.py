@@ -20,12 +20,14 @@ def attention_with_weight(
 def attention_by_products(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`attention_with_weight` for any device: the scores of one query a completion are small enough to be held."""
-    scores = torch.matmul(query, keys.transpose(-1, -2)).float() * scale
-    if mask is not None:
-        scores = scores + mask
-    weight = scores.logsumexp(dim=-1)
-    return torch.matmul((scores - weight[..., None]).exp().to(values.dtype), values), weight
+    """`attention_with_weight` for any device: the scores of one query a completion are small enough to be held. They are
+    float32, as fused kernels keep them: in bfloat16 a score of 100 is off by a quarter, and its weight by as much."""
+    with torch.autocast(query.device.type, enabled=False):
+        scores = torch.matmul(query.float(), keys.float().transpose(-1, -2)) * scale
+        if mask is not None:
+            scores = scores + mask
+        weight = scores.logsumexp(dim=-1)
+        return torch.matmul((scores - weight[..., None]).exp().to(values.dtype), values), weight
 
 
 def merged(first: torch.Tensor, first_weight: torch.Tensor, second: torch.Tensor, second_weight: torch.Tensor) -> torch.Tensor:

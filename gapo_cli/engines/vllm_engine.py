@@ -107,6 +107,7 @@ class VLLMEngine:
     """
 
     def __init__(self, policy: LoadedModel, settings: VLLM) -> None:
+        _check_first(policy.device)
         self.policy = policy
         self.settings = settings
         self.dtype = settings.dtype or policy.dtype
@@ -203,7 +204,7 @@ class VLLMEngine:
                     speculative_config=speculation if settings.speculative_tokens else None,
                     seed=0,
                 )
-            except (ValueError, RuntimeError) as error:
+            except (ValueError, RuntimeError, AssertionError) as error:
                 first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
                 raise UserError(
                     f"engine=vllm: vLLM does not start with engine.kv_cache_gib={settings.kv_cache_gib:g}: {first_line}"
@@ -265,6 +266,16 @@ class VLLMEngine:
 def request_seed(seed: int, place: int) -> int:
     """The seed of one completion, 63 bits, from its prompt's seed and its index in the group."""
     return int(np.random.SeedSequence([seed, place]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _check_first(device: str) -> None:
+    """Raises UserError for a device that vLLM would not take."""
+    kind, _, number = device.partition(":")
+    require(
+        number in ("", "0"),
+        f"trainer.device={device}: vLLM takes the first device that it sees; need trainer.device={kind} with engine=vllm, and "
+        f"CUDA_VISIBLE_DEVICES={number} before the command",
+    )
 
 
 def _on_cpu() -> bool:

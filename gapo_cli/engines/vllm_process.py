@@ -49,15 +49,22 @@ def set_environment() -> None:
 
 @contextlib.contextmanager
 def process_state_kept() -> Iterator[None]:
-    """vLLM seeds and draws from the random generators of the process and, on a CPU, replaces torch.set_num_threads: the
-    trainer's random state and threads must not hang on that."""
+    """vLLM seeds and draws from the random generators of the process, on a CPU replaces torch.set_num_threads and on a GPU calls
+    it: the trainer's random state and threads must not hang on that."""
     import torch
 
-    set_threads, python, numpy = torch.set_num_threads, random.getstate(), np.random.get_state()
+    set_threads, threads, python, numpy = (
+        torch.set_num_threads,
+        torch.get_num_threads(),
+        random.getstate(),
+        np.random.get_state(),
+    )
     with torch.random.fork_rng():
         try:
             yield
         finally:
             torch.set_num_threads = set_threads
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
             random.setstate(python)
             np.random.set_state(numpy)

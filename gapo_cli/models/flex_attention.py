@@ -74,4 +74,5 @@ def _listed(blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 @functools.cache
 def _compiled() -> Callable[..., torch.Tensor]:
-    return torch.compile(flex_attention)
+    # fullgraph: what cannot be compiled is an error, where torch would go on with the scores of all pairs in memory
+    return torch.compile(flex_attention, fullgraph=True)

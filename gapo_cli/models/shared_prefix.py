@@ -120,7 +120,8 @@ def _why_flex_attention_fails(policy: LoadedModel) -> str | None:
     except torch.OutOfMemoryError:
         raise  # a dense mask takes more
     except Exception as error:  # noqa: BLE001 whatever compiler or driver lack, there is another way to the same numbers
-        return f"flex_attention does not run on trainer.device={policy.device} ({type(error).__name__})"
+        cause = next(iter(str(error).strip().splitlines()), "")
+        return f"flex_attention does not run on trainer.device={policy.device} ({type(error).__name__}: {cause})"
     return None
 
 

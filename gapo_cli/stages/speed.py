@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Display, Experiment
 from gapo_cli.processors import usable_cores
+from gapo_cli.stages.plan_advice import rows_of
 from gapo_cli.training.footprint import Operations, Settings
 
 PASS_ROWS = 2048
@@ -35,6 +36,7 @@ def find_speed(experiment: Experiment, settings: Settings, display: Display) -> 
     trainer = experiment.trainer
     display.say(f"measuring how fast {trainer.device} multiplies; give operations a second by plan.flops= to skip it")
     rows = trainer.prompts_per_step * settings.sampling.group_size
+    rows = min(rows, rows_of(settings.engine) or rows)
     width, inner = settings.shape.hidden_size, settings.shape.feed_forward_size
     sizes = (min(trainer.max_tokens_per_microbatch or PASS_ROWS, PASS_ROWS), min(rows, PASS_ROWS))
     passes, decoding = (measured_flops(size, width, inner, trainer.device, trainer.dtype, trainer.threads) for size in sizes)

@@ -35,6 +35,17 @@ def test_a_masked_key_counts_for_nothing(way):
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_scores_of_half_precision_states_are_not_rounded(way):
+    query, keys, values = 20 * QUERY.bfloat16(), KEYS.bfloat16(), VALUES.bfloat16()
+    scores = 0.3 * query.float() @ keys.float().transpose(-1, -2)
+    assert scores.abs().max() > 64  # where neighbours in bfloat16 are 1/2 apart
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, weight = way(query, keys, values, None, 0.3)
+    assert torch.allclose(weight.float(), scores.logsumexp(-1), atol=1e-3)
+    assert torch.allclose(output.float(), scores.softmax(-1) @ values.float(), atol=0.03)
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_keys_may_lie_token_by_token_as_completions_store_them(way):
     stored = [each.transpose(1, 2).contiguous().transpose(1, 2) for each in (KEYS, VALUES)]
     for found, expected in zip(way(QUERY, *stored, None, 0.3), way(QUERY, KEYS, VALUES, None, 0.3), strict=True):

@@ -130,6 +130,11 @@ def started(monkeypatch, on_cpu, tiny_policy):
     return start
 
 
+def test_a_device_that_vllm_would_not_take_is_refused(tiny_policy):
+    with pytest.raises(UserError, match="trainer.device=cuda:1: .* need trainer.device=cuda .* CUDA_VISIBLE_DEVICES=1 before"):
+        vllm_engine.VLLMEngine(replace(tiny_policy, device="cuda:1"), VLLM())
+
+
 @pytest.mark.parametrize(("cpu", "chunked", "block"), [(True, False, 32), (False, True, None)])
 def test_vllm_is_started_for_the_device_and_beside_a_trainer(cpu, chunked, block, monkeypatch, on_cpu, tiny_policy):
     given = {}
