@@ -18,7 +18,13 @@ import numpy as np
 
 from gapo_cli.config import DTYPES, SamplingConfig, one_of, positive, require
 from gapo_cli.engines.token_answers import answer_text, check_prompts
-from gapo_cli.engines.vllm_process import collect_engines, let_modules_be_searched, process_state_kept, set_environment
+from gapo_cli.engines.vllm_process import (
+    collect_engines,
+    imported,
+    let_modules_be_searched,
+    process_state_kept,
+    set_environment,
+)
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import EngineMemory, Progress, RolloutScale, no_progress
 from gapo_cli.records import Completion
@@ -168,8 +174,6 @@ class VLLMEngine:
         collect_engines()
         if on_cpu:
             let_modules_be_searched()
-        from vllm import LLM
-
         settings = self.settings
         speculation = {
             "method": "ngram",
@@ -180,7 +184,7 @@ class VLLMEngine:
         with tempfile.TemporaryDirectory(prefix="gapo-vllm-") as folder:
             self.policy.model.config.save_pretrained(folder)
             try:
-                return LLM(
+                return imported("vllm", "LLM")(
                     folder,
                     load_format="dummy",  # the policy's weights come by sync
                     skip_tokenizer_init=True,
@@ -281,9 +285,7 @@ def _check_first(device: str) -> None:
 def _on_cpu() -> bool:
     """Whether the installed vLLM is the one for CPUs."""
     set_environment()
-    from vllm.platforms import current_platform
-
-    return current_platform.is_cpu()
+    return imported("vllm.platforms", "current_platform").is_cpu()
 
 
 def _repack_head(model: Any) -> None:

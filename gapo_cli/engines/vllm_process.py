@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import random
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +27,16 @@ DEFAULT_ENVIRONMENT = {
 
 def collect_engines() -> None:
     """Frees engines that nobody holds any more, those of a sweep's earlier jobs: vLLM hides all that is there after its start
-    from the garbage collector. This must happen before the next one starts, for the end of one closes what they share. The
-    first of a process stays: errors that vLLM caught at its imports hold the frames it was made in."""
+    from the garbage collector. This must happen before the next one starts, for the end of one closes what they share."""
     gc.unfreeze()
     gc.collect()
+
+
+def imported(module: str, name: str) -> Any:
+    """`name` of a module of vLLM. vLLM keeps errors that it catches at its imports, with them all frames that are under way then,
+    and with those whatever engine they come to hold: a thread of its own has no other frames."""
+    with ThreadPoolExecutor(max_workers=1) as alone:
+        return alone.submit(lambda: getattr(importlib.import_module(module), name)).result()
 
 
 def let_modules_be_searched() -> None:

@@ -1,6 +1,8 @@
 """Real vLLM beside the trainer and the torch engine."""
 
 import random
+import subprocess
+import sys
 import weakref
 from dataclasses import replace
 
@@ -270,7 +272,6 @@ def test_prompts_that_do_not_fit_one_pass_are_sampled_from_with_seeds_of_their_o
 
 
 def test_an_engine_that_nobody_holds_is_gone_when_the_next_one_starts(engine, policy):
-    """But for the first of a process, which errors of vLLM's own imports hold on to."""
     second = VLLM(kv_cache_gib=0.05)(policy=policy)
     second.generate(PROMPTS, SAMPLING, SEEDS)
     gone = weakref.ref(second.llm)
@@ -279,6 +280,31 @@ def test_an_engine_that_nobody_holds_is_gone_when_the_next_one_starts(engine, po
     assert gone() is None
     assert mismatch(third, policy) < ROUNDING
     assert mismatch(engine, policy) < ROUNDING
+
+
+FIRST_OF_A_PROCESS = """
+import sys, weakref
+from gapo_cli.config import ModelConfig
+from gapo_cli.engines.vllm_engine import VLLM
+from gapo_cli.models.load import load_model
+
+def main():
+    policy = load_model(ModelConfig("random", sys.argv[1], int(sys.argv[2])))
+    first = VLLM(kv_cache_gib=0.05)(policy=policy)
+    gone = weakref.ref(first.llm)
+    del first
+    VLLM(kv_cache_gib=0.05)(policy=policy)
+    print("gone:", gone() is None)
+
+main()
+"""
+
+
+def test_the_engine_of_a_sweeps_first_job_is_gone_when_the_next_one_starts(folder):
+    """The first of a process imports vLLM, which keeps the frames of errors that it catches then."""
+    command = [sys.executable, "-c", FIRST_OF_A_PROCESS, str(folder), str(CONTEXT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "gone: True" in done.stdout, done.stderr
 
 
 def test_an_engine_starts_where_numba_is_loaded(policy):
