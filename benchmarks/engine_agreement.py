@@ -126,7 +126,7 @@ def main() -> None:
     lines = [
         *table(rows),
         "",
-        f"{given.model}, vLLM in {given.dtype}, trainer in float32, learning rate {LEARNING_RATE:g}, seed {given.seed}. "
+        f"{Path(given.model).name}, vLLM in {given.dtype}, trainer in float32, learning rate {LEARNING_RATE:g}, seed {given.seed}. "
         + "|difference| in nats over all sampled tokens. Without sync: beside the weights from before the first step. "
         + ", ".join(f"{key} {value}" for key, value in about.items())
         + ".",

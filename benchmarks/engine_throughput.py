@@ -142,7 +142,7 @@ def main() -> None:
     about = machine("torch", "transformers", vllm_package())
     tokens = given.prompts * given.group_size * given.new_tokens
     rows = [
-        {"setting": vars(given), "engine": one.name, "tokens": tokens}
+        {"setting": vars(given) | {"model": Path(given.model).name}, "engine": one.name, "tokens": tokens}
         | {"cpu_seconds": one.cpu_seconds, "wall_seconds": one.wall_seconds}
         for one in found
     ]
@@ -151,7 +151,7 @@ def main() -> None:
         "Rollouts: three engines",
         ["", "new tokens a CPU second, median", "lowest to highest", "times generate's", "lowest to highest", "a clock second"],
         table(found, tokens),
-        f"{given.model}, {given.prompts} prompts of {given.shortest} to {given.longest} tokens, {given.group_size} answers of "
+        f"{Path(given.model).name}, {given.prompts} prompts of {given.shortest} to {given.longest} tokens, {given.group_size} answers of "
         f"{given.new_tokens} tokens to each, float32. Medians of {given.repeats} interleaved repeats in one process.",
         about,
         rows,

@@ -7,12 +7,11 @@ the log-probabilities and gradients of the whole.
 from __future__ import annotations
 
 import argparse
-import statistics
 from functools import partial
 from pathlib import Path
 
 import torch
-from measure import Rival, costs, machine
+from measure import Rival, cost_row, costs, machine
 from tables import between, command_of, publish, seconds, size, table_line, times
 
 from gapo_cli.models.chunked_logprobs import chunked_distribution, token_distribution
@@ -64,25 +63,13 @@ def main() -> None:
     for chunk in given.chunks:
         check_equal(head, hidden, labels, chunk)
     rivals = [Rival(str(chunk), partial(learn, head, hidden, labels, chunk)) for chunk in [0, *given.chunks]]
-    found = costs(rivals, given.repeats)
-    rows, lines = [], []
-    for one in found:
-        ratios = [chunked / whole for chunked, whole in zip(one.cpu_seconds, found[0].cpu_seconds, strict=True)]
-        ratio = {"ratio_median": statistics.median(ratios), "ratio_lowest": min(ratios), "ratio_highest": max(ratios)}
-        peak = None if None in one.peak_bytes else statistics.median(one.peak_bytes)
-        rows.append(
-            {
-                "chunk": int(one.name),
-                "cpu_seconds": one.cpu_seconds,
-                "wall_seconds": one.wall_seconds,
-                "peak_bytes": one.peak_bytes,
-            }
-            | ratio
-        )
-        whole = one is found[0]
+    whole, *chunked = costs(rivals, given.repeats)
+    rows = [cost_row(one.name, whole, one) for one in chunked]  # how many times the whole's
+    lines = [table_line(["all (`0`)", size(whole.peak_bytes), seconds(whole.cpu_seconds), "", "", seconds(whole.wall_seconds)])]
+    for row in rows:
+        cpu, wall, peak = row["cpu_seconds"], row["wall_seconds"], row["peak_bytes"]
         lines.append(table_line([
-            "all (`0`)" if whole else one.name, size(peak), seconds(one.cpu_seconds), "" if whole else times(ratio["ratio_median"]),
-            "" if whole else between(ratio), seconds(one.wall_seconds),
+            row["setting"], size(peak["rival"]), seconds(cpu["rival"]), times(cpu["ratio_median"]), between(cpu), seconds(wall["rival"]),
         ]))  # fmt: skip
     publish(
         Path(__file__).stem,

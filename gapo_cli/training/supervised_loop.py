@@ -165,7 +165,7 @@ class SupervisedLoop:
 
     def _train(self, batch: Sequence[int]) -> None:
         examples = [self.scramble(self.parts.examples[index]) for index in batch]
-        self.policy.model.train()  # for the adapters' dropout
+        self.policy.model.train()  # for the dropout of adapters and attention
         with memory_watched(f"learning from batch {self.number + 1}", "update", self.parts.advise):
             loss = self.accumulate(examples)
             step = self.optimizer.step(math.isfinite(loss))

@@ -48,7 +48,7 @@ def cut_to_budget(
 def _even_bins(pieces: Sequence[Piece], budget: int) -> list[list[Piece]]:
     """Micro-batches of at most `budget` tokens, a piece that is longer alone. The longest first, each goes where the fewest
     tokens are (Graham 1969), among the fewest micro-batches in which that fits; where first fit needs fewer, its own. The fewest
-    possible nobody finds quickly: first fit needs at most 11/9 of them and one more."""
+    possible nobody finds quickly: first fit needs at most 11/9 of them and 6/9 (Dósa 2007)."""
     longest_first = sorted(pieces, key=lambda piece: -piece.width)
     alone = [[piece] for piece in longest_first if piece.width > budget]
     rest = longest_first[len(alone) :]

@@ -284,13 +284,14 @@ def test_an_engine_that_nobody_holds_is_gone_when_the_next_one_starts(engine, po
 
 FIRST_OF_A_PROCESS = """
 import sys, weakref
-from gapo_cli.config import ModelConfig
+from gapo_cli.config import ModelConfig, SamplingConfig
 from gapo_cli.engines.vllm_engine import VLLM
 from gapo_cli.models.load import load_model
 
 def main():
     policy = load_model(ModelConfig("random", sys.argv[1], int(sys.argv[2])))
     first = VLLM(kv_cache_gib=0.05)(policy=policy)
+    first.generate([[5, 6, 7]], SamplingConfig(group_size=2, max_new_tokens=4), [0])
     gone = weakref.ref(first.llm)
     del first
     VLLM(kv_cache_gib=0.05)(policy=policy)

@@ -137,6 +137,16 @@ def test_the_speed_is_measured_where_it_is_not_given(experiment):
     assert found.available > 1e6
 
 
+def test_decoding_is_timed_for_as_many_rows_as_the_engine_decodes_at_a_time(experiment, monkeypatch):
+    rows = []
+    monkeypatch.setattr("gapo_cli.stages.speed.measured_flops", lambda count, *_: rows.append(count) or 1e9)
+    trainer = replace(experiment.trainer, prompts_per_step=16, max_tokens_per_microbatch=100)  # 32 answers
+    for most in (20, 40):
+        engine = replace(experiment.engine, max_rows=most)
+        plan(replace(experiment, plan=PlanConfig(), trainer=trainer, engine=engine), QuietDisplay())
+    assert rows == [100, 20, 100, 32]
+
+
 def test_a_device_that_is_not_here_needs_its_figures(experiment):
     elsewhere = replace(experiment, trainer=replace(experiment.trainer, device="cuda"), plan=PlanConfig(flops=1e12))
     found = plan(elsewhere, QuietDisplay())

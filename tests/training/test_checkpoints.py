@@ -58,7 +58,7 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path, tiny_policy):
 
 
 @pytest.mark.parametrize("broken", ["model", "state"])
-@pytest.mark.parametrize(("reason", "remedy"), [(errno.ENOSPC, "free some space"), (errno.EACCES, "make it writable")])
+@pytest.mark.parametrize(("reason", "remedy"), [(errno.ENOSPC, "free some space"), (errno.EROFS, "make it writable")])
 def test_what_cannot_be_written_leaves_the_previous_checkpoint_whole(
     tmp_path, tiny_policy, monkeypatch, broken, reason, remedy
 ):

@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from cli_parts import smallest, write_tasks
 from gapo_cli.cli import MISTAKE, run_command
 from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig, ShapeConfig, TrainerConfig
 from gapo_cli.engines.torch_engine import Torch, TorchEngine
+from gapo_cli.engines.vllm_engine import VLLM
 from gapo_cli.stages.memory_advice import Case, in_words
 from gapo_cli.training import supervised_loop, update
 from gapo_cli.training.footprint import Settings
@@ -124,6 +126,12 @@ def test_advice_is_for_what_was_done_and_the_largest_saving_comes_first():
     assert "gradient_checkpointing" not in sampling
     assert "engine.max_rows" not in in_words("loading", case)
     assert "model.dtype=bfloat16" in in_words("loading", case)
+
+
+def test_an_engine_that_takes_its_memory_at_the_start_is_given_less():
+    case = Case(replace(settings(), engine=VLLM(kv_cache_gib=24)), [1000])
+    assert "engine.kv_cache_gib=6 would save 18.00 GiB" in in_words("rollout", case)
+    assert "engine.max_rows" not in in_words("rollout", case)
 
 
 def test_the_price_of_a_change_is_what_the_estimate_says():
