@@ -88,7 +88,6 @@ def measure(policy: LoadedModel, config: ModelConfig, points: Sequence[Point], g
 
 
 def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """path.png and path.svg"""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -107,8 +106,7 @@ def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
         axis.plot(places, [row["padded_seconds"] for row in rows], ":", color="0.6", label="if the prompt ran once an answer")
         axis.set(xlabel=SERIES[name], ylabel="CPU seconds a step", xticks=places, ylim=(0, 2.2 * max(medians)))
     axes[0].legend(frameon=False, fontsize="small")
-    for kind in ("png", "svg"):
-        figure.savefig(path.with_suffix(f".{kind}"), dpi=150)
+    figure.savefig(path)
 
 
 def main() -> None:
@@ -155,7 +153,7 @@ def main() -> None:
                 times(cpu / first), times(row["theory_seconds"] / first), times(row["padded_seconds"] / cpu),
             ]))  # fmt: skip
     RESULTS.mkdir(exist_ok=True)
-    draw(found, RESULTS / Path(__file__).stem)
+    draw(found, RESULTS / f"{Path(__file__).stem}.svg")
     publish(
         Path(__file__).stem,
         "What a training step costs, by prompt length, answers and prompts",
