@@ -45,11 +45,11 @@ BENCHMARKS = {
     "scaling": Benchmark("a step's cost by prompt length, answers, prompts", 15, "scaling.py"),
     "packed_layout": Benchmark("packed against padded training passes, with peak memory", 30, "packed_layout.py"),
     "trl_step": Benchmark("a whole training step against TRL's", 24, "trl_step.py", needs="trl"),
-    "trl_step_our_linear": Benchmark(
-        "the same, TRL with our linear layers, prompts of 512",
+    "trl_step_alike": Benchmark(
+        "the same, TRL with our linear layers and its head on answers only, prompts of 512",
         6,
         "trl_step.py",
-        ("--our-linear", "--prompts", "512"),
+        ("--alike", "--prompts", "512"),
         needs="trl",
     ),
     "torch_engine": Benchmark("rollouts against transformers' generate", 18, "torch_engine.py"),
