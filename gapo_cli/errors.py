@@ -32,6 +32,11 @@ NOT_FINITE = (
 )
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says in one line, its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """`did you mean gapo?` for the nearest choice, or "" where none is near."""
     near = difflib.get_close_matches(value, list(choices), n=1, cutoff=0.5)

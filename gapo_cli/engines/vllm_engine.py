@@ -25,7 +25,7 @@ from gapo_cli.engines.vllm_process import (
     process_state_kept,
     set_environment,
 )
-from gapo_cli.errors import UserError
+from gapo_cli.errors import UserError, first_line
 from gapo_cli.interfaces import EngineMemory, Progress, RolloutScale, no_progress
 from gapo_cli.records import Completion
 
@@ -209,18 +209,16 @@ class VLLMEngine:
                     speculative_config=speculation if settings.speculative_tokens else None,
                     seed=0,
                 )
-            except (
-                ValueError,
-                RuntimeError,
-                AssertionError,
-            ) as error:  # the last: a second engine with sleep=true in a process
-                first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            # AssertionError: a second engine with sleep=true in a process
+            except (ValueError, RuntimeError, AssertionError) as error:
                 raise UserError(
-                    f"engine=vllm: vLLM does not start with engine.kv_cache_gib={settings.kv_cache_gib:g}: {first_line}"
+                    f"engine=vllm: vLLM does not start with engine.kv_cache_gib={settings.kv_cache_gib:g}: {first_line(error)}"
                 ) from error
 
     def _parameters(self, sampling: SamplingConfig, seed: int) -> Any:
-        return imported("vllm", "SamplingParams")(
+        from vllm import SamplingParams
+
+        return SamplingParams(
             n=1,
             temperature=sampling.temperature,
             top_p=1.0,

@@ -62,12 +62,8 @@ def process_state_kept() -> Iterator[None]:
     it: the trainer's random state and threads must not hang on that."""
     import torch
 
-    set_threads, threads, python, numpy = (
-        torch.set_num_threads,
-        torch.get_num_threads(),
-        random.getstate(),
-        np.random.get_state(),
-    )
+    set_threads, threads = torch.set_num_threads, torch.get_num_threads()
+    python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         try:
             yield

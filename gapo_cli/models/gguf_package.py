@@ -15,9 +15,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.errors import CheckpointError, UserError
+from gapo_cli.errors import CheckpointError, UserError, first_line
 from gapo_cli.files import file_hash
-from gapo_cli.models.tokenizer_files import first_line, quiet
+from gapo_cli.models.tokenizer_files import quiet
 
 SCHEME = "gguf:"
 CONVERSION = 1

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from gapo_cli.config import DTYPES, ModelConfig, one_of, require
-from gapo_cli.errors import CheckpointError, UserError
+from gapo_cli.errors import CheckpointError, UserError, first_line
 from gapo_cli.models.folders import ADAPTER_CONFIG, base_of, check_files, find_folder, is_adapter
 from gapo_cli.models.linear import use_onednn
 from gapo_cli.models.lora import has_adapter, load_adapter, save_adapter
 from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
 from gapo_cli.models.saving import model_folder
 from gapo_cli.models.shared_prefix import take_shared_prefixes
-from gapo_cli.models.tokenizer_files import first_line, load_tokenizer, quiet
+from gapo_cli.models.tokenizer_files import load_tokenizer, quiet
 from gapo_cli.records import Prompt
 
 ALIGNMENT = 64

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gapo_cli.config import LoraConfig, ModelConfig
-from gapo_cli.errors import CheckpointError, UserError, did_you_mean
+from gapo_cli.errors import CheckpointError, UserError, did_you_mean, first_line
 from gapo_cli.models.folders import ADAPTER_CONFIG
 from gapo_cli.models.linear import use_onednn
-from gapo_cli.models.tokenizer_files import first_line
 
 if TYPE_CHECKING:
     from gapo_cli.models.load import LoadedModel

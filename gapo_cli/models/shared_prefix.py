@@ -15,6 +15,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from gapo_cli.errors import first_line
 from gapo_cli.models.flex_attention import FlexAttention
 from gapo_cli.models.spans import Span
 from gapo_cli.models.split_attention import SplitAttention
@@ -120,8 +121,7 @@ def _why_flex_attention_fails(policy: LoadedModel) -> str | None:
     except torch.OutOfMemoryError:
         raise  # a dense mask takes more
     except Exception as error:  # noqa: BLE001 whatever compiler or driver lack, there is another way to the same numbers
-        first_line = next(iter(str(error).strip().splitlines()), "")
-        cause = ": ".join(filter(None, (type(error).__name__, first_line)))
+        cause = f"{type(error).__name__}: {first_line(error)}"
         return f"flex_attention does not run on trainer.device={policy.device} ({cause})"
     return None
 

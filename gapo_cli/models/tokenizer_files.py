@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.config import ModelConfig
-from gapo_cli.errors import CheckpointError
+from gapo_cli.errors import CheckpointError, first_line
 
 
 def load_tokenizer(config: ModelConfig, folder: Path) -> Any:
@@ -32,10 +32,6 @@ def load_tokenizer(config: ModelConfig, folder: Path) -> Any:
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what AutoTokenizer makes of no files at all
         raise CheckpointError(damaged)
     return tokenizer
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextlib.contextmanager

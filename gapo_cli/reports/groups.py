@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gapo_cli.errors import first_line
 from gapo_cli.evaluation.shapes import SHAPES, group_shapes
 from gapo_cli.reports.diffs import diff_segments
 from gapo_cli.reports.run_data import RunData
@@ -60,7 +61,7 @@ def _step(run: RunData, step: int, share: int, notes: list[str]) -> dict[str, An
         frame = pd.read_parquet(path, columns=[*COLUMNS, *components, *optional])
         groups = [rows.sort_values("completion").to_dict("records") for _, rows in frame.groupby("group", sort=True)]
     except (OSError, ValueError, KeyError) as error:
-        notes.append(f"{run.name}: {path.name} cannot be read ({str(error).splitlines()[0]}): its groups are left out")
+        notes.append(f"{run.name}: {path.name} cannot be read ({first_line(error)}): its groups are left out")
         return None
     shapes = [str(group_shapes(np.array([[row["reward"] for row in rows]], dtype=np.float64))[0]) for rows in groups]
     chosen: dict[int, dict[str, Any]] = {}

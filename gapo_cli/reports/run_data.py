@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gapo_cli.errors import first_line
 from gapo_cli.evaluation.comparison import paired_differences
 from gapo_cli.evaluation.predictions import Mode, from_rows
 from gapo_cli.evaluation.summary import Breakdown, Summary
@@ -169,7 +170,7 @@ def _read_config(path: Path, notes: list[str]) -> dict[str, Any]:
         notes.append(f"{path.name} is missing: what the run was made of is not known")
         return {}
     except (YAMLError, ValueError) as error:
-        notes.append(f"{path.name} cannot be read: {_first_line(error)}")
+        notes.append(f"{path.name} cannot be read: {first_line(error)}")
         return {}
     if not isinstance(config, dict):
         notes.append(f"{path.name} cannot be read: it holds no settings")
@@ -184,7 +185,7 @@ def _read_object(path: Path, notes: list[str]) -> dict[str, Any] | None:
         notes.append(f"{path.name} is missing")
         return None
     except ValueError as error:
-        notes.append(f"{path.name} cannot be read: {_first_line(error)}")
+        notes.append(f"{path.name} cannot be read: {first_line(error)}")
         return None
     return value if isinstance(value, dict) else None
 
@@ -214,7 +215,7 @@ def _read_evaluations(folder: Path, notes: list[str]) -> list[Evaluation]:
             summary = Summary.from_dict(row)
             baselines = {name: Breakdown.from_dict(one) for name, one in row.get("baselines", {}).items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            notes.append(f"{folder.name}/{path.name} cannot be read: {_first_line(error)}")
+            notes.append(f"{folder.name}/{path.name} cannot be read: {first_line(error)}")
             continue
         answers = path.with_suffix(".parquet")
         evaluations.append(Evaluation(step, summary, baselines, answers if answers.is_file() else None))
@@ -228,7 +229,3 @@ def _numbered(folder: Path, suffix: str) -> dict[int, Path]:
         if number.isdigit():
             found[int(number)] = path
     return dict(sorted(found.items()))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

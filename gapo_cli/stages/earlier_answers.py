@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gapo_cli.errors import DataError, UserError
+from gapo_cli.errors import DataError, UserError, first_line
 from gapo_cli.records import EditTask
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def read_answers(run: Path) -> tuple[Path, list[Prediction]]:
     try:
         return path, from_rows(pd.read_parquet(path).to_dict("records"))
     except (OSError, ValueError, DataError) as error:
-        raise UserError(
-            f"against={run}: {path.name} cannot be read ({str(error).splitlines()[0]}); name another run"
-        ) from error
+        raise UserError(f"against={run}: {path.name} cannot be read ({first_line(error)}); name another run") from error
 
 
 def check_overlap(run: str, earlier: Sequence[Prediction], tasks: Sequence[EditTask], modes: Sequence[Mode]) -> None:
