@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gapo_cli.models.load import LoadedModel
+from gapo_cli.models.loaded import LoadedModel
 
 
 class Endless(LoadedModel):

@@ -22,16 +22,20 @@ from measure import machine, vllm_package
 from source_prompts import source_prompts
 from tables import command_of, into_page, write
 
-from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig, TrainerConfig
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.engines.vllm_engine import VLLM
 from gapo_cli.estimators.gapo import GAPO
-from gapo_cli.models.layout import pack
-from gapo_cli.models.load import LoadedModel, load_model, save_model
-from gapo_cli.models.logprobs import completion_logprobs
+from gapo_cli.models.load import load_model, save_model
+from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.models.packing.layout import pack
+from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.records import Completion, EditTask, Group, Source
-from gapo_cli.training.collect import with_advantages
-from gapo_cli.training.optimizer import Optimizer
-from gapo_cli.training.update import PolicyUpdate
+from gapo_cli.rollouts.advantages import with_advantages
+from gapo_cli.training.learners.optimizer import Optimizer
+from gapo_cli.training.learners.policy_gradient import PolicyUpdate
 
 UPDATES = 10
 PROMPTS, SHORTEST, LONGEST = 4, 64, 160

@@ -20,10 +20,12 @@ from measure import Costs, Rival, costs, machine, vllm_package
 from source_prompts import source_prompts
 from tables import command_of, publish, table_line, times
 
-from gapo_cli.config import ModelConfig, SamplingConfig
+from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.engines.vllm_engine import VLLM
-from gapo_cli.models.load import LoadedModel, load_model
+from gapo_cli.models.load import load_model
+from gapo_cli.models.loaded import LoadedModel
 
 CHECKED = 4
 """Prompts whose greedy answers are checked."""

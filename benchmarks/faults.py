@@ -62,7 +62,7 @@ class Faults:
         return self.driver.run([*self.settings, *words], self.folder, limits)
 
     def recovered(self, run: Path) -> bool:
-        from gapo_cli.training.run_contents import differences
+        from gapo_cli.runs.contents import differences
 
         return differences(self.folder / "whole", run) == []
 

@@ -84,7 +84,7 @@ def kill_one(
     driver: Any, words: list[str], folder: Path, kind: str, whole: dict[str, Any], chance: random.Random
 ) -> dict[str, Any]:
     """One round: kills, resumes to the end, compares. A process that ended before its moment came is no kill: once more."""
-    from gapo_cli.training.run_contents import differences
+    from gapo_cli.runs.contents import differences
 
     while True:
         kill = choose_kill(kind, whole, chance)
@@ -121,7 +121,7 @@ def count_rows(folder: Path) -> int:
 
 def unkilled(driver: Any, words: list[str], folder: Path) -> dict[str, Any]:
     """The run to compare with; it is made twice, which must be the same already."""
-    from gapo_cli.training.run_contents import differences
+    from gapo_cli.runs.contents import differences
 
     done = []
     for name in ("warm", "whole"):

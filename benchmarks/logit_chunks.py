@@ -1,4 +1,4 @@
-"""Log-probabilities in chunks (gapo_cli/models/chunked_logprobs.py): what they save in memory and cost in time.
+"""Log-probabilities in chunks (gapo_cli/models/packing/chunked_logprobs.py): what they save in memory and cost in time.
 
 Head, softmax and backward of random hidden states, with the sizes of Qwen2.5-0.5B. Before the timing every chunk size must give
 the log-probabilities and gradients of the whole.
@@ -14,8 +14,8 @@ import torch
 from measure import Rival, cost_row, costs, machine
 from tables import between, command_of, publish, seconds, size, table_line, times
 
-from gapo_cli.models.chunked_logprobs import chunked_distribution, token_distribution
 from gapo_cli.models.linear import use_onednn
+from gapo_cli.models.packing.chunked_logprobs import chunked_distribution, token_distribution
 
 TOLERANCE = 1e-4
 

@@ -15,21 +15,24 @@ from endless import Endless
 from measure import peak_since, reset_peak
 from stopwatch import Steps, Stopwatch
 
-from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig, TrainerConfig
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.estimators.grpo import GRPO
 from gapo_cli.interfaces import QuietDisplay
-from gapo_cli.models.load import LoadedModel
+from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.reference import make_reference
 from gapo_cli.records import EditTask, ParsedAnswer, Prompt, Source
-from gapo_cli.training.collect import Collector, RolloutBatch
-from gapo_cli.training.data_order import DataOrder
-from gapo_cli.training.encoding import EncodedTask
-from gapo_cli.training.engine_trust import check_engine_logprobs
-from gapo_cli.training.optimizer import Optimizer
-from gapo_cli.training.rollout_metrics import rollout_metrics
-from gapo_cli.training.run_files import RunFiles
-from gapo_cli.training.update import PolicyUpdate
+from gapo_cli.rollouts.collect import Collector, RolloutBatch
+from gapo_cli.rollouts.data_order import DataOrder
+from gapo_cli.rollouts.encoding import EncodedTask
+from gapo_cli.rollouts.engine_agreement import check_engine_logprobs
+from gapo_cli.rollouts.metrics import rollout_metrics
+from gapo_cli.runs.run_files import RunFiles
+from gapo_cli.training.learners.optimizer import Optimizer
+from gapo_cli.training.learners.policy_gradient import PolicyUpdate
 
 TASK = EditTask("benchmark", Source("benchmark", "train", 0), "python", "a.py", "", (0, 0), "")
 
@@ -102,9 +105,9 @@ class OurStep:
         cpu, wall = time.process_time(), time.perf_counter()
         batch = self.rollouts(step)
         agreement = check_engine_logprobs(self.engine, self.policy, batch.generated, self.updater.temperature, None)
-        learnt = self.updater.update([one.group for one in batch.groups], [True] * len(batch.groups))
+        learnt = self.updater.update(batch.groups, [True] * len(batch.groups))
         self.engine.sync(self.policy)
-        self.files.write_rollouts(batch, self.policy.tokenizer.decode)
+        self.files.write_rollouts(batch.step, batch.groups, batch.dropped, self.policy.tokenizer.decode)
         self.files.record({"step": step, "time_s": 0.0, **rollout_metrics(batch), **agreement, **learnt}, QuietDisplay())
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         self.steps.add(cpu, wall, self.watch.lap(cpu), peak_since(before))

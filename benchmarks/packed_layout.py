@@ -6,7 +6,7 @@ torch has for it, and in passes of at most --pass-tokens tokens, so that activat
 anything is timed, both must give the same log-probabilities and the same gradient. Peak memory is taken in processes of their
 own, with the whole group in one pass on both sides, where that fits.
 
-"By operations" is the arithmetic of both sides by count (gapo_cli/training/footprint.py): what the ratio would be if all of it ran at one
+"By operations" is the arithmetic of both sides by count (gapo_cli/planning/footprint.py): what the ratio would be if all of it ran at one
 speed. "By tokens" is the ratio of the tokens that go through the model, and what part of it is reached.
 """
 
@@ -27,13 +27,16 @@ from measure import Rival, cost_row, costs, machine
 from source_prompts import source_prompts
 from tables import between, command_of, publish, seconds, size, table_line, times
 
-from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig, ShapeConfig, TrainerConfig
-from gapo_cli.models import cost
-from gapo_cli.models.layout import TokenBatch, pack, pad
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.model import ModelConfig, ShapeConfig
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.models.load import load_model
-from gapo_cli.models.logprobs import completion_logprobs
-from gapo_cli.models.shape import find_shape
-from gapo_cli.training.footprint import Settings, micro_batches
+from gapo_cli.models.packing.layout import TokenBatch, pack, pad
+from gapo_cli.models.packing.logprobs import completion_logprobs
+from gapo_cli.planning import cost
+from gapo_cli.planning.footprint import Settings, micro_batches
+from gapo_cli.planning.model_shape import find_shape
 
 LOGPROB_TOLERANCE = 1e-4
 GRADIENT_TOLERANCE = 1e-5

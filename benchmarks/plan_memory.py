@@ -2,7 +2,7 @@
 of the libraries.
 
 Groups are random tokens of the planned lengths. A policy is updated UPDATES times by the product's own update; the peak is that
-of the last. The plan is `gapo_cli.training.footprint.memory`, less its constant for libraries.
+of the last. The plan is `gapo_cli.planning.footprint.memory`, less its constant for libraries.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from pathlib import Path
 from measure import machine, status_bytes
 from tables import RESULTS
 
-from gapo_cli.config import AlgorithmConfig, LoraConfig, ModelConfig, OptimizerConfig, SamplingConfig, TrainerConfig
-from gapo_cli.models.shape import find_shape
-from gapo_cli.training.footprint import LIBRARIES, Settings, memory
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.model import LoraConfig, ModelConfig
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
+from gapo_cli.planning.footprint import LIBRARIES, Settings, memory
+from gapo_cli.planning.model_shape import find_shape
 
 MEBIBYTE = 1 << 20
 UPDATES = 3
@@ -103,8 +106,8 @@ def learn(case: Case, updates: int) -> None:
     from gapo_cli.models.policy import load_policy
     from gapo_cli.models.reference import make_reference
     from gapo_cli.records import Completion, EditTask, Group, Source
-    from gapo_cli.training.optimizer import Optimizer
-    from gapo_cli.training.update import PolicyUpdate
+    from gapo_cli.training.learners.optimizer import Optimizer
+    from gapo_cli.training.learners.policy_gradient import PolicyUpdate
 
     settings = case.settings()
     policy = load_policy(settings.model, settings.trainer)

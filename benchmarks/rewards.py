@@ -18,7 +18,7 @@ import numpy as np
 from measure import Rival, interleaved, machine, row
 from tables import report
 
-from gapo_cli.matching import edit_similarities, edit_similarity
+from gapo_cli.edits.matching import edit_similarities, edit_similarity
 from gapo_cli.rewards.edem import ExactMatchAndSimilarity
 
 SHORTEST, LONGEST = 36, 833

@@ -1,7 +1,7 @@
 """How the cost of a training step grows with the prompt's length, with the answers to a prompt and with the prompts of a step.
 
 A step is rollouts, update, files and logs (benchmarks/our_step.py); answers all have the full length, one optimizer step, no KL.
-Beside each measured cost stands what its count of operations predicts (gapo_cli/training/footprint.py), scaled so that both agree
+Beside each measured cost stands what its count of operations predicts (gapo_cli/planning/footprint.py), scaled so that both agree
 at the smallest point of the series: a curve above the line has costs that the arithmetic does not explain, one below it has fixed
 costs that are shared. "If the prompt ran once an answer" is the same count for the padded layout. The settings of a repeat are
 measured one after the other, so that noise that lasts falls on all of them.
@@ -24,10 +24,15 @@ from source_prompts import source_prompts
 from stopwatch import Steps
 from tables import RESULTS, command_of, publish, seconds, spread, table_line, times
 
-from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig, ShapeConfig, TrainerConfig
-from gapo_cli.models.load import LoadedModel, load_model
-from gapo_cli.models.shape import find_shape
-from gapo_cli.training.footprint import Settings, step_flops
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.model import ModelConfig, ShapeConfig
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
+from gapo_cli.models.load import load_model
+from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.planning.footprint import Settings
+from gapo_cli.planning.model_shape import find_shape
+from gapo_cli.planning.operations import step_flops
 
 LEARNING_RATE = 1e-6
 SERIES = {"prompt": "tokens of the prompt", "group_size": "answers to a prompt (G)", "prompts": "prompts of a step"}

@@ -23,12 +23,14 @@ from tables import command_of, publish, seconds, table_line
 
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.interfaces import QuietDisplay
-from gapo_cli.launch import run
-from gapo_cli.training import collect, loop, update
-from gapo_cli.training.loop import TrainingLoop
-from gapo_cli.training.optimizer import Optimizer
-from gapo_cli.training.run_files import RunFiles
-from gapo_cli.training.update import PolicyUpdate
+from gapo_cli.launching.launch import run
+from gapo_cli.rollouts import collect
+from gapo_cli.runs.run_files import RunFiles
+from gapo_cli.training import lifecycle as loop
+from gapo_cli.training.learners import policy_gradient as update
+from gapo_cli.training.learners.optimizer import Optimizer
+from gapo_cli.training.learners.policy_gradient import PolicyUpdate
+from gapo_cli.training.lifecycle import TrainingLoop
 
 BOOKKEEPING = ("rewards", "advantages", "rollouts to parquet", "metrics and logs")
 """What is no model arithmetic and no part of what surrounds it."""

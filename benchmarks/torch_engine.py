@@ -24,7 +24,8 @@ from source_prompts import source_prompts
 from tables import command_of, cost_report
 from transformers import AutoModelForCausalLM
 
-from gapo_cli.config import ModelConfig, SamplingConfig
+from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.models.folders import find_folder
 from gapo_cli.models.load import load_model

@@ -27,12 +27,15 @@ from source_prompts import source_prompts
 from stopwatch import Steps, Stopwatch
 from tables import between, command_of, publish, seconds, size, table_line, times
 
-from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.config.trainer import OptimizerConfig
 from gapo_cli.models.folders import find_folder
 from gapo_cli.models.linear import use_onednn
 from gapo_cli.models.load import load_model
-from gapo_cli.training.mini_batches import cut_mini_batch
-from gapo_cli.training.update_metrics import UpdateMetrics
+from gapo_cli.training.batches.mini_batches import cut_mini_batch
+from gapo_cli.training.learners.update_metrics import UpdateMetrics
 
 KL, CLIP, LEARNING_RATE, BETAS, MAX_GRAD_NORM = 0.04, 0.2, 1e-6, (0.9, 0.999), 1.0
 GRADIENT_TOLERANCE = 1e-3
@@ -112,7 +115,7 @@ def taking_turns(ours: OurStep) -> Any:
 def check_equal(ours: OurStep, trainer: Any) -> None:
     """Raises AssertionError unless both sides have the same gradient of one rollout batch, whose answers are drawn from the
     whole vocabulary: alike, they would cancel each other."""
-    (group,) = (one.group for one in ours.rollouts(0).groups)
+    (group,) = ours.rollouts(0).groups
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(
         len(ours.policy.tokenizer), (len(group.completions), group.completions[0].length), generator=generator

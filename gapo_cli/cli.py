@@ -205,11 +205,11 @@ def sweep(
       gapo sweep resume=outputs/sweep/TIME --retry-failed
     """
     if print_config:
-        from gapo_cli.composition import composed_yaml
+        from gapo_cli.launching.composition import composed_yaml
 
         typer.echo(composed_yaml("train", words or [], config_dir, sweep=True), nl=False)
         return
-    from gapo_cli import sweep_launch
+    from gapo_cli.launching import sweeps as sweep_launch
 
     with open_display(quiet) as display:
         swept = sweep_launch.sweep(words or [], display, config_dir, quiet=quiet, retry_failed=retry_failed)
@@ -286,7 +286,7 @@ def plan(
     found = enquire("plan", words, config_dir, print_config, quiet or as_json)
     if found is None:
         return
-    from gapo_cli.stages.plan_tables import as_json as plan_json
+    from gapo_cli.reports.plan_tables import as_json as plan_json
 
     if as_json:
         print_json(plan_json(found))
@@ -333,7 +333,7 @@ def enquire(verb: str, words: Sequence[str] | None, config_dir: Path | None, pri
     """Runs a verb that leaves no run behind and returns its stage's result; with `print_config` as `run_verb`."""
     if print_config:
         return run_verb(verb, words, config_dir, print_config, quiet)
-    from gapo_cli import launch
+    from gapo_cli.launching import launch
 
     with open_display(quiet) as display:
         return launch.enquire(verb, words or [], display, config_dir)
@@ -341,7 +341,7 @@ def enquire(verb: str, words: Sequence[str] | None, config_dir: Path | None, pri
 
 def repeat(folder: Path, words: Sequence[str], config_dir: Path | None, quiet: bool) -> None:
     """`gapo train --rerun`: runs, shows what differs, and exits with 1 where the results are not the same."""
-    from gapo_cli.rerun_launch import rerun
+    from gapo_cli.launching.reruns import rerun
 
     with open_display(quiet) as display:
         result = rerun(folder, words, display, config_dir)
@@ -362,11 +362,11 @@ def print_json(value: Any) -> None:
 def run_verb(verb: str, words: Sequence[str] | None, config_dir: Path | None, print_config: bool, quiet: bool) -> Any:
     """Runs a verb's stage and returns its result; with `print_config`, prints the composed config and returns None."""
     if print_config:
-        from gapo_cli.composition import composed_yaml
+        from gapo_cli.launching.composition import composed_yaml
 
         typer.echo(composed_yaml(verb, words or [], config_dir), nl=False)
         return None
-    from gapo_cli import launch
+    from gapo_cli.launching import launch
 
     with open_display(quiet) as display:
         return launch.run(verb, words or [], display, config_dir)

@@ -16,10 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from gapo_cli.planning.plan import Plan
     from gapo_cli.reports.tables import Table as TextTable
     from gapo_cli.stages.doctor import Diagnosis
-    from gapo_cli.stages.plan import Plan
-    from gapo_cli.stages.statistics import Described
+    from gapo_cli.stages.prepare import Described
     from gapo_cli.stages.sweep import SweepResult
 
 SHOW_AFTER_SECONDS = 2.0
@@ -108,7 +108,7 @@ def show_table(console: Console, shown: TextTable) -> None:
 
 def show_plan(plan: Plan, console: Console | None = None) -> None:
     """The tables of `gapo plan` and what else to know."""
-    from gapo_cli.stages.plan_tables import tables, warnings
+    from gapo_cli.reports.plan_tables import tables, warnings
 
     console = console or make_console()
     for shown in tables(plan):

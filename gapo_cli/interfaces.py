@@ -4,25 +4,15 @@ exactly as the built-in ones do; it need not inherit from anything here."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from gapo_cli.config import (
-    AlgorithmConfig,
-    DataConfig,
-    EvaluationConfig,
-    GuardsConfig,
-    ModelConfig,
-    PlanConfig,
-    SamplingConfig,
-    ShapeConfig,
-    TrainerConfig,
-)
+from gapo_cli.config.model import ShapeConfig
+from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.records import Advantages, Completion, EditTask, ParsedAnswer, Prompt, TaskSet
-from gapo_cli.supervised_config import SupervisedConfig
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total) by anything that can take longer than two seconds."""
@@ -162,30 +152,3 @@ class TextEngine(Protocol):
         journal: Path,
         progress: Progress = no_progress,
     ) -> list[tuple[Completion, ...] | None]: ...
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One run as the stages get it: built parts and typed sections, never a config tree."""
-
-    verb: str
-    seed: int
-    run_dir: Path
-    model: ModelConfig
-    data: DataConfig
-    source: TaskSource
-    template: Template
-    reward: Reward
-    estimator: Estimator
-    estimator_name: str
-    algorithm: AlgorithmConfig
-    sampling: SamplingConfig
-    trainer: TrainerConfig
-    supervised: SupervisedConfig
-    evaluation: EvaluationConfig
-    engine: Callable[..., Engine] | TextEngine
-    """Called as engine(policy=LoadedModel); a TextEngine is there already."""
-    stage: str = "rl"
-    resume: str | None = None
-    plan: PlanConfig = field(default_factory=PlanConfig)
-    guards: GuardsConfig = field(default_factory=GuardsConfig)

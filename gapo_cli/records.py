@@ -194,7 +194,8 @@ class Advantages:
 @dataclass(frozen=True, slots=True)
 class Group:
     """One prompt and its G completions. `components` name → (G,); `scores` (G,) is the reward before, `rewards` (G,)
-    after the length penalty; NaN is a missing reward. `advantages` (G,), `baseline`, `low`, `high` once estimated."""
+    after the length penalty; NaN is a missing reward. `advantages` (G,), `baseline`, `low`, `high` once estimated.
+    `sampled_at`: the step whose policy drew it."""
 
     task: EditTask
     prompt_token_ids: tuple[int, ...]
@@ -206,3 +207,4 @@ class Group:
     baseline: float = float("nan")
     low: float = float("nan")
     high: float = float("nan")
+    sampled_at: int = 0

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from parts import PlainTemplate
+from synthetic_run import write_run
 
-from gapo_cli.config import ModelConfig
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 
 TINY_CONTEXT = 256
 
@@ -67,3 +72,35 @@ def tiny_policy(tiny_config: ModelConfig):
     from gapo_cli.models.load import load_model
 
     return load_model(tiny_config)
+
+
+@pytest.fixture
+def template() -> PlainTemplate:
+    return PlainTemplate()
+
+
+@pytest.fixture
+def sampling() -> SamplingConfig:
+    return SamplingConfig(group_size=4, max_new_tokens=12)
+
+
+@pytest.fixture
+def algorithm() -> AlgorithmConfig:
+    return AlgorithmConfig(name="grpo")
+
+
+@pytest.fixture
+def trainer() -> TrainerConfig:
+    return TrainerConfig(
+        steps=4,
+        prompts_per_step=4,
+        prompts_per_mini_batch=2,
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=2),
+        checkpoint_every=2,
+    )
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run of three steps; tests must not write into it."""
+    return write_run(tmp_path_factory.mktemp("runs") / "finished")

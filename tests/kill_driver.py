@@ -23,8 +23,8 @@ from typing import Any, Self
 
 IMPORTED_ONCE = (
     "matplotlib.figure", "pandas", "pyarrow.parquet", "transformers",
-    "gapo_cli.launch", "gapo_cli.models.load", "gapo_cli.reports.page", "gapo_cli.stages.train", "gapo_cli.sweep_launch",
-    "gapo_cli.training.loop",
+    "gapo_cli.launching.launch", "gapo_cli.models.load", "gapo_cli.reports.page", "gapo_cli.stages.train", "gapo_cli.launching.sweeps",
+    "gapo_cli.training.lifecycle",
 )  # fmt: skip
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink", "os.chmod"}
 
@@ -164,7 +164,7 @@ def half_weights(call: int) -> None:
 
 
 def half_state(call: int) -> None:
-    from gapo_cli.training import checkpoints
+    from gapo_cli.training.checkpoints import checkpoints
 
     half_written(checkpoints, "save_file", lambda tensors, path: path, call)
 

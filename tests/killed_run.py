@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from cli_parts import smallest, write_tasks
+from parts import smallest, write_tasks
 
 STEPS = 4
 
@@ -29,7 +29,7 @@ def make_run(folder: Path, model: Path) -> list[str]:
     """The words of `gapo train` for the run, whose data and reward are made in `folder`."""
     import torch
 
-    from gapo_cli.config import ModelConfig
+    from gapo_cli.config.model import ModelConfig
     from gapo_cli.models.load import load_model, save_model
 
     loaded = load_model(ModelConfig("tiny", str(model), 256))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_parts import smallest, write_tasks
+from parts import smallest, write_tasks
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

@@ -5,14 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
-from cli_parts import TASKS_PER_SPLIT, smallest, write_tasks
+from parts import TASKS_PER_SPLIT, smallest, write_tasks
 
-from gapo_cli import launch
 from gapo_cli.cli import run_command
 from gapo_cli.errors import UserError
+from gapo_cli.launching import launch
 
 VERBS = ["prepare", "rollout", "train", "eval", "sweep", "report", "export", "plan", "doctor"]
 
@@ -150,7 +151,7 @@ def test_a_users_own_yaml_wins_and_adds(here, capsys):
     own = here / "own"
     (own / "trainer").mkdir(parents=True)
     (own / "estimator").mkdir()
-    laptop = yaml.safe_load((launch.Path(launch.__file__).parent.parent / "conf/trainer/laptop.yaml").read_text())
+    laptop = yaml.safe_load((Path(__file__).parents[1] / "conf/trainer/laptop.yaml").read_text())
     (own / "trainer" / "laptop.yaml").write_text(yaml.safe_dump(laptop | {"steps": 7}))
     (own / "estimator" / "mine.yaml").write_text("_target_: gapo_cli.estimators.gapo.GAPO\ntau: 0.25\n")
     assert run_command(["train", "--config-dir", "own", "estimator=mine", "--print-config"]) == 0

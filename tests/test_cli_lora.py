@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_parts import smallest, write_tasks
+from parts import smallest, write_tasks
 
 from gapo_cli.cli import run_command
-from gapo_cli.config import ModelConfig
+from gapo_cli.config.model import ModelConfig
 from gapo_cli.models.load import load_model
 
 peft = pytest.importorskip("peft", reason="the extra lora is not installed")

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import yaml
-from cli_parts import smallest, write_tasks
+from parts import smallest, write_tasks
 
 from gapo_cli.cli import run_command
 

@@ -8,7 +8,7 @@ import time
 
 import pandas as pd
 import pytest
-from cli_parts import TASKS_PER_SPLIT, write_tasks
+from parts import TASKS_PER_SPLIT, write_tasks
 from serving import start_server, stop_server
 
 from gapo_cli.cli import run_command

@@ -6,12 +6,12 @@ import shutil
 import pandas as pd
 import pytest
 import yaml
-from cli_parts import smallest, write_tasks
 from kill_driver import KillDriver
+from parts import smallest, write_tasks
 
-from gapo_cli import sweep_launch
 from gapo_cli.cli import run_command
-from gapo_cli.training.run_contents import differences
+from gapo_cli.launching import sweeps as sweep_launch
+from gapo_cli.runs.contents import differences
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from cli_parts import smallest, write_tasks
+from parts import smallest, write_tasks
 from vllm_parts import needs_vllm, save_random_model
 
 from gapo_cli.cli import run_command
 from gapo_cli.engines import vllm_engine
-from gapo_cli.training.engine_trust import TOLERANCE
+from gapo_cli.rollouts.engine_agreement import TOLERANCE
 
 VLLM = ["engine=vllm", "engine.kv_cache_gib=0.05"]
 # a random model earns nothing; the entropy moves it

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 import gapo_cli.conf
-from gapo_cli.composition import build_experiment, command_overrides, compose_overrides, open_tree, without_hydra
-from gapo_cli.interfaces import Experiment, TextEngine
-from gapo_cli.models.cost import parameters
-from gapo_cli.models.shape import find_shape
+from gapo_cli.experiment import Experiment
+from gapo_cli.interfaces import TextEngine
+from gapo_cli.launching.building import build_experiment
+from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree, without_hydra
+from gapo_cli.planning.cost import parameters
+from gapo_cli.planning.model_shape import find_shape
 
 CONF = Path(gapo_cli.conf.__path__[0])
 OPTIONS = sorted(f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.rglob("*.yaml") if path.parent != CONF)

@@ -9,7 +9,7 @@ import pytest
 from kill_driver import KillDriver
 from killed_run import make_run
 
-from gapo_cli.training.run_contents import contents_of
+from gapo_cli.runs.contents import contents_of
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.config import SamplingConfig, positive, require
-from gapo_cli.engines.answer_journal import AnswerJournal, key_of
-from gapo_cli.engines.server_answers import completions_of, kept_choices
+from gapo_cli.config.checks import positive, require
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.engines.served.answer_journal import AnswerJournal, key_of
+from gapo_cli.engines.served.server_answers import completions_of, kept_choices
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Progress, no_progress
 from gapo_cli.records import Completion, Prompt
@@ -32,7 +33,7 @@ class OpenAIEngine:
     in one request (`n`); False for servers that know no n. `logprobs`: ask for log-probabilities. `stop`: texts that end an
     answer. `extra`: more of the request's body, over everything else; null takes a setting out.
 
-    `tries`, `first_wait_s`, `longest_wait_s`, `timeout_s`: gapo_cli.engines.persistent_requests.Patience.
+    `tries`, `first_wait_s`, `longest_wait_s`, `timeout_s`: gapo_cli.engines.served.persistent_requests.Patience.
     """
 
     base_url: str
@@ -93,7 +94,7 @@ class OpenAIEngine:
         return [self._completions(of_prompt, kept) for of_prompt in requests]
 
     def _ask(self, waiting: Sequence[_Request], kept: AnswerJournal, total: int, progress: Progress) -> None:
-        from gapo_cli.engines.persistent_requests import Patience, Refused, post_all
+        from gapo_cli.engines.served.persistent_requests import Patience, Refused, post_all
 
         done = total - len(waiting)
 

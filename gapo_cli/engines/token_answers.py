@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gapo_cli.config import SamplingConfig
+from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.errors import UserError
 
 

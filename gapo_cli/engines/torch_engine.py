@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gapo_cli.config import SamplingConfig, positive
-from gapo_cli.engines.decoding import Decoding, Written, bytes_per_token
+from gapo_cli.config.checks import positive
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.engines.decoding.schedule import Decoding, Written, bytes_per_token
 from gapo_cli.engines.token_answers import answer_text, check_prompts
 from gapo_cli.interfaces import EngineMemory, Progress, RolloutScale, no_progress
 from gapo_cli.records import Completion
 
 if TYPE_CHECKING:  # rooms of one floor do not import each other
-    from gapo_cli.models.load import LoadedModel
+    from gapo_cli.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True)

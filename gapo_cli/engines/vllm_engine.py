@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gapo_cli.config import DTYPES, SamplingConfig, one_of, positive, require
+from gapo_cli.config.checks import one_of, positive, require
+from gapo_cli.config.model import DTYPES
+from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.engines.token_answers import answer_text, check_prompts
 from gapo_cli.engines.vllm_process import (
     collect_engines,
@@ -29,8 +31,8 @@ from gapo_cli.errors import UserError, first_line
 from gapo_cli.interfaces import EngineMemory, Progress, RolloutScale, no_progress
 from gapo_cli.records import Completion
 
-if TYPE_CHECKING:  # rooms of one floor do not import each other
-    from gapo_cli.models.load import LoadedModel
+if TYPE_CHECKING:
+    from gapo_cli.models.loaded import LoadedModel
 
 GIBIBYTE = 1 << 30
 TEMPERATURES = (0.01, 2.0)
@@ -125,9 +127,11 @@ class VLLMEngine:
     def sync(self, policy: LoadedModel) -> None:
         """Copies the policy's weights, adapters merged, over those that vLLM samples with, and forgets what it cached
         with the old ones."""
+        from gapo_cli.models.plain_weights import plain_weights
+
         self.policy = policy
         self._wake()
-        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": policy.plain_weights()})
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": plain_weights(policy)})
         if _on_cpu() and policy.model.config.get_text_config().tie_word_embeddings:
             self.llm.apply_model(_repack_head)
         if not self.llm.reset_prefix_cache():

@@ -1,1 +1,1 @@
-"""Metrics of predictions and their uncertainty."""
+"""Predictions measured."""

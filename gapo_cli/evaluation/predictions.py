@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from gapo_cli.edits.reversal import region_undone
 from gapo_cli.errors import DataError
-from gapo_cli.evaluation.reversal import region_undone
 from gapo_cli.records import Completion, EditTask
 
 Mode = Literal["greedy", "sampled"]

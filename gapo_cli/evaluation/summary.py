@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from gapo_cli import matching
+from gapo_cli.edits import matching
+from gapo_cli.edits.measures import changed_lines, chrf, delta_chrf
 from gapo_cli.errors import DataError
-from gapo_cli.evaluation.edit_measures import changed_lines, chrf, delta_chrf
 from gapo_cli.evaluation.predictions import MODES, NOT_GENERATED, Mode, Prediction
-from gapo_cli.evaluation.uncertainty import Measure, measure_means, pass_at_k, wilson
+from gapo_cli.statistics.intervals import Measure, measure_means, pass_at_k, wilson
 
 NOT_MEASURED = Measure()
 PASS_AT = (1, 2, 4, 8, 16, 32)

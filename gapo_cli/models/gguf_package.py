@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.errors import CheckpointError, UserError, first_line
-from gapo_cli.files import file_hash
 from gapo_cli.models.tokenizer_files import quiet
+from gapo_cli.storage.files import file_hash
 
 SCHEME = "gguf:"
 CONVERSION = 1

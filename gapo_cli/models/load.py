@@ -2,65 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gapo_cli.config import DTYPES, ModelConfig, one_of, require
+from gapo_cli.config.checks import one_of, require
+from gapo_cli.config.model import DTYPES, ModelConfig
 from gapo_cli.errors import CheckpointError, UserError, first_line
 from gapo_cli.models.folders import ADAPTER_CONFIG, base_of, check_files, find_folder, is_adapter
 from gapo_cli.models.linear import use_onednn
+from gapo_cli.models.loaded import LoadedModel, end_tokens
 from gapo_cli.models.lora import has_adapter, load_adapter, save_adapter
+from gapo_cli.models.packing.shared_prefix import take_shared_prefixes
 from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
 from gapo_cli.models.saving import model_folder
-from gapo_cli.models.shared_prefix import take_shared_prefixes
 from gapo_cli.models.tokenizer_files import load_tokenizer, quiet
 from gapo_cli.records import Prompt
 
 ALIGNMENT = 64
 """Bytes; of every tensor that torch makes itself on a CPU."""
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A causal language model with its tokenizer; with adapters, `model` is peft's. Weights that are trained are float32,
-    which is what an optimizer works on; frozen ones are held in `config.dtype`. `dtype` "bfloat16" means that forward passes
-    inside `autocast()` compute in bfloat16. `device`: "cpu", "cuda", ..."""
-
-    model: Any
-    tokenizer: Any
-    config: ModelConfig
-    device: str
-    dtype: str
-
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
-
-    @property
-    def eos_token_id(self) -> int:
-        """The token that ends an answer, as supervised training writes it."""
-        return self.eos_token_ids[0]
-
-    @property
-    def eos_token_ids(self) -> tuple[int, ...]:
-        """All tokens that end an answer: the tokenizer's first, then what the model's config adds."""
-        return _end_tokens(self.tokenizer, self.model.config)
-
-    @property
-    def pad_token_id(self) -> int:
-        """What fills up rows; masked everywhere, so the end token does where a tokenizer has no padding token."""
-        pad = self.tokenizer.pad_token_id
-        return self.eos_token_id if pad is None else pad
-
-    def plain_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """`gapo_cli.models.plain_weights.plain_weights` of this model, for rooms that do not import this one."""
-        from gapo_cli.models.plain_weights import plain_weights
-
-        return plain_weights(self)
 
 
 def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32") -> LoadedModel:
@@ -216,7 +179,7 @@ def _check_fit(loaded: LoadedModel) -> None:
         raise CheckpointError(
             f"model.path={config.path}: the tokenizer has {len(tokenizer)} tokens, the model {settings.vocab_size}; they do not belong together"
         )
-    if not _end_tokens(tokenizer, model.config):
+    if not end_tokens(tokenizer, model.config):
         raise CheckpointError(f"model.path={config.path}: neither its tokenizer nor its config names an end token (eos_token)")
     tokens = torch.arange(8, device=model.device)[None] % settings.vocab_size
     with torch.inference_mode(), loaded.autocast():
@@ -225,17 +188,11 @@ def _check_fit(loaded: LoadedModel) -> None:
             raise UserError(f"model.path={config.path}: it scales or caps its logits after the head, which gapo does not do")
 
 
-def _end_tokens(tokenizer: Any, model_config: Any) -> tuple[int, ...]:
-    configured = model_config.get_text_config().eos_token_id
-    listed = configured if isinstance(configured, (list, tuple)) else [configured]
-    return tuple(dict.fromkeys(token for token in (tokenizer.eos_token_id, *listed) if token is not None))
-
-
 def _neutral_generation_config(tokenizer: Any, model_config: Any) -> Any:
     """Where answers end and nothing else: temperature, top-p, penalties of the model's makers never act here."""
     from transformers import GenerationConfig
 
-    ends = _end_tokens(tokenizer, model_config)
+    ends = end_tokens(tokenizer, model_config)
     return GenerationConfig(
         eos_token_id=list(ends), pad_token_id=ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     )

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gapo_cli.config import LoraConfig, ModelConfig
+from gapo_cli.config.model import LoraConfig, ModelConfig
 from gapo_cli.errors import CheckpointError, UserError, did_you_mean, first_line
 from gapo_cli.models.folders import ADAPTER_CONFIG
 from gapo_cli.models.linear import use_onednn
 
 if TYPE_CHECKING:
-    from gapo_cli.models.load import LoadedModel
+    from gapo_cli.models.loaded import LoadedModel
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 POLICY, START = "default", "start"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from gapo_cli.models.load import LoadedModel
+    from gapo_cli.models.loaded import LoadedModel
 
 BASE_LAYER = ".base_layer"
 """peft keeps a wrapped layer's own weights under this name."""

@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import torch
 
-from gapo_cli.config import ModelConfig, TrainerConfig, require
+from gapo_cli.config.checks import require
+from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.errors import UserError
 from gapo_cli.models.folders import HUB_SNAPSHOTS, find_folder
 from gapo_cli.models.gradient_checkpointing import checkpoint_layers
 from gapo_cli.models.linear import use_onednn
-from gapo_cli.models.load import LoadedModel, load_model
+from gapo_cli.models.load import load_model
+from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.lora import POLICY, add_adapter, has_adapter
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from gapo_cli.config import ModelConfig
+from gapo_cli.config.model import ModelConfig
 from gapo_cli.errors import UserError
 from gapo_cli.records import Prompt
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from gapo_cli.config import ModelConfig
+from gapo_cli.config.model import ModelConfig
 from gapo_cli.models.folders import find_folder, is_adapter
-from gapo_cli.models.load import LoadedModel, hold_in_bfloat16, load_model
+from gapo_cli.models.load import hold_in_bfloat16, load_model
+from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.lora import StartingModel, has_adapter
 
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gapo_cli.errors import CheckpointError
-from gapo_cli.files import put_in_place
 from gapo_cli.models.plain_weights import plain_weights, without_adapters
 from gapo_cli.models.tokenizer_files import quiet
+from gapo_cli.storage.files import put_in_place
 
 if TYPE_CHECKING:
-    from gapo_cli.models.load import LoadedModel
+    from gapo_cli.models.loaded import LoadedModel
 
 SHARD_SIZE = "5GB"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from gapo_cli.config import ModelConfig
+from gapo_cli.config.model import ModelConfig
 from gapo_cli.errors import CheckpointError
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gapo_cli.prompts.fitting import FittedTemplate, Shown
-from gapo_cli.prompts.reading import fenced_answer, read_fenced
-from gapo_cli.prompts.region_lines import RegionLines
-from gapo_cli.prompts.sections import fence_language, hints_text, history_text, marked_code
-from gapo_cli.prompts.zed_text import CURSOR, REGION_END, REGION_START
+from gapo_cli.prompts.parts.fitting import FittedTemplate, Shown
+from gapo_cli.prompts.parts.reading import fenced_answer, read_fenced
+from gapo_cli.prompts.parts.region_lines import RegionLines
+from gapo_cli.prompts.parts.shown_parts import fence_language, hints_text, history_text, marked_code
+from gapo_cli.prompts.parts.zed_text import CURSOR, REGION_END, REGION_START
 from gapo_cli.records import EditTask, Message, ParsedAnswer, Prompt
 
 SYSTEM = "You are a careful programmer who edits code exactly as asked."

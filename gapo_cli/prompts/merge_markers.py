@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gapo_cli.errors import UserError
-from gapo_cli.prompts.fitting import FittedTemplate, Shown
-from gapo_cli.prompts.reading import REPEATED_MARKER, marked_answer, read_marked
-from gapo_cli.prompts.region_lines import RegionLines
-from gapo_cli.prompts.sections import with_line_end
-from gapo_cli.prompts.zed_text import mark_cursor
+from gapo_cli.prompts.parts.fitting import FittedTemplate, Shown
+from gapo_cli.prompts.parts.reading import REPEATED_MARKER, marked_answer, read_marked
+from gapo_cli.prompts.parts.region_lines import RegionLines
+from gapo_cli.prompts.parts.shown_parts import with_line_end
+from gapo_cli.prompts.parts.zed_text import mark_cursor
 from gapo_cli.records import EditTask, HistoryEvent, ParsedAnswer, Prompt
 
 CURRENT = "<<<<<<< CURRENT"

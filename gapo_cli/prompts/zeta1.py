@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gapo_cli.prompts.fitting import FittedTemplate, Shown
-from gapo_cli.prompts.reading import marked_answer, read_marked
-from gapo_cli.prompts.region_lines import RegionLines
-from gapo_cli.prompts.zed_text import BETWEEN_EVENTS, REGION_END, REGION_START, event_texts, render_events, render_input
+from gapo_cli.prompts.parts.fitting import FittedTemplate, Shown
+from gapo_cli.prompts.parts.reading import marked_answer, read_marked
+from gapo_cli.prompts.parts.region_lines import RegionLines
+from gapo_cli.prompts.parts.zed_text import BETWEEN_EVENTS, REGION_END, REGION_START, event_texts, render_events, render_input
 from gapo_cli.records import EditTask, Message, ParsedAnswer, Prompt
 
 INSTRUCTION = (

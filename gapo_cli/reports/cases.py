@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gapo_cli import matching
+from gapo_cli.edits import matching
 from gapo_cli.evaluation.predictions import Prediction
-from gapo_cli.files import write_text
 from gapo_cli.records import EditTask, HistoryEvent
 from gapo_cli.reports.diffs import SAME, diff_segments
 from gapo_cli.reports.groups import LINES_AFTER, LINES_BEFORE, middle_left_out
+from gapo_cli.storage.files import write_text
 
 FOLDER = Path(__file__).parent
 TEMPLATE, STYLE, SCRIPT = "cases.html.j2", "report.css", "cases.js"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gapo_cli.evaluation.predictions import MODES, Mode
 from gapo_cli.reports.charts import Chart, Point, Series, area_chart, line_chart
-from gapo_cli.reports.run_data import RunData
+from gapo_cli.runs.run_data import RunData
 
 SHAPE_METRICS = {
     "normal": "group/normal_frac",

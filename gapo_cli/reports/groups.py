@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from gapo_cli.errors import first_line
-from gapo_cli.evaluation.shapes import SHAPES, group_shapes
 from gapo_cli.reports.diffs import diff_segments
-from gapo_cli.reports.run_data import RunData
+from gapo_cli.runs.run_data import RunData
+from gapo_cli.statistics.reward_shapes import SHAPES, group_shapes
 
 BYTES_FOR_GROUPS = 3_000_000
 """Of the page, for all runs together."""

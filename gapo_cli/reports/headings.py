@@ -8,10 +8,10 @@ from typing import Any
 
 from gapo_cli.evaluation.predictions import MODES
 from gapo_cli.evaluation.summary import Breakdown
-from gapo_cli.evaluation.uncertainty import Measure
-from gapo_cli.reports.base_note import base_note
-from gapo_cli.reports.run_data import RunData, change_of
+from gapo_cli.models.nano.base_note import base_note
 from gapo_cli.reports.tables import NOTHING, Table, answers_of, with_interval
+from gapo_cli.runs.run_data import RunData, change_of
+from gapo_cli.statistics.intervals import Measure
 
 MOST_SETTINGS = 6
 """Columns of settings in which runs differ; more would be a second config."""

@@ -9,13 +9,14 @@ from typing import Any
 from urllib.parse import quote
 
 from gapo_cli.errors import UserError
-from gapo_cli.files import write_text
 from gapo_cli.reports.charts import HEIGHT, LEFT, RIGHT, WIDTH
 from gapo_cli.reports.curves import learning_curves, shape_chart
 from gapo_cli.reports.groups import browse
 from gapo_cli.reports.headings import base_notes, before_and_after, comparison_table, facts, run_words
-from gapo_cli.reports.run_data import CASES, CONFIG, RunData, read_runs, run_folders
 from gapo_cli.reports.tables import Table, evaluation_tables
+from gapo_cli.runs.layout import CONFIG
+from gapo_cli.runs.run_data import CASES, RunData, read_runs, run_folders
+from gapo_cli.storage.files import write_text
 
 FOLDER = Path(__file__).parent
 TEMPLATE, STYLE, SCRIPT = "report.html.j2", "report.css", "report.js"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gapo_cli.evaluation.summary import Breakdown, Metrics, Summary
-from gapo_cli.evaluation.uncertainty import Measure
+from gapo_cli.statistics.intervals import Measure
 
 NOTHING = "–"
 BASELINE_NAMES = {"copy": "copy the region", "replace": "repeat the replacement"}

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gapo_cli.evaluation.task_statistics import ALL, PERCENTILES, Distribution, SplitStatistics
-from gapo_cli.files import atomic_path
 from gapo_cli.reports.tables import NOTHING, Table
+from gapo_cli.statistics.task_sets import ALL, PERCENTILES, Distribution, SplitStatistics
+from gapo_cli.storage.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ MOST_BARS_DRAWN = 16
 def task_tables(
     statistics: Mapping[str, SplitStatistics], repeats: Sequence[Mapping[str, Any]], overlaps: Sequence[Mapping[str, Any]]
 ) -> list[Table]:
-    """`repeats` and `overlaps`: of the manifest (gapo_cli.tasks.duplicates.Overlap as dicts)."""
+    """`repeats` and `overlaps`: of the manifest (gapo_cli.tasks.sets.duplicates.Overlap as dicts)."""
     shown = columns_shown(statistics)
     tables = [counts_table("language", "languages", shown)]
     if any(one.families for one in shown.values()):

@@ -1,4 +1,4 @@
-"""Sentence BLEU as the reward; `gapo_cli.matching.bleu` says over which words. arXiv:2510.21830, the reward `bleu`."""
+"""Sentence BLEU as the reward; `gapo_cli.edits.matching.bleu` says over which words. arXiv:2510.21830, the reward `bleu`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gapo_cli import matching
+from gapo_cli.edits import matching
 from gapo_cli.rewards.answers import score_answers
 
 

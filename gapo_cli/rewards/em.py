@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gapo_cli import matching
+from gapo_cli.edits import matching
 from gapo_cli.rewards.answers import score_answers
 
 

@@ -1,1 +1,1 @@
-"""One verb a file: what each gapo command does, on built objects and typed configs."""
+"""One verb a file, on built objects and typed configs."""

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.config import require
+from gapo_cli.config.checks import require
+from gapo_cli.doctor.invariants import INVARIANTS, Finding
+from gapo_cli.doctor.machine import MACHINE
+from gapo_cli.doctor.subject import Subject
 from gapo_cli.errors import UserError
-from gapo_cli.interfaces import Display, Experiment, TextEngine
-from gapo_cli.stages.machine import MACHINE
-from gapo_cli.stages.train import check_settings
-from gapo_cli.training.invariants import INVARIANTS, Finding
-from gapo_cli.training.subject import Subject
+from gapo_cli.experiment import Experiment, check_settings
+from gapo_cli.interfaces import Display, TextEngine
 
 MODEL = "model"
 """The name of the check that all invariants need: that there is a model to try them on."""
@@ -89,9 +89,9 @@ def load_subject(experiment: Experiment, examined: list[Subject]) -> Finding:
     """Adds the model and the engine that training would have, with its threads and seeds, to `examined`."""
     import torch
 
+    from gapo_cli.hardware import usable_cores
     from gapo_cli.models.policy import load_policy
-    from gapo_cli.processors import usable_cores
-    from gapo_cli.training.random_state import seed_all
+    from gapo_cli.training.checkpoints.random_state import seed_all
 
     torch.set_num_threads(experiment.trainer.threads or usable_cores())
     seed_all(experiment.seed)

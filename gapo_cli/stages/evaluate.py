@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gapo_cli.config import EvaluationConfig, SamplingConfig
+from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
 from gapo_cli.evaluation.paired import Comparison, compare
 from gapo_cli.evaluation.predictions import Mode, Prediction
 from gapo_cli.evaluation.summary import Breakdown, Summary
-from gapo_cli.interfaces import Display, Experiment, TextEngine
+from gapo_cli.experiment import Experiment, check_engine
+from gapo_cli.interfaces import Display, TextEngine
 from gapo_cli.records import EditTask
-from gapo_cli.stages.earlier_answers import check_overlap, read_answers
-from gapo_cli.stages.prepare import load_tasks
-from gapo_cli.stages.run_setup import ANSWERS, check_engine, set_up_run
+from gapo_cli.runs.earlier_answers import check_overlap, read_answers
+from gapo_cli.runs.layout import ANSWERS
+from gapo_cli.stages.run_setup import set_up_run
+from gapo_cli.tasks.sets.prepared import load_tasks
 
 STEP = 0
 """Nothing is learnt here: an evaluation's files are those of a run's step 0."""
@@ -47,14 +49,14 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     # torch and pandas only from here on: a wrong setting is answered at once
     from gapo_cli.evaluation.baselines import measure_baselines
     from gapo_cli.evaluation.summary import summarise
-    from gapo_cli.files import write_json, write_text
-    from gapo_cli.reports.base_note import base_note
+    from gapo_cli.models.nano.base_note import base_note
     from gapo_cli.reports.cases import write_cases
     from gapo_cli.reports.paired_words import comparison_lines
-    from gapo_cli.reports.run_data import CASES
     from gapo_cli.reports.tables import BASELINE_NAMES, answers_of, evaluation_tables
-    from gapo_cli.training.run_files import RunFiles
-    from gapo_cli.training.validation import select_tasks
+    from gapo_cli.rollouts.validation import select_tasks
+    from gapo_cli.runs.run_data import CASES
+    from gapo_cli.runs.run_files import RunFiles
+    from gapo_cli.storage.files import write_json, write_text
 
     selected = select_tasks(tasks, experiment.evaluation.tasks)
     rule, against = experiment.evaluation.baseline, experiment.evaluation.against
@@ -121,9 +123,9 @@ def answer_by_rule(rule: str, tasks: Sequence[EditTask]) -> list[Prediction]:
 def answer_tasks(experiment: Experiment, tasks: Sequence[EditTask], display: Display) -> list[Prediction]:
     """The predictions of the model that is named: loaded here, or asked where it lies."""
     from gapo_cli.models.load import load_model
-    from gapo_cli.stages.memory_advice import before_lengths
+    from gapo_cli.planning.memory_advice import before_lengths
+    from gapo_cli.rollouts.validation import validate, validate_texts
     from gapo_cli.training.out_of_memory import memory_watched
-    from gapo_cli.training.validation import validate, validate_texts
 
     asked = (experiment.template, tasks, experiment.evaluation, experiment.sampling, experiment.seed)
     if isinstance(experiment.engine, TextEngine):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gapo_cli.config import DTYPES, ModelConfig, one_of
+from gapo_cli.config.checks import one_of
+from gapo_cli.config.model import DTYPES, ModelConfig
 from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.interfaces import Display
 from gapo_cli.models.folders import base_of, find_folder, holds_model, is_adapter
-from gapo_cli.stages.supervised import FINAL
+from gapo_cli.runs.layout import FINAL
 
 AS_STORED = "auto"
 
@@ -36,12 +37,12 @@ def export(source: Path, target: Path, dtype: str, display: Display) -> Path:
 
 def find_model(source: Path) -> Path:
     """The folder with a model or an adapter that `source` means. Raises CheckpointError."""
-    from gapo_cli.training.best_model import BEST
-    from gapo_cli.training.checkpoints import FOLDER, path_of, steps_of
+    from gapo_cli.runs.layout import BEST, CHECKPOINTS
+    from gapo_cli.training.checkpoints.checkpoints import path_of, steps_of
 
     if not source.is_dir():
         raise CheckpointError(f"{source}: no such folder; need a run's folder, one of its checkpoints or a model's folder")
-    checkpoints = source / FOLDER
+    checkpoints = source / CHECKPOINTS
     steps = [path_of(checkpoints, step) for step in reversed(steps_of(checkpoints))]
     for folder in (source, checkpoints / BEST, checkpoints / FINAL, *steps):
         if holds_model(folder):

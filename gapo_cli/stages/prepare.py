@@ -1,82 +1,76 @@
-"""gapo prepare: a task set from its source, built once and kept under data/ by what it depends on."""
+"""gapo prepare: the task set, and beside its manifest what it is made of: statistics.json, statistics.md, statistics.svg.
+
+Only this verb counts tokens; the others prepare what they miss by `stages.prepare` alone.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from gapo_cli.errors import DataError
-from gapo_cli.interfaces import Display, Experiment
-from gapo_cli.records import EditTask
-from gapo_cli.tasks.duplicates import find_repeats
-from gapo_cli.tasks.store import ALL_SPLITS, check_files, fingerprint_hash, load_split, read_manifest, save_task_set
+from gapo_cli.errors import UserError
+from gapo_cli.experiment import Experiment
+from gapo_cli.interfaces import Display
+from gapo_cli.planning.task_lengths import find_tokenizer, measure_all
+from gapo_cli.reports.tables import Table
+from gapo_cli.reports.task_tables import draw, markdown, task_tables
+from gapo_cli.runs.layout import STATISTICS, STATISTICS_PLOT, STATISTICS_TABLE
+from gapo_cli.statistics.task_sets import ALL, SplitStatistics, task_statistics
+from gapo_cli.storage.files import write_json, write_text
+from gapo_cli.tasks.sets.prepared import Prepared, prepare
+from gapo_cli.tasks.sets.store import load_split
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Where a task set lies and its manifest; `built` False: it was there already."""
+class Described:
+    """A prepared set, its statistics by split (and "all"), and the tables that show them; `note` says what was measured.
+    `markdown`: the file."""
 
-    folder: Path
-    manifest: Mapping[str, Any]
-    built: bool
-
-
-def prepare(experiment: Experiment, display: Display) -> Prepared:
-    """Makes sure that the task set of this experiment lies whole on disk; builds it where it is missing or damaged.
-    Raises DataError where the source gives no task at all."""
-    fingerprint = experiment.source.fingerprint()
-    folder = experiment.data.directory / f"{experiment.data.name}-{fingerprint_hash(fingerprint)[:8]}"
-    if folder.exists():
-        try:
-            manifest = read_manifest(folder)
-            check_files(folder, manifest)
-            return Prepared(folder, manifest, built=False)
-        except DataError as error:
-            display.say(f"{error}; building the task set again")
-    start = time.monotonic()
-    display.say(f"preparing data={experiment.data.name}")
-    task_set = experiment.source.build(display.progress)
-    for note in task_set.report.get("notes", ()):
-        display.say(note)
-    if not any(task_set.splits.values()):
-        why = "the lines above say what became of its input" if task_set.report.get("notes") else "check its settings and input"
-        raise DataError(f"data={experiment.data.name}: the source gave no task at all; {why}")
-    repeats = find_repeats(task_set.splits, display.progress)
-    for pair in repeats.across:
-        if pair.exact:
-            display.say(
-                f"{'1 task' if pair.exact == 1 else f'{pair.exact} tasks'} of {pair.second} with an edit that {pair.first} has "
-                f"word for word ({pair.examples[0][1]} repeats {pair.examples[0][0]})"
-            )
-    manifest = save_task_set(
-        task_set,
-        folder,
-        {
-            "name": experiment.data.name,
-            "fingerprint": fingerprint,
-            "seconds": round(time.monotonic() - start, 3),
-            "repeats": [pair.to_dict() for pair in repeats.within],
-            "overlaps": [pair.to_dict() for pair in repeats.across],
-            "report": task_set.report,
-        },
-        display.progress,
-    )
-    return Prepared(folder, manifest, built=True)
+    prepared: Prepared
+    statistics: Mapping[str, SplitStatistics]
+    tables: tuple[Table, ...]
+    note: str
+    markdown: Path
 
 
-def load_tasks(experiment: Experiment, split: str, display: Display) -> tuple[EditTask, ...]:
-    """The tasks of a split ("all": of every split), prepared when missing. With `data.limit`, so many of them, evenly
-    spread over the split so that no family or file is left out. Raises DataError for an unknown or empty split."""
+def prepare_and_describe(experiment: Experiment, display: Display) -> Described:
+    """Prepares the set where it is missing, and writes its statistics as the model and the template of this experiment see
+    it. Without the model's tokenizer, lengths are in characters only. Raises DataError as `prepare` does."""
     prepared = prepare(experiment, display)
-    names = prepared.manifest["splits"] if split == ALL_SPLITS else (split,)
-    tasks = tuple(task for name in names for task in load_split(prepared.folder, name))
-    if not tasks:
-        others = ", ".join(name for name, counts in prepared.manifest["splits"].items() if counts["tasks"])
-        raise DataError(f"data={experiment.data.name}: split '{split}' has no tasks; splits with tasks: {others}")
-    limit = experiment.data.limit
-    if limit is None or limit >= len(tasks):
-        return tasks
-    return tuple(tasks[index * len(tasks) // limit] for index in range(limit))
+    folder, manifest = prepared.folder, prepared.manifest
+    splits = {split: load_split(folder, split) for split in manifest["splits"]}
+    tokenizer = find_tokenizer(experiment, display)
+    measured = {}
+    if tokenizer is not None:
+        try:
+            measured = measure_all(experiment, splits, tokenizer, display)
+        except UserError as error:
+            display.say(f"lengths in characters only: {error}")
+            tokenizer = None
+    if tokenizer is None:
+        measured = measure_all(experiment, splits, None, display)
+    statistics = task_statistics(splits, measured, experiment.model.context_length)
+    tables = task_tables(statistics, manifest["repeats"], manifest["overlaps"])
+    template = type(experiment.template).__name__
+    note = f"Prompts and answers as {template} writes them, in characters" + (
+        "." if tokenizer is None else f" and in tokens of {experiment.model.path} (an answer's with its end token)."
+    )
+    write_json(
+        folder / STATISTICS,
+        {
+            "data": manifest["name"],
+            "template": template,
+            "tokenizer": None if tokenizer is None else experiment.model.path,
+            "context_length": experiment.model.context_length,
+            "splits": {split: one.to_dict() for split, one in statistics.items() if split != ALL},
+            "all": statistics[ALL].to_dict(),
+            "repeats": manifest["repeats"],
+            "overlaps": manifest["overlaps"],
+            "skipped": manifest["report"].get("skipped", 0),
+        },
+    )
+    draw(statistics, folder / STATISTICS_PLOT)
+    notes = [note, *manifest["report"].get("notes", ())]
+    write_text(folder / STATISTICS_TABLE, markdown(f"Tasks of data={manifest['name']}", notes, tables, STATISTICS_PLOT))
+    return Described(prepared, statistics, tuple(tables), note, folder / STATISTICS_TABLE)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Display
-
-PAGE = "report.html"
+from gapo_cli.runs.layout import REPORT
 
 
 @dataclass(frozen=True)
@@ -40,5 +39,5 @@ def report(run_dirs: Sequence[Path], output: Path | None, display: Display) -> R
 
 def page_path(run_dirs: Sequence[Path], output: Path | None) -> Path:
     if output is not None:
-        return output / PAGE if output.is_dir() else output
-    return Path(run_dirs[0]) / PAGE if len(run_dirs) == 1 else Path(PAGE)
+        return output / REPORT if output.is_dir() else output
+    return Path(run_dirs[0]) / REPORT if len(run_dirs) == 1 else Path(REPORT)

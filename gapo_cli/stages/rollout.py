@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gapo_cli.errors import DataError
-from gapo_cli.interfaces import Display, Experiment, TextEngine
+from gapo_cli.experiment import Experiment, check_engine
+from gapo_cli.interfaces import Display, TextEngine
+from gapo_cli.models.nano.base_note import base_note
 from gapo_cli.records import EditTask, Group, Prompt
-from gapo_cli.reports.base_note import base_note
-from gapo_cli.stages.prepare import load_tasks
-from gapo_cli.stages.run_setup import ANSWERS, check_engine, set_up_run
+from gapo_cli.runs.layout import ANSWERS, ROLLOUT_FILE
+from gapo_cli.stages.run_setup import set_up_run
+from gapo_cli.tasks.sets.prepared import load_tasks
 
 if TYPE_CHECKING:
-    from gapo_cli.training.rollouts import Sampled
+    from gapo_cli.rollouts.sampling import Sampled
 
-ROLLOUTS = "rollouts.parquet"
 STEP = 0
 """Rollouts of a model that nothing has been learnt from: step 0."""
 
@@ -46,10 +47,10 @@ class Answered:
 def rollout(experiment: Experiment, display: Display) -> RolloutResult:
     """`sampling.group_size` completions for each task of `data.train_split`, scored, with the estimator's advantages.
     Tasks that do not fit the context are left out and counted, or, with data.on_long=stop, refused."""
-    from gapo_cli.training.collect import with_advantages
-    from gapo_cli.training.group_files import write_groups
-    from gapo_cli.training.rollout_metrics import batch_metrics, generated_metrics
-    from gapo_cli.training.rollouts import score
+    from gapo_cli.rollouts.advantages import with_advantages
+    from gapo_cli.rollouts.metrics import batch_metrics, generated_metrics
+    from gapo_cli.rollouts.sampling import score
+    from gapo_cli.runs.group_files import write_groups
 
     check_engine(experiment, [experiment.sampling])
     tasks = load_tasks(experiment, experiment.data.train_split, display)
@@ -57,7 +58,7 @@ def rollout(experiment: Experiment, display: Display) -> RolloutResult:
     answer = ask_server if isinstance(experiment.engine, TextEngine) else sample_here
     answered = answer(experiment, tasks, display)
     groups = with_advantages(score(answered.sampled, experiment.reward), experiment.estimator)
-    path = experiment.run_dir / ROLLOUTS
+    path = experiment.run_dir / ROLLOUT_FILE
     write_groups(path, STEP, groups, answered.prompt_text)
     result = RolloutResult(
         run_dir=experiment.run_dir,
@@ -76,10 +77,10 @@ def rollout(experiment: Experiment, display: Display) -> RolloutResult:
 def sample_here(experiment: Experiment, tasks: Sequence[EditTask], display: Display) -> Answered:
     """Answers of a model that is loaded for it."""
     from gapo_cli.models.load import load_model
-    from gapo_cli.stages.memory_advice import before_lengths, while_reinforcing
-    from gapo_cli.training.encoding import encode_tasks, fit_training_tasks
+    from gapo_cli.planning.memory_advice import before_lengths, while_reinforcing
+    from gapo_cli.rollouts.encoding import encode_tasks, fit_training_tasks
+    from gapo_cli.rollouts.sampling import prompt_seed, sample_encoded
     from gapo_cli.training.out_of_memory import memory_watched
-    from gapo_cli.training.rollouts import prompt_seed, sample_encoded
 
     with memory_watched("loading the model", "loading", before_lengths(experiment)):
         policy = load_model(experiment.model, experiment.trainer.device, experiment.trainer.dtype)
@@ -101,7 +102,7 @@ def sample_here(experiment: Experiment, tasks: Sequence[EditTask], display: Disp
 def ask_server(experiment: Experiment, tasks: Sequence[EditTask], display: Display) -> Answered:
     """Answers of a served model. Raises DataError where a task does not fit its context and `data.on_long` says stop, or
     where none fits."""
-    from gapo_cli.training.rollouts import prompt_seed, sample_texts
+    from gapo_cli.rollouts.sampling import prompt_seed, sample_texts
 
     seeds = [prompt_seed(experiment.seed, STEP, index) for index in range(len(tasks))]
     asked = sample_texts(

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from gapo_cli.config import SamplingConfig
-from gapo_cli.files import write_json
-from gapo_cli.interfaces import CheckedEngine, Experiment
-from gapo_cli.processors import usable_cores
-
-ENVIRONMENT = "environment.json"
-ANSWERS = "answers.jsonl"
-"""What a served model has answered so far: a run that was stopped goes on from it."""
-
-
-def check_engine(experiment: Experiment, samplings: Iterable[SamplingConfig]) -> None:
-    """Asks an engine that can say so whether it can draw these samplings here, before a model is loaded for it. Raises
-    UserError."""
-    if isinstance(experiment.engine, CheckedEngine):
-        experiment.engine.check(list(samplings))
+from gapo_cli.errors import UserError
+from gapo_cli.experiment import Experiment
+from gapo_cli.hardware import usable_cores
+from gapo_cli.interfaces import Display
+from gapo_cli.runs.inputs import other_inputs, read_inputs
+from gapo_cli.runs.layout import ENVIRONMENT, INPUTS
+from gapo_cli.storage.files import file_hash, write_json
+from gapo_cli.tasks.sets.prepared import prepare
 
 
 def set_up_run(experiment: Experiment, run_dir: Path) -> None:
@@ -27,11 +20,51 @@ def set_up_run(experiment: Experiment, run_dir: Path) -> None:
     environment.json."""
     import torch
 
-    from gapo_cli.training.environment import describe_environment
-    from gapo_cli.training.random_state import seed_all
+    from gapo_cli.runs.environment import describe_environment
+    from gapo_cli.training.checkpoints.random_state import seed_all
 
     threads = experiment.trainer.threads or usable_cores()
     torch.set_num_threads(threads)
     seed_all(experiment.seed)
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(run_dir / ENVIRONMENT, describe_environment(experiment.seed, experiment.trainer.device, threads))
+
+
+def describe_inputs(experiment: Experiment, display: Display) -> dict[str, dict[str, str]]:
+    """Name → SHA-256 (hex) of every split under "data", of every file under "model" (none where a new model is made). Data that
+    are missing are prepared. Raises UserError where data or model cannot be had."""
+    splits = prepare(experiment, display).manifest["splits"]
+    return {"data": {split: counts["sha256"] for split, counts in splits.items()}, "model": model_files(experiment)}
+
+
+def model_files(experiment: Experiment) -> dict[str, str]:
+    """An adapter's with those of its base."""
+    from gapo_cli.models.folders import MODEL_FILES, base_of, find_folder, is_adapter
+
+    if experiment.stage == "sft" and experiment.supervised.architecture is not None:
+        return {}
+    folder = find_folder(experiment.model)
+    places = {"": folder}
+    if is_adapter(folder):
+        places["base/"] = find_folder(replace(experiment.model, path=base_of(folder)))
+    return {
+        f"{prefix}{path.name}": file_hash(path)
+        for prefix, place in places.items()
+        for pattern in MODEL_FILES
+        for path in sorted(place.glob(pattern))
+    }
+
+
+def keep_inputs(experiment: Experiment, run_dir: Path, display: Display) -> None:
+    """Writes inputs.json as a run begins. Where a resumed one finds other data or another starting model than it began with,
+    that is said."""
+    path = run_dir / INPUTS
+    if not path.is_file():
+        write_json(path, describe_inputs(experiment, display))
+        return
+    try:
+        others = other_inputs(read_inputs(run_dir), describe_inputs(experiment, display))
+    except UserError as error:  # the starting model may be gone by now: a run that is resumed has its own
+        others = [f"what this run began with cannot be compared ({error})"]
+    for sentence in others:
+        display.say(f"warning: {sentence}; that is not what {path} says, and the run may not go on as it would have")

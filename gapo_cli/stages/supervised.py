@@ -7,20 +7,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gapo_cli.interfaces import Display, Experiment
+from gapo_cli.experiment import Experiment
+from gapo_cli.interfaces import Display
 from gapo_cli.records import EditTask
-from gapo_cli.stages.prepare import load_tasks
-from gapo_cli.stages.run_inputs import keep_inputs
-from gapo_cli.stages.run_setup import set_up_run
-from gapo_cli.stages.starting_point import StartingPoint
+from gapo_cli.stages.run_setup import keep_inputs, set_up_run
+from gapo_cli.tasks.sets.prepared import load_tasks
+from gapo_cli.training.checkpoints.starting_point import StartingPoint
 
 if TYPE_CHECKING:
-    from gapo_cli.models.load import LoadedModel
-    from gapo_cli.training.loop import TrainingOutcome
-    from gapo_cli.training.supervised_loop import SupervisedParts
-
-FINAL = "final"
-RECORD = "supervised.json"
+    from gapo_cli.models.loaded import LoadedModel
+    from gapo_cli.training.learners.supervised import SupervisedParts
+    from gapo_cli.training.lifecycle import TrainingOutcome
 
 
 def train_supervised(experiment: Experiment, start: StartingPoint, display: Display) -> TrainingOutcome:
@@ -28,12 +25,12 @@ def train_supervised(experiment: Experiment, start: StartingPoint, display: Disp
     merged and in bfloat16, where `supervised.save_as` says. Raises KeyboardInterrupt after Ctrl-C where nothing was learnt
     yet, DataError for tasks that do not fit the context."""
     # torch only from here on: a wrong setting is answered at once
-    from gapo_cli.files import write_json
     from gapo_cli.models.load import save_model
     from gapo_cli.models.saving import save_plain
-    from gapo_cli.training.checkpoints import FOLDER
-    from gapo_cli.training.loop import TrainingOutcome
-    from gapo_cli.training.supervised_loop import SupervisedLoop
+    from gapo_cli.runs.layout import CHECKPOINTS, FINAL, SUPERVISED
+    from gapo_cli.storage.files import write_json
+    from gapo_cli.training.learners.supervised import SupervisedLoop
+    from gapo_cli.training.lifecycle import TrainingOutcome
 
     run_dir, config = start.run_dir, experiment.supervised
     tasks = load_tasks(experiment, experiment.data.train_split, display)
@@ -51,9 +48,9 @@ def train_supervised(experiment: Experiment, start: StartingPoint, display: Disp
         if not loop.number:
             raise
         return TrainingOutcome(loop.number, loop.checkpoints.path(loop.number), best=None, interrupted=True)
-    checkpoint = run_dir / FOLDER / FINAL
+    checkpoint = run_dir / CHECKPOINTS / FINAL
     save_model(loop.policy, checkpoint)
-    write_json(run_dir / RECORD, {"settings": asdict(config), **asdict(result)})
+    write_json(run_dir / SUPERVISED, {"settings": asdict(config), **asdict(result)})
     if config.save_as:
         save_plain(loop.policy, Path(config.save_as), "bfloat16")
         display.say(f"saved in bfloat16: {config.save_as}")
@@ -64,14 +61,14 @@ def build_parts(
     experiment: Experiment, start: StartingPoint, tasks: Sequence[EditTask], held_out: Sequence[EditTask], display: Display
 ) -> SupervisedParts:
     """Loads or makes the model and tokenises the tasks."""
-    from gapo_cli.stages.memory_advice import before_lengths, while_supervising
-    from gapo_cli.training.encoding import encode_tasks
-    from gapo_cli.training.examples import encode_examples
+    from gapo_cli.planning.memory_advice import before_lengths, while_supervising
+    from gapo_cli.rollouts.encoding import encode_tasks
+    from gapo_cli.rollouts.validation import select_tasks
+    from gapo_cli.runs.run_files import RunFiles
+    from gapo_cli.training.batches.examples import encode_examples
     from gapo_cli.training.held_out import HeldOut
+    from gapo_cli.training.learners.supervised import SupervisedParts
     from gapo_cli.training.out_of_memory import memory_watched
-    from gapo_cli.training.run_files import RunFiles
-    from gapo_cli.training.supervised_loop import SupervisedParts
-    from gapo_cli.training.validation import select_tasks
 
     template, config, trainer = experiment.template, experiment.supervised, experiment.trainer
     with memory_watched("loading the model", "loading", before_lengths(experiment)):
@@ -108,8 +105,8 @@ def load_or_make(experiment: Experiment, checkpoint: Path | None, tasks: Sequenc
     """The model of the checkpoint that is resumed, else the one at `model.path` or, with `supervised.architecture`, a new one
     whose tokenizer is trained on the tasks' prompts and answers."""
     from gapo_cli.models.load import take_over
-    from gapo_cli.models.nano import build_nano
-    from gapo_cli.models.nano_tokenizer import train_tokenizer
+    from gapo_cli.models.nano.model import build_nano
+    from gapo_cli.models.nano.tokenizer import train_tokenizer
     from gapo_cli.models.policy import load_policy
 
     model, trainer, shape = experiment.model, experiment.trainer, experiment.supervised.architecture

@@ -7,20 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gapo_cli.config import require
-from gapo_cli.interfaces import Display, Experiment, TextEngine
+from gapo_cli.config.checks import require
+from gapo_cli.experiment import Experiment, check_engine, check_settings
+from gapo_cli.interfaces import Display, TextEngine
+from gapo_cli.models.nano.base_note import base_note
 from gapo_cli.records import EditTask
-from gapo_cli.reports.base_note import base_note
-from gapo_cli.stages.prepare import load_tasks
-from gapo_cli.stages.run_inputs import keep_inputs
-from gapo_cli.stages.run_setup import check_engine, set_up_run
-from gapo_cli.stages.starting_point import StartingPoint, starting_point
+from gapo_cli.runs.layout import REPORT
+from gapo_cli.stages.run_setup import keep_inputs, set_up_run
 from gapo_cli.stages.supervised import train_supervised
+from gapo_cli.tasks.sets.prepared import load_tasks
+from gapo_cli.training.checkpoints.starting_point import StartingPoint, starting_point
 
 if TYPE_CHECKING:
-    from gapo_cli.training.loop import TrainingOutcome
-
-REPORT = "report.html"
+    from gapo_cli.training.lifecycle import TrainingOutcome
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
 def reinforce(experiment: Experiment, start: StartingPoint, display: Display) -> TrainingOutcome:
     """The stage=rl of `train`. Raises KeyboardInterrupt after Ctrl-C where nothing was learnt yet."""
     # torch only from here on: a wrong setting is answered at once
-    from gapo_cli.training.loop import TrainingLoop
+    from gapo_cli.training.lifecycle import TrainingLoop
 
     run_dir, checkpoint = start.run_dir, start.checkpoint
     tasks = load_tasks(experiment, experiment.data.train_split, display)
@@ -87,28 +86,6 @@ def reinforce(experiment: Experiment, start: StartingPoint, display: Display) ->
     return outcome
 
 
-def check_settings(experiment: Experiment) -> None:
-    sampling = experiment.sampling
-    require(sampling.group_size >= 2, f"sampling.group_size={sampling.group_size}: need at least 2 to train")
-    trainer, algorithm = experiment.trainer, experiment.algorithm
-    several_updates = trainer.epochs_per_step > 1 or trainer.prompts_per_mini_batch < trainer.prompts_per_step
-    require(
-        algorithm.importance_cap is None or not several_updates or trainer.recompute_logprobs is not False,
-        f"algorithm.importance_cap={algorithm.importance_cap}: with several optimizer steps a rollout batch it needs "
-        "trainer.recompute_logprobs=null or true, or there is nothing to compare the engine's log-probabilities with",
-    )
-    overlong = algorithm.overlong
-    require(
-        overlong is None or overlong.buffer_tokens <= sampling.max_new_tokens,
-        f"algorithm.overlong.buffer_tokens={overlong and overlong.buffer_tokens}: need at most "
-        f"sampling.max_new_tokens={sampling.max_new_tokens}",
-    )
-    require(
-        sampling.temperature > 0,
-        f"sampling.temperature={sampling.temperature}: need above 0 to train, all completions are equal at 0",
-    )
-
-
 def build_parts(
     experiment: Experiment,
     run_dir: Path,
@@ -121,11 +98,11 @@ def build_parts(
     there is one; the reference is the starting model in any case."""
     from gapo_cli.models.policy import load_policy
     from gapo_cli.models.reference import make_reference
-    from gapo_cli.stages.memory_advice import before_lengths, while_reinforcing
-    from gapo_cli.training.encoding import encode_tasks, fit_training_tasks
-    from gapo_cli.training.loop import Parts
+    from gapo_cli.planning.memory_advice import before_lengths, while_reinforcing
+    from gapo_cli.rollouts.encoding import encode_tasks, fit_training_tasks
+    from gapo_cli.rollouts.validation import select_tasks
+    from gapo_cli.training.lifecycle import Parts
     from gapo_cli.training.out_of_memory import memory_watched
-    from gapo_cli.training.validation import select_tasks
 
     trainer, sampling, model = experiment.trainer, experiment.sampling, experiment.model
     start = model if checkpoint is None else replace(model, path=str(checkpoint))
@@ -180,8 +157,8 @@ def build_parts(
 
 def first_and_last_evaluation(run_dir: Path) -> tuple[dict[str, float], dict[str, float]]:
     """The val/* numbers of the first and the last row of metrics.jsonl that have any; empty where none has."""
-    from gapo_cli.files import read_jsonl
-    from gapo_cli.training.run_files import METRICS
+    from gapo_cli.runs.layout import METRICS
+    from gapo_cli.storage.files import read_jsonl
 
     metrics = run_dir / METRICS
     rows = [row for _, row in read_jsonl(metrics)] if metrics.is_file() else []

@@ -1,9 +1,9 @@
 """data=git: edit tasks mined from the history of any git repository.
 
-Each commit is taken apart into edits (gapo_cli/tasks/commit_tasks.py); merges, generated, vendored, minified and binary
+Each commit is taken apart into edits (gapo_cli/tasks/git/commit_tasks.py); merges, generated, vendored, minified and binary
 files, lock files, links and submodules are left out, and counted by reason. The newest commits are the eval split, or a
 share of the files is. Only committed objects are read, and nothing from the repository is run
-(gapo_cli/tasks/git_folder.py).
+(gapo_cli/tasks/git/git_folder.py).
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.config import one_of, require
+from gapo_cli.config.checks import one_of, require
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Progress, no_progress
 from gapo_cli.records import EditTask, Source, TaskSet
-from gapo_cli.tasks.changed_files import ChangedFiles, FileFilter, Usable
-from gapo_cli.tasks.commit_tasks import Step, TaskShape, tasks_of_commit
-from gapo_cli.tasks.diff_hunks import BlobPatch
-from gapo_cli.tasks.git_reader import Commit, GitReader
-from gapo_cli.tasks.licences import LICENCE_NAME, combined_guess
+from gapo_cli.tasks.git.changed_files import ChangedFiles, FileFilter, Usable
+from gapo_cli.tasks.git.commit_tasks import Step, TaskShape, tasks_of_commit
+from gapo_cli.tasks.git.diff_hunks import BlobPatch
+from gapo_cli.tasks.git.git_reader import Commit, GitReader
+from gapo_cli.tasks.git.licences import LICENCE_NAME, combined_guess
+from gapo_cli.tasks.sets.splits import without_repeats
 
 SPLITS = ("train", "dev", "eval")
 MINER_VERSION = 1
@@ -200,30 +201,6 @@ def in_time_order(commits: Sequence[Commit]) -> list[Commit]:
     for commit in commits:
         time[commit.id] = max([commit.time, *(time[parent] for parent in commit.parents if parent in time)])
     return sorted(commits, key=lambda commit: time[commit.id])
-
-
-def without_repeats(splits: Mapping[str, Sequence[EditTask]]) -> tuple[dict[str, tuple[EditTask, ...]], Counter[str]]:
-    """Inside a split the same history, region and target stand once; a (region, target) pair, compared without blanks,
-    stands in the first of the splits that has it. Also returns how many tasks were dropped."""
-    kept: dict[str, tuple[EditTask, ...]] = {}
-    dropped: Counter[str] = Counter()
-    elsewhere: set[tuple[str, str]] = set()
-    for name, tasks in splits.items():
-        rows: dict[tuple[str, ...], EditTask] = {}
-        pairs: set[tuple[str, str]] = set()
-        for task in tasks:
-            pair = ("".join(task.region.split()), "".join(task.target.split()))
-            key = (*pair, *(event.diff.partition("\n")[2] or event.path for event in task.history))
-            if pair in elsewhere:
-                dropped["in another split"] += 1
-            elif key in rows:
-                dropped["repeated"] += 1
-            else:
-                rows[key] = task
-                pairs.add(pair)
-        kept[name] = tuple(rows.values())
-        elsewhere |= pairs
-    return kept, dropped
 
 
 def tidy(counts: Counter[str]) -> dict[str, int]:

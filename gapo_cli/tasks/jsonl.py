@@ -17,13 +17,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.config import one_of
+from gapo_cli.config.checks import one_of
 from gapo_cli.errors import DataError, UserError, did_you_mean
-from gapo_cli.files import file_hash, parse_row, read_lines
 from gapo_cli.interfaces import Progress
 from gapo_cli.records import EditTask, TaskSet
+from gapo_cli.storage.files import file_hash, parse_row, read_lines
 from gapo_cli.tasks.row_schema import check_row, is_whole
-from gapo_cli.tasks.store import split_name_error
+from gapo_cli.tasks.sets.store import split_name_error
 
 DEFAULT_SPLIT = "eval"
 TASK_FIELDS = tuple(field.name for field in fields(EditTask))

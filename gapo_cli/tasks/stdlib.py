@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.errors import DataError, UserError
+from gapo_cli.hardware import usable_cores
 from gapo_cli.interfaces import Progress, no_progress
-from gapo_cli.processors import usable_cores
 from gapo_cli.records import EditTask, HistoryEvent, Source, TaskSet
-from gapo_cli.tasks.families import ChangeSet, all_families
-from gapo_cli.tasks.source_file import SourceFile
+from gapo_cli.tasks.families import ChangeSet
+from gapo_cli.tasks.families.catalogue import all_families
+from gapo_cli.tasks.families.source_file import SourceFile
 
 SPLITS = ("train", "dev", "eval")
 GENERATOR_VERSION = 2

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.errors import DataError, UserError
-from gapo_cli.files import file_hash, read_jsonl
 from gapo_cli.interfaces import Progress
-from gapo_cli.prompts.region_lines import RegionLines
-from gapo_cli.prompts.zed_text import (
+from gapo_cli.prompts.parts.region_lines import RegionLines
+from gapo_cli.prompts.parts.zed_text import (
     CURSOR,
     FENCE,
     REGION_END,
@@ -35,6 +34,7 @@ from gapo_cli.prompts.zed_text import (
     zeta_raw,
 )
 from gapo_cli.records import EditTask, HistoryEvent, Source, TaskSet
+from gapo_cli.storage.files import file_hash, read_jsonl
 from gapo_cli.tasks.languages import EXTENSIONS, UNKNOWN, language_of
 from gapo_cli.tasks.row_schema import text as check_text
 

@@ -1,1 +1,1 @@
-"""The training loops, the optimizer and checkpoints."""
+"""The life of a run, and what it is made of."""

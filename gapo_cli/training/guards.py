@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from gapo_cli.config import GuardsConfig
+from gapo_cli.config.trainer import GuardsConfig
 from gapo_cli.errors import NOT_FINITE, NotFiniteError
-from gapo_cli.models.load import LoadedModel
+from gapo_cli.models.loaded import LoadedModel
 
 TOKENS_TRIED = 16
 """So many tokens, the vocabulary's first, are the text that a model is run on before it is saved."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from gapo_cli.config import EvaluationConfig, SamplingConfig
+from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
 from gapo_cli.evaluation.baselines import measure_baselines
 from gapo_cli.evaluation.summary import Breakdown, summarise
 from gapo_cli.interfaces import Engine, Progress, Template
-from gapo_cli.models.load import LoadedModel
-from gapo_cli.training.encoding import EncodedTask
-from gapo_cli.training.run_files import RunFiles
-from gapo_cli.training.validation import validate_encoded
+from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.rollouts.encoding import EncodedTask
+from gapo_cli.rollouts.validation import validate_encoded
+from gapo_cli.runs.run_files import RunFiles
 
 BEST_BY = ("val/exact_match", "val/sampled/exact_match")
 """What the best model is chosen by: the first of these that an evaluation has."""

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 from serving import start_server, stop_server
 
-from gapo_cli.config import SamplingConfig
+from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.engines.openai_engine import OpenAIEngine
-from gapo_cli.engines.persistent_requests import Patience, retry_after
+from gapo_cli.engines.served.persistent_requests import Patience, retry_after
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.interfaces import TextEngine
 from gapo_cli.records import Message, Prompt

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from gapo_cli.config import ModelConfig, SamplingConfig
-from gapo_cli.engines.cells import Cells
+from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.engines.decoding.completion_cache import Cells
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.errors import UserError
-from gapo_cli.models.layout import pad
-from gapo_cli.models.load import LoadedModel, load_model
-from gapo_cli.models.logprobs import completion_logprobs
-from gapo_cli.models.shared_prefix import take_shared_prefixes
+from gapo_cli.models.load import load_model
+from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.models.packing.layout import pad
+from gapo_cli.models.packing.logprobs import completion_logprobs
+from gapo_cli.models.packing.shared_prefix import take_shared_prefixes
 from gapo_cli.records import Completion
 
 SAMPLING = SamplingConfig(group_size=4, max_new_tokens=24)

@@ -11,14 +11,16 @@ import pytest
 import torch
 from vllm_parts import CONTEXT, needs_vllm, save_random_model
 
-from gapo_cli.config import ModelConfig, SamplingConfig
+from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.engines import vllm_engine
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.engines.vllm_engine import CPU_BLOCK_TOKENS, PREFILL_TOKENS, VLLM
 from gapo_cli.errors import UserError
-from gapo_cli.models.layout import pad
-from gapo_cli.models.load import LoadedModel, load_model
-from gapo_cli.models.logprobs import completion_logprobs
+from gapo_cli.models.load import load_model
+from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.models.packing.layout import pad
+from gapo_cli.models.packing.logprobs import completion_logprobs
 
 pytestmark = needs_vllm
 SAMPLING = SamplingConfig(group_size=4, max_new_tokens=24)
@@ -284,7 +286,7 @@ def test_an_engine_that_nobody_holds_is_gone_when_the_next_one_starts(engine, po
 
 FIRST_OF_A_PROCESS = """
 import sys, weakref
-from gapo_cli.config import ModelConfig, SamplingConfig
+from gapo_cli.config.checks import ModelConfig, SamplingConfig
 from gapo_cli.engines.vllm_engine import VLLM
 from gapo_cli.models.load import load_model
 

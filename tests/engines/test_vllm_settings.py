@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gapo_cli.config import SamplingConfig, ShapeConfig
+from gapo_cli.config.model import ShapeConfig
+from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.engines import vllm_engine
 from gapo_cli.engines.vllm_engine import VLLM, request_seed
 from gapo_cli.errors import UserError

@@ -2,16 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gapo_cli.evaluation.baselines import (
-    LONGEST_LINE,
-    MOST_CHANGES,
-    MOST_TOKENS,
-    Change,
-    changes_of,
-    copy_baseline,
-    measure_baselines,
-    replace_baseline,
-)
+from gapo_cli.edits.rules.replacement import LONGEST_LINE, MOST_CHANGES, MOST_TOKENS, Change, changes_of, replace_baseline
+from gapo_cli.evaluation.baselines import copy_baseline, measure_baselines
 from gapo_cli.records import EditTask, HistoryEvent, Source
 
 

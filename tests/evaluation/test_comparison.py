@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from gapo_cli.evaluation.comparison import exact_match_by_task, paired_differences
+from gapo_cli.evaluation.paired import exact_match_by_task, paired_differences
 from gapo_cli.evaluation.predictions import Prediction
-from gapo_cli.evaluation.uncertainty import Measure, measure_differences
+from gapo_cli.statistics.intervals import Measure, measure_differences
 
 
 def prediction(task, right, mode="greedy", sample=0):

@@ -6,7 +6,7 @@ import pytest
 from gapo_cli.errors import DataError
 from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import Summary, summarise
-from gapo_cli.evaluation.uncertainty import wilson
+from gapo_cli.statistics.intervals import wilson
 
 
 def prediction(task: str, region: str | None, mode: str = "greedy", sample: int = 0, **more) -> Prediction:

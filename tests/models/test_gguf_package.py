@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gapo_cli.config import ModelConfig
+from gapo_cli.config.model import ModelConfig
 from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.models import gguf_package
 from gapo_cli.models.gguf_package import converted_folder

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gapo_cli.models.layout import pack
 from gapo_cli.models.linear import SMALLEST_PRODUCT, OneDNNLinear, use_onednn
 from gapo_cli.models.load import load_model, save_model
-from gapo_cli.models.logprobs import completion_logprobs
+from gapo_cli.models.packing.layout import pack
+from gapo_cli.models.packing.logprobs import completion_logprobs
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
 

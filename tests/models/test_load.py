@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gapo_cli.config import ModelConfig
+from gapo_cli.config.model import ModelConfig
 from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.models import folders
 from gapo_cli.models.load import encode_prompt, encode_prompts, load_model, save_model

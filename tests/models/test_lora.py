@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from gapo_cli.config import LoraConfig, ModelConfig, OptimizerConfig, SamplingConfig, TrainerConfig
+from gapo_cli.config.model import LoraConfig, ModelConfig
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.errors import CheckpointError, UserError
-from gapo_cli.models.layout import pack, pad
 from gapo_cli.models.load import load_model, save_model
-from gapo_cli.models.logprobs import completion_logprobs
 from gapo_cli.models.lora import StartingModel
+from gapo_cli.models.packing.layout import pack, pad
+from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.models.policy import load_policy
 
 peft = pytest.importorskip("peft", reason="the extra lora is not installed")

@@ -5,13 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gapo_cli.config import LoraConfig, OptimizerConfig, SamplingConfig, TrainerConfig
+from gapo_cli.config.model import LoraConfig
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.errors import UserError
 from gapo_cli.models.gradient_checkpointing import checkpoint_layers
-from gapo_cli.models.layout import pack
 from gapo_cli.models.load import save_model
-from gapo_cli.models.logprobs import completion_logprobs
+from gapo_cli.models.packing.layout import pack
+from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.models.policy import load_policy
 from gapo_cli.models.reference import make_reference
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gapo_cli.config import ModelConfig
+from gapo_cli.config.model import ModelConfig
 from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
 from gapo_cli.models.tokenizer_files import load_tokenizer
 from gapo_cli.records import Message, Prompt

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gapo_cli.config import ModelConfig
+from gapo_cli.config.model import ModelConfig
 from gapo_cli.errors import CheckpointError, UserError
 from gapo_cli.models.load import encode_prompt, load_model
 from gapo_cli.records import Message, Prompt

@@ -6,8 +6,8 @@ from gapo_cli.prompts.five_part import FivePart
 from gapo_cli.prompts.instruct_rewrite import InstructRewrite
 from gapo_cli.prompts.merge_markers import CURRENT, UPDATED, MergeMarkers
 from gapo_cli.prompts.merge_markers import CURSOR as MERGE_CURSOR
-from gapo_cli.prompts.reading import NO_CHANGE_TOKENS
-from gapo_cli.prompts.zed_text import CURSOR, REGION_END, REGION_START
+from gapo_cli.prompts.parts.reading import NO_CHANGE_TOKENS
+from gapo_cli.prompts.parts.zed_text import CURSOR, REGION_END, REGION_START
 from gapo_cli.prompts.zeta1 import Zeta1
 from gapo_cli.records import EditTask, Hint, HistoryEvent, Source
 

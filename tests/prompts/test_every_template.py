@@ -11,7 +11,7 @@ from gapo_cli.prompts.instruct_rewrite import InstructRewrite
 from gapo_cli.prompts.merge_markers import CURSOR as MERGE_CURSOR
 from gapo_cli.prompts.merge_markers import MergeMarkers
 from gapo_cli.prompts.nano import NanoTemplate
-from gapo_cli.prompts.zed_text import CURSOR
+from gapo_cli.prompts.parts.zed_text import CURSOR
 from gapo_cli.prompts.zeta1 import Zeta1
 
 KINDS = (Zeta1, FivePart, InstructRewrite, MergeMarkers)

@@ -7,7 +7,7 @@ import pytest
 from prompt_parts import EDITS, make_task
 
 from gapo_cli.interfaces import no_progress
-from gapo_cli.prompts.zed_text import REGION_END, REGION_START
+from gapo_cli.prompts.parts.zed_text import REGION_END, REGION_START
 from gapo_cli.prompts.zeta1 import CHAT_FORMAT, INSTRUCTION, Zeta1
 from gapo_cli.records import HistoryEvent
 from gapo_cli.tasks.zeta import Zeta

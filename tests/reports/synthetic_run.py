@@ -10,10 +10,10 @@ import numpy as np
 from gapo_cli.evaluation.baselines import measure_baselines
 from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import summarise
-from gapo_cli.files import append_jsonl
 from gapo_cli.records import Completion, EditTask, Group, HistoryEvent, Source
-from gapo_cli.training.group_files import write_groups
-from gapo_cli.training.run_files import RunFiles
+from gapo_cli.runs.group_files import write_groups
+from gapo_cli.runs.run_files import RunFiles
+from gapo_cli.storage.files import append_jsonl
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\u2028"
 CONFIG = """\

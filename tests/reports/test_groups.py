@@ -5,7 +5,7 @@ from synthetic_run import HOSTILE
 
 from gapo_cli.reports import groups
 from gapo_cli.reports.groups import browse, evenly_over_shapes, middle_left_out, shown_steps
-from gapo_cli.reports.run_data import read_run
+from gapo_cli.runs.run_data import read_run
 
 
 def pages(run, **limit):

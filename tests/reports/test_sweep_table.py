@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from gapo_cli.reports.sweep_table import JobRecord, job_rows, markdown, plot, settings_table, text_rows
+from gapo_cli.reports.sweep_table import job_rows, markdown, plot, text_rows
+from gapo_cli.statistics.over_seeds import JobRecord, settings_table
 
 
 def job(number, setting, seed, greedy, error=None, clip=(0.1, 0.3)):

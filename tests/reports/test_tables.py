@@ -4,8 +4,7 @@ import yaml
 
 from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import summarise
-from gapo_cli.evaluation.uncertainty import Measure
-from gapo_cli.reports.base_note import NOISY_LOG, base_note
+from gapo_cli.models.nano.base_note import NOISY_LOG, base_note
 from gapo_cli.reports.tables import (
     Table,
     answers_of,
@@ -16,6 +15,7 @@ from gapo_cli.reports.tables import (
     overall_table,
     with_interval,
 )
+from gapo_cli.statistics.intervals import Measure
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -4,9 +4,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gapo_cli.evaluation.task_statistics import Distribution, Measured, task_statistics
 from gapo_cli.records import EditTask, Source
 from gapo_cli.reports.task_tables import counted, draw, markdown, shape, task_tables
+from gapo_cli.statistics.task_sets import Distribution, Measured, task_statistics
 
 
 def task(name, language, family=None):

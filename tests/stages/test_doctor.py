@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_parts import smallest, write_tasks
+from parts import smallest, write_tasks
 
 from gapo_cli.cli import run_command
-from gapo_cli.stages import machine
-from gapo_cli.stages.machine import MACHINE
-from gapo_cli.training.invariants import INVARIANTS
+from gapo_cli.doctor import machine
+from gapo_cli.doctor.invariants import INVARIANTS
+from gapo_cli.doctor.machine import MACHINE
 
 
 @pytest.fixture

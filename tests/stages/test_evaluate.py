@@ -6,14 +6,18 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from gapo_cli.config import AlgorithmConfig, DataConfig, EvaluationConfig, OptimizerConfig, SamplingConfig, TrainerConfig
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.data import DataConfig
+from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
+from gapo_cli.config.supervised import SupervisedConfig
+from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.evaluation.predictions import from_rows
 from gapo_cli.evaluation.summary import Summary, summarise
-from gapo_cli.interfaces import Experiment, QuietDisplay
+from gapo_cli.experiment import Experiment
+from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.records import EditTask, HistoryEvent, ParsedAnswer, Prompt, Source, TaskSet
 from gapo_cli.stages.evaluate import evaluate
-from gapo_cli.supervised_config import SupervisedConfig
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-3)
 

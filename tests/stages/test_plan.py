@@ -5,17 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli_parts import TASKS_PER_SPLIT, smallest, write_tasks
+from parts import TASKS_PER_SPLIT, smallest, write_tasks
 
-from gapo_cli import launch
 from gapo_cli.cli import run_command
-from gapo_cli.config import PlanConfig, ShapeConfig
+from gapo_cli.config.data import PlanConfig
+from gapo_cli.config.model import ShapeConfig
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import QuietDisplay
+from gapo_cli.launching import launch
 from gapo_cli.models.prompt_tokens import encode_texts
+from gapo_cli.quantities import duration, quantity, size
+from gapo_cli.reports.plan_tables import as_json, tables, warnings
 from gapo_cli.stages.plan import plan
-from gapo_cli.stages.plan_tables import as_json, duration, quantity, size, tables, warnings
-from gapo_cli.stages.prepare import load_tasks
+from gapo_cli.tasks.sets.prepared import load_tasks
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def test_a_run_that_does_not_fit_is_told_what_saves_how_much(experiment):
 
 def plan_without_tokenizer(experiment):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gapo_cli.stages.task_lengths.find_tokenizer", lambda *_: None)
+        patch.setattr("gapo_cli.planning.task_lengths.find_tokenizer", lambda *_: None)
         return plan(experiment, QuietDisplay())
 
 
@@ -139,7 +141,7 @@ def test_the_speed_is_measured_where_it_is_not_given(experiment):
 
 def test_decoding_is_timed_for_as_many_rows_as_the_engine_decodes_at_a_time(experiment, monkeypatch):
     rows = []
-    monkeypatch.setattr("gapo_cli.stages.speed.measured_flops", lambda count, *_: rows.append(count) or 1e9)
+    monkeypatch.setattr("gapo_cli.planning.device_speed.measured_flops", lambda count, *_: rows.append(count) or 1e9)
     trainer = replace(experiment.trainer, prompts_per_step=16, max_tokens_per_microbatch=100)  # 32 answers
     for most in (20, 40):
         engine = replace(experiment.engine, max_rows=most)

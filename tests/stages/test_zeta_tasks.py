@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from gapo_cli.composition import build_experiment, command_overrides, compose_overrides, open_tree, without_hydra
 from gapo_cli.errors import DataError
-from gapo_cli.interfaces import Experiment, QuietDisplay
-from gapo_cli.stages.prepare import load_tasks, prepare
+from gapo_cli.experiment import Experiment
+from gapo_cli.interfaces import QuietDisplay
+from gapo_cli.launching.building import build_experiment
+from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree, without_hydra
+from gapo_cli.tasks.sets.prepared import load_tasks, prepare
 
 
 def row(before: str, after: str) -> str:

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from gapo_cli.tasks.families import all_families
-from gapo_cli.tasks.source_file import SourceFile
+from gapo_cli.tasks.families.catalogue import all_families
+from gapo_cli.tasks.families.source_file import SourceFile
 
 CASES = {
     "compare_with_none": ("if a is None:\n    b = c is not None\n", [("if a == None:", "if a is None:"), ("    b = c != None", "    b = c is not None")]),

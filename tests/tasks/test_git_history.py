@@ -8,11 +8,11 @@ from git_parts import START, Repository, numbered
 
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.interfaces import QuietDisplay
-from gapo_cli.launch import run
+from gapo_cli.launching.launch import run
 from gapo_cli.records import EditTask, TaskSet
-from gapo_cli.tasks.file_edits import decode_lines
+from gapo_cli.tasks.git.file_edits import decode_lines
+from gapo_cli.tasks.git.git_reader import Commit
 from gapo_cli.tasks.git_history import GitHistory, in_time_order
-from gapo_cli.tasks.git_reader import Commit
 
 PROJECT = Path(__file__).parents[2]
 

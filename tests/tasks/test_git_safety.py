@@ -11,9 +11,9 @@ import pytest
 from git_parts import Repository, numbered
 
 from gapo_cli.errors import DataError, UserError
-from gapo_cli.tasks.git_folder import clean_environment, find_git_folder, git_program
+from gapo_cli.tasks.git.git_folder import clean_environment, find_git_folder, git_program
 from gapo_cli.tasks.git_history import GitHistory
-from gapo_cli.tasks.store import save_task_set
+from gapo_cli.tasks.sets.store import save_task_set
 
 
 class Trap:

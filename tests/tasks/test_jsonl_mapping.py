@@ -60,7 +60,8 @@ EDIT_EVAL = Path(__file__).parents[2].parent / "shared" / "data" / "editeval" / 
 @pytest.mark.skipif(not EDIT_EVAL.is_file(), reason=f"EditEval is not at {EDIT_EVAL}")
 @pytest.mark.parametrize("path", [EDIT_EVAL, EDIT_EVAL.parent])
 def test_editeval_loads_by_its_yaml(path):
-    from gapo_cli.composition import build_experiment, command_overrides, compose_overrides, open_tree, without_hydra
+    from gapo_cli.launching.building import build_experiment
+    from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree, without_hydra
 
     with open_tree(None) as hydra:
         config = compose_overrides(hydra, command_overrides("eval", ["on", "editeval", f"data.path={path}"]))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gapo_cli.errors import DataError, UserError
-from gapo_cli.tasks.families import all_families
+from gapo_cli.tasks.families.catalogue import all_families
 from gapo_cli.tasks.stdlib import GENERATOR_VERSION, StandardLibrary, hunk, split_of
 
 PACKAGES = ("json", "logging", "email", "html", "unittest", "concurrent", "argparse.py", "ast.py", "zipfile.py", "csv.py", "shlex.py",

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gapo_cli.edits.matching import exact_match
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.interfaces import no_progress
-from gapo_cli.matching import exact_match
-from gapo_cli.prompts.zed_text import CURSOR, REGION_END, REGION_START, START_OF_FILE, zeta_raw
+from gapo_cli.prompts.parts.zed_text import CURSOR, REGION_END, REGION_START, START_OF_FILE, zeta_raw
 from gapo_cli.records import EditTask, HistoryEvent, Source
 from gapo_cli.tasks.zeta import Zeta, parse_events, parse_row, render_row
 

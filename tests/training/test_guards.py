@@ -1,11 +1,10 @@
 """What stops a run that only breaks, and the warnings of one that collapses."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
-from gapo_cli.config import GuardsConfig
+from gapo_cli.config.trainer import GuardsConfig
 from gapo_cli.errors import UserError
 from gapo_cli.training.guards import CollapseWatch, SkipGuard, TooManySkipped
 
@@ -91,22 +90,3 @@ def test_a_guard_that_cannot_be_is_refused(wrong):
     (name,) = wrong
     with pytest.raises(UserError, match=f"guards.{name}="):
         GuardsConfig(**wrong)
-
-
-def test_a_supervised_run_whose_loss_is_never_finite_stops_and_keeps_the_batch(tmp_path, tiny_policy):
-    import pandas as pd
-    import torch
-    from test_supervised import TASKS, make_parts
-
-    from gapo_cli.training.supervised_loop import SupervisedLoop
-
-    with torch.no_grad():
-        tiny_policy.model.lm_head.weight[5] = float("inf")
-    loop = SupervisedLoop(replace(make_parts(tiny_policy, tmp_path), guards=GuardsConfig(2)))
-    with pytest.raises(
-        UserError, match=r"guards.skipped_in_a_row=2: .* not finite in 2 optimizer steps in a row, the last in batch 2"
-    ):
-        loop.run()
-    batch = pd.read_parquet(tmp_path / "stopped" / "step-00002.parquet")
-    assert batch["task_id"].tolist() == [TASKS[index].id for index in loop.plan[1]]
-    assert batch["answer"].str.endswith("<eos>").all()

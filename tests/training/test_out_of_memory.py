@@ -12,15 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cli_parts import smallest, write_tasks
+from parts import smallest, write_tasks
 
 from gapo_cli.cli import MISTAKE, run_command
-from gapo_cli.config import AlgorithmConfig, ModelConfig, OptimizerConfig, SamplingConfig, ShapeConfig, TrainerConfig
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.model import ModelConfig, ShapeConfig
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.engines.torch_engine import Torch, TorchEngine
 from gapo_cli.engines.vllm_engine import VLLM
-from gapo_cli.stages.memory_advice import Case, in_words
-from gapo_cli.training import supervised_loop, update
-from gapo_cli.training.footprint import Settings
+from gapo_cli.planning.footprint import Settings
+from gapo_cli.planning.memory_advice import Case, in_words
+from gapo_cli.training.learners import policy_gradient as update
+from gapo_cli.training.learners import supervised as supervised_loop
 from gapo_cli.training.out_of_memory import OutOfMemory, is_out_of_memory, memory_watched
 
 TOO_MUCH = 2**50

@@ -6,8 +6,8 @@ import builtins
 import random
 
 from gapo_cli.tasks.families import ChangeSet
+from gapo_cli.tasks.families.source_file import NOT_NAMES, SourceFile, splice
 from gapo_cli.tasks.families.vocabulary import NAMES, VALUES
-from gapo_cli.tasks.source_file import NOT_NAMES, SourceFile, splice
 
 _SAMPLED = 8
 _METHODS = {

@@ -7,8 +7,8 @@ import re
 import tokenize
 
 from gapo_cli.tasks.families import ChangeSet
+from gapo_cli.tasks.families.source_file import NOT_NAMES, SourceFile, splice
 from gapo_cli.tasks.families.vocabulary import NAMES
-from gapo_cli.tasks.source_file import NOT_NAMES, SourceFile, splice
 
 _SAMPLED = 8
 _NUMBERS = (0, 1, 2, 3, 4, 5, 8, 10, 16, 20, 32, 64, 100, 128, 255, 256, 512, 1000, 1024)

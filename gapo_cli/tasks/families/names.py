@@ -8,8 +8,8 @@ import random
 import tokenize
 
 from gapo_cli.tasks.families import ChangeSet
+from gapo_cli.tasks.families.source_file import NOT_NAMES, SourceFile, splice
 from gapo_cli.tasks.families.vocabulary import fresh_name
-from gapo_cli.tasks.source_file import NOT_NAMES, SourceFile, splice
 
 _BUILTINS = frozenset(dir(builtins))
 _SAMPLED = 8  # names tried in a file: enough to choose from, and the time stays linear

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from gapo_cli.tasks.families import ChangeSet
+from gapo_cli.tasks.families.source_file import SourceFile
 from gapo_cli.tasks.families.vocabulary import NAMES
-from gapo_cli.tasks.source_file import SourceFile
 
 _DECORATORS = ("override", "final", "cached", "abstractmethod", "typechecked", "deprecated", "trace", "profile", "synchronized")
 _EXCEPTION_NAMES = ("e", "error", "exc", "err", "exception")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from gapo_cli.tasks.families import ChangeSet
+from gapo_cli.tasks.families.source_file import NOT_NAMES, SourceFile, splice
 from gapo_cli.tasks.families.vocabulary import TYPES
-from gapo_cli.tasks.source_file import NOT_NAMES, SourceFile, splice
 
 
 def annotate_return(file: SourceFile, generator: random.Random) -> list[ChangeSet]:

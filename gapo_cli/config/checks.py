@@ -1,0 +1,20 @@
+"""Checks that the sections of a config share: each raises UserError with one sentence."""
+
+from __future__ import annotations
+
+from gapo_cli.errors import UserError, did_you_mean
+
+
+def require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise UserError(sentence)
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    near = did_you_mean(str(value), allowed)
+    require(value in allowed, f"{name}={value}: need one of {', '.join(allowed)}{near and '; ' + near}")
+
+
+def positive(section: str, **values: float) -> None:
+    for name, value in values.items():
+        require(value > 0, f"{section}.{name}={value}: need a number above 0")

@@ -1,0 +1,60 @@
+"""The sections `sampling` and `evaluation`: how answers are drawn in training and in evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from gapo_cli.config.checks import one_of, positive, require
+
+BASELINES = ("copy", "replace")
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How rollouts are drawn. Every setting is explicit: a model's own generation_config never leaks in.
+    `temperature` 0 is greedy; `top_p` 1 and `top_k` 0 are off."""
+
+    group_size: int
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.group_size >= 1, f"sampling.group_size={self.group_size}: need at least 1")
+        positive("sampling", max_new_tokens=self.max_new_tokens)
+        require(self.temperature >= 0, f"sampling.temperature={self.temperature}: need 0 (greedy) or more")
+        require(0 < self.top_p <= 1, f"sampling.top_p={self.top_p}: need 0 < top_p <= 1")
+        require(self.top_k >= 0, f"sampling.top_k={self.top_k}: need 0 (off) or more")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Held-out evaluation. `tasks` None: all of the split. `samples` answers a task at `temperature` beside the greedy
+    one (0: greedy only). `every_steps` 0: only before and after training. For gapo eval alone: `baseline` is the rule
+    that answers instead of a model; `against` is an earlier run to compare with, task by task."""
+
+    split: str = "eval"
+    tasks: int | None = None
+    samples: int = 0
+    temperature: float = 1.0
+    every_steps: int = 0
+    greedy: bool = True
+    baseline: str | None = None
+    against: str | None = None
+
+    def samplings(self, sampling: SamplingConfig) -> dict[Literal["greedy", "sampled"], SamplingConfig]:
+        """How held-out tasks are answered: `sampling` gives the token limit; nothing is cut from the distribution."""
+        plain = replace(sampling, top_p=1.0, top_k=0)
+        greedy = {"greedy": replace(plain, group_size=1, temperature=0.0)} if self.greedy else {}
+        sampled = {"sampled": replace(plain, group_size=self.samples, temperature=self.temperature)} if self.samples else {}
+        return greedy | sampled
+
+    def __post_init__(self) -> None:
+        if self.baseline is not None:
+            one_of("baseline", self.baseline, BASELINES)
+        require(self.tasks is None or self.tasks > 0, f"evaluation.tasks={self.tasks}: need at least 1, or null for all")
+        require(self.samples >= 0, f"evaluation.samples={self.samples}: need 0 or more")
+        require(self.greedy or self.samples > 0, "evaluation.greedy=false needs evaluation.samples above 0")
+        require(self.temperature > 0, f"evaluation.temperature={self.temperature}: need above 0 (greedy is evaluation.greedy)")

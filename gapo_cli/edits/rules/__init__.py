@@ -1,0 +1,1 @@
+"""Answers that follow from the history by a rule, without a model."""

@@ -1,0 +1,1 @@
+"""What the torch engine is built of."""

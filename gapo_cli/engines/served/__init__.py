@@ -1,0 +1,1 @@
+"""What engines that ask a server are built of."""

@@ -1,0 +1,72 @@
+"""One experiment as the stages get it, and the checks that need several of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.checks import require
+from gapo_cli.config.data import DataConfig, PlanConfig
+from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
+from gapo_cli.config.supervised import SupervisedConfig
+from gapo_cli.config.trainer import GuardsConfig, TrainerConfig
+from gapo_cli.interfaces import CheckedEngine, Engine, Estimator, Reward, TaskSource, Template, TextEngine
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run as the stages get it: built parts and typed sections, never a config tree."""
+
+    verb: str
+    seed: int
+    run_dir: Path
+    model: ModelConfig
+    data: DataConfig
+    source: TaskSource
+    template: Template
+    reward: Reward
+    estimator: Estimator
+    estimator_name: str
+    algorithm: AlgorithmConfig
+    sampling: SamplingConfig
+    trainer: TrainerConfig
+    supervised: SupervisedConfig
+    evaluation: EvaluationConfig
+    engine: Callable[..., Engine] | TextEngine
+    """Called as engine(policy=LoadedModel); a TextEngine is there already."""
+    stage: str = "rl"
+    resume: str | None = None
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    guards: GuardsConfig = field(default_factory=GuardsConfig)
+
+
+def check_settings(experiment: Experiment) -> None:
+    sampling = experiment.sampling
+    require(sampling.group_size >= 2, f"sampling.group_size={sampling.group_size}: need at least 2 to train")
+    trainer, algorithm = experiment.trainer, experiment.algorithm
+    several_updates = trainer.epochs_per_step > 1 or trainer.prompts_per_mini_batch < trainer.prompts_per_step
+    require(
+        algorithm.importance_cap is None or not several_updates or trainer.recompute_logprobs is not False,
+        f"algorithm.importance_cap={algorithm.importance_cap}: with several optimizer steps a rollout batch it needs "
+        "trainer.recompute_logprobs=null or true, or there is nothing to compare the engine's log-probabilities with",
+    )
+    overlong = algorithm.overlong
+    require(
+        overlong is None or overlong.buffer_tokens <= sampling.max_new_tokens,
+        f"algorithm.overlong.buffer_tokens={overlong and overlong.buffer_tokens}: need at most "
+        f"sampling.max_new_tokens={sampling.max_new_tokens}",
+    )
+    require(
+        sampling.temperature > 0,
+        f"sampling.temperature={sampling.temperature}: need above 0 to train, all completions are equal at 0",
+    )
+
+
+def check_engine(experiment: Experiment, samplings: Iterable[SamplingConfig]) -> None:
+    """Asks an engine that can say so whether it can draw these samplings here, before a model is loaded for it. Raises
+    UserError."""
+    if isinstance(experiment.engine, CheckedEngine):
+        experiment.engine.check(list(samplings))

@@ -1,0 +1,54 @@
+"""The machine: its processors and its memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+KIBIBYTE = 1 << 10
+MEBIBYTE = 1 << 20
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on, which in a container or under taskset are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def memory_mib() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEBIBYTE
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes that a new process can have on the device; None where the device is not here or does not say."""
+    if not device.startswith("cuda"):
+        return _free_here()
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0] if torch.cuda.is_available() else None
+
+
+def _free_here() -> int | None:
+    """What the system calls available, within what the process's control group may take."""
+    information = Path("/proc/meminfo")
+    if not information.is_file():
+        return None
+    rows = dict(line.split(":", 1) for line in information.read_text(encoding="utf-8").splitlines())
+    free = int(rows["MemAvailable"].split()[0]) * KIBIBYTE
+    limit, used = (Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory.current"))
+    try:
+        return min(free, int(limit.read_text()) - int(used.read_text()))
+    except (OSError, ValueError):  # no such group, or "max"
+        return free

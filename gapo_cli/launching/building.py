@@ -1,0 +1,124 @@
+"""A composed config → typed sections and built parts → one `Experiment`; whatever is wrong is answered in one sentence."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.checks import one_of, require
+from gapo_cli.config.data import DataConfig, PlanConfig
+from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
+from gapo_cli.config.supervised import SupervisedConfig
+from gapo_cli.config.trainer import GuardsConfig, TrainerConfig
+from gapo_cli.config.typed import build_section, convert, typed_arguments
+from gapo_cli.errors import UserError
+from gapo_cli.experiment import Experiment
+from gapo_cli.launching.allowed_code import ALLOW, TARGET, check_parts, entries, is_own
+
+SECTIONS = {
+    "model": ModelConfig,
+    "data": DataConfig,
+    "algorithm": AlgorithmConfig,
+    "sampling": SamplingConfig,
+    "trainer": TrainerConfig,
+    "supervised": SupervisedConfig,
+    "evaluation": EvaluationConfig,
+    "plan": PlanConfig,
+    "guards": GuardsConfig,
+}
+# keys that a section's yaml may hold for its interpolations, beside the dataclass's fields
+HELPERS = {"model": frozenset({"base", "prompt_tokens"}), "data": frozenset({"path", "repo", "on_error", "source"})}
+PARTS = {"source": "data.source", "template": "prompt", "reward": "reward", "estimator": "estimator", "engine": "engine"}
+
+
+def one_line(error: BaseException) -> str:
+    """The first lines of an error of Hydra's or OmegaConf's, without their tables of keys and search paths."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kept = [
+        line
+        for line in lines
+        if not re.match(r"(full_key|object_type|reference_type|provider=|Config search path|See https)", line)
+    ]
+    return " ".join(kept[:3]) or type(error).__name__
+
+
+def missing_keys(values: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted keys whose value is still `???`."""
+    for key, value in values.items():
+        if value == "???":
+            yield f"{prefix}{key}"
+        elif isinstance(value, dict):
+            yield from missing_keys(value, f"{prefix}{key}.")
+
+
+def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Path) -> Experiment:
+    """The built parts and typed sections of a composed config. Raises UserError."""
+    missing = next(missing_keys(OmegaConf.to_container(config, resolve=False)), None)
+    if missing is not None:
+        raise UserError(f"{missing}: needs a value; add {missing}=VALUE")
+    verb = str(config.verb)
+    values = OmegaConf.to_container(config, resolve=True)
+    typed = {name: build_section(kind, values[name], name, HELPERS.get(name, frozenset())) for name, kind in SECTIONS.items()}
+    one_of("stage", values["stage"], ("rl", "sft"))
+    check_parts(values, values[ALLOW])
+    seed, resume = convert(values["seed"], int, "seed"), convert(values["resume"], str | None, "resume")
+    require(seed >= 0, f"seed={seed}: need 0 or more")
+    # the parts last: building an engine imports torch, and a mistake should be answered before that
+    parts = {name: build_part(config, key, choices.get(key.split(".")[0], "")) for name, key in PARTS.items()}
+    return Experiment(
+        verb=verb,
+        seed=seed,
+        run_dir=run_dir,
+        estimator_name=choices.get("estimator", ""),
+        stage=values["stage"],
+        resume=resume,
+        **typed,
+        **parts,
+    )
+
+
+def build_part(config: DictConfig, key: str, choice: str) -> Any:
+    """Instantiates one pluggable part. Raises UserError for a target that cannot be imported or does not take what the
+    yaml gives it; other errors of the part pass as they are."""
+    node = OmegaConf.select(config, key)
+    group = key.split(".")[0]
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise UserError(f"{key}: needs a _target_, the class to build; choose one by {group}=NAME")
+    if key == "engine" and config.verb == "prepare":
+        return functools.partial(instantiate, node)  # engines import torch, and this verb has no use for one
+    values = OmegaConf.to_container(node, resolve=True)
+    for nested, target in entries(values, key):
+        if nested.endswith(f".{TARGET}"):
+            locate(target, nested)
+    typed = typed_arguments(locate(node._target_, f"{key}.{TARGET}"), values, key)
+    try:
+        return instantiate(node, **typed, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from error
+        if isinstance(cause, TypeError | ValueError | HydraException):
+            raise UserError(f"{group}={choice}: {node._target_}: {one_line(cause)}") from error
+        raise cause from error
+
+
+def locate(target: str, key: str) -> Any:
+    """The class or function that `key`, a `_target_`, names; of gapo's own modules a class. Raises UserError where there is none."""
+    module, _, attribute = str(target).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{key}={target}: cannot be imported ({one_line(error)})") from error
+    if is_own(target) and not (isinstance(found, type) and is_own(f"{found.__module__}.")):
+        raise UserError(f"{key}={target}: is no class of gapo's own; need one of those that conf/ names")
+    return found

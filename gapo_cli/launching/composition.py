@@ -1,0 +1,230 @@
+"""The yaml tree and a command's overrides → one checked config → `Experiment`. With launch.py, all that knows Hydra.
+
+Whatever is wrong in a config is answered here in one sentence that names the nearest valid choice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_module
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from gapo_cli.config.typed import unknown_key
+from gapo_cli.errors import UserError, did_you_mean
+from gapo_cli.launching.allowed_code import ALLOW, SAID_AGAIN, TRUST, check_settled
+from gapo_cli.launching.building import missing_keys, one_line
+from gapo_cli.launching.model_choice import choose_model
+from gapo_cli.launching.overrides import ESTIMATOR_ALIASES, continue_from, expand, key_of, quoted, unquoted
+from gapo_cli.launching.run_choice import AUTO, RUN_DIR, choose_run
+from gapo_cli.runs.layout import OVERRIDES
+
+
+class UserConfigDirectory(SearchPathPlugin):
+    """Puts the folder of `--config-dir` before the shipped yaml tree."""
+
+    directory: Path | None = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.directory is not None:
+            search_path.prepend("--config-dir", str(self.directory.absolute()))
+
+
+def round_quarter(count: int) -> int:
+    """A quarter of `count`, rounded, at least 1."""
+    return max(1, round(count / 4))
+
+
+def if_lora(rank: int, with_adapters: Any, without: Any) -> Any:
+    """The one of two settings that goes with `model.lora.rank`."""
+    return with_adapters if rank else without
+
+
+def if_gpu(device: str, on_gpu: Any, without: Any) -> Any:
+    """The one of two settings that goes with `trainer.device`."""
+    return without if device == "cpu" else on_gpu
+
+
+@contextlib.contextmanager
+def open_tree(config_dir: Path | None) -> Iterator[Any]:
+    """Yields Hydra over the yaml tree, with Hydra's own errors turned into UserErrors where it can."""
+    if config_dir is not None and not config_dir.is_dir():
+        raise UserError(f"--config-dir {config_dir}: is not a folder; name one with yaml files in it")
+    for resolver in (round_quarter, if_lora, if_gpu):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    plugins = Plugins.instance()
+    if UserConfigDirectory not in plugins.discover(SearchPathPlugin):
+        plugins.register(UserConfigDirectory)
+    UserConfigDirectory.directory = config_dir
+    try:
+        with initialize_config_module("gapo_cli.conf", job_name="gapo", version_base="1.3"):
+            yield GlobalHydra.instance().hydra
+    except HydraException as error:
+        raise UserError(one_line(error.__cause__ or error)) from error
+    except OmegaConfBaseException as error:
+        raise UserError(one_line(error)) from error
+    finally:
+        UserConfigDirectory.directory = None
+
+
+def composed_yaml(verb: str, words: Sequence[str], config_dir: Path | None = None, *, sweep: bool = False) -> str:
+    """The composed config as `--print-config` shows it: resolved where every value is there, else as written."""
+    words, _ = choose_model(verb, words)
+    words, _ = choose_run(verb, words)
+    with open_tree(config_dir) as hydra:
+        config = without_hydra(compose_overrides(hydra, command_overrides(verb, words), sweep=sweep))
+        complete = not any(missing_keys(OmegaConf.to_container(config, resolve=False)))
+        return OmegaConf.to_yaml(config, resolve=complete)
+
+
+def command_overrides(verb: str, words: Sequence[str]) -> list[str]:
+    """The overrides of a command. With `resume=`, those of the run that it goes on with come first, and the run directory
+    is that run's own; `resume=auto` means the run in hydra.run.dir. What lets strangers' code run is not taken over."""
+    given = expand(verb, words)
+    resume = next((unquoted(word.split("=", 1)[1]) for word in given if key_of(word) == "resume"), "null")
+    if f"resume={resume}" == AUTO:
+        resume = next((unquoted(word.split("=", 1)[1]) for word in reversed(given) if key_of(word) == RUN_DIR), "null")
+    saved: list[str] = []
+    if resume not in ("null", ""):
+        for folder in (Path(resume), *Path(resume).parents[:2]):
+            path = folder / OVERRIDES
+            if path.is_file():
+                saved = [str(word) for word in OmegaConf.load(path) if key_of(str(word)) not in {"verb", *SAID_AGAIN}]
+                saved.append(f"hydra.run.dir={quoted(str(folder))}")
+                break
+    return [*continue_from(saved, given), f"verb={verb}"]
+
+
+def compose_overrides(hydra: Any, overrides: Sequence[str], sweep: bool = False) -> DictConfig:
+    parsed = parse(overrides)
+    check_choices(hydra, parsed, sweep)
+    try:
+        config = hydra.compose_config(
+            config_name="config",
+            overrides=list(overrides),
+            run_mode=RunMode.MULTIRUN if sweep else RunMode.RUN,
+        )
+    except HydraException as error:
+        if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
+            raise UserError(explain_unknown_key(hydra, parsed, str(error))) from error
+        raise
+    trusted = any(entry.key_or_group == TRUST for entry in parsed)
+    check_settled(OmegaConf.to_container(config, resolve=False), allowed_targets(parsed), trusted)
+    return config
+
+
+def allowed_targets(parsed: Sequence[Override]) -> list[str]:
+    """The packages that the command line allows yaml files to use. Raises UserError for anything else than a list of names."""
+    given = next((entry.value() for entry in reversed(parsed) if entry.key_or_group == ALLOW), [])
+    if not isinstance(given, list) or not all(isinstance(name, str) and re.fullmatch(r"\w+(\.\w+)*", name) for name in given):
+        raise UserError(f"{ALLOW}={given}: need names of packages, as {ALLOW}=[my_package]")
+    return given
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    parsed = []
+    for override in overrides:
+        try:
+            parsed.extend(OverridesParser.create().parse_overrides([override]))
+        except HydraException as error:
+            key, _, value = override.partition("=")
+            raise UserError(f"{override}: cannot be read; quote the value, as in \"{key}='{value}'\"") from error
+    return parsed
+
+
+def check_choices(hydra: Any, parsed: Sequence[Override], sweep: bool) -> None:
+    """Raises UserError for a group's unknown option, and for several values outside a sweep."""
+    loader = hydra.config_loader
+    for override in parsed:
+        several = override.is_sweep_override()
+        if several and not sweep:
+            raise UserError(
+                f"{override.input_line}: several values are for `gapo sweep`; a list is written {override.key_or_group}=[1,2]"
+            )
+        group = override.key_or_group
+        options = loader.get_group_options(group)
+        if not options or override.is_delete():
+            continue
+        values = list(override.sweep_iterator()) if several else [override.value()]
+        for value in values:
+            if isinstance(value, dict) or value is None:
+                continue
+            if not isinstance(value, list) and str(value) not in options:
+                raise UserError(unknown_option(group, str(value), options))
+
+
+def unknown_option(group: str, value: str, options: Sequence[str]) -> str:
+    choices = sorted({*options, *(ESTIMATOR_ALIASES if group == "estimator" else ())})
+    near = did_you_mean(value, choices)
+    own = "; a folder or a hub name goes in by model=hf model.path=..." if group == "model" and not near else ""
+    if (group, value) == ("hydra/launcher", "joblib"):
+        own = "; it needs: pip install 'gapo-cli[joblib]'"
+    return f"{group}={value}: unknown {group}; {near + ' ' if near else 'need one of '}({', '.join(choices)}){own}"
+
+
+def explain_unknown_key(hydra: Any, parsed: Sequence[Override], message: str) -> str:
+    """The sentence for Hydra's "Could not override 'KEY'"."""
+    found = re.search(r"Could not override '([^']+)'", message)
+    override = next((entry for entry in parsed if found and entry.key_or_group == found.group(1)), None)
+    if override is None:
+        return one_line(Exception(message))
+    groups = [
+        entry.input_line
+        for entry in parsed
+        if hydra.config_loader.get_group_options(entry.key_or_group) and not entry.is_sweep_override()
+    ]
+    tree = hydra.compose_config(config_name="config", overrides=groups, run_mode=RunMode.RUN)
+    key, value = override.key_or_group, override.input_line.split("=", 1)[1]
+    if key.startswith("estimator."):
+        choice, setting = tree.hydra.runtime.choices["estimator"], key.split(".", 1)[1]
+        has = [str(name) for name in tree.estimator if not str(name).startswith("_")]
+        return (
+            f"{setting}={value}: estimator={choice} has no {setting} "
+            f"({'it has ' + ', '.join(has) if has else 'it has no settings'}); leave it out or choose another estimator"
+        )
+    keys = [*flatten(tree), *(name for name in hydra.config_loader.list_groups("") if not name.startswith("hydra"))]
+    near = unknown_key(key, keys)
+    return near.replace(f"{key}:", f"{key}={value}:", 1)
+
+
+def flatten(tree: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a tree, sections included."""
+    for key in tree:
+        yield f"{prefix}{key}"
+        node = tree._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_missing() and not node._is_none():
+            yield from flatten(node, f"{prefix}{key}.")
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """The config as a stage's part of it: without Hydra's own section."""
+    bare = config.copy()
+    OmegaConf.set_struct(bare, False)
+    del bare["hydra"]
+    return bare
+
+
+def combinations(overrides: Sequence[str]) -> list[tuple[list[str], list[str]]]:
+    """For each job of a sweep, in the order that Hydra runs them: the overrides that are its own, and all of them.
+    Nothing where no key has several values."""
+    parsed = parse(overrides)
+    swept = [entry for entry in parsed if entry.is_sweep_override()]
+    fixed = [entry.input_line for entry in parsed if not entry.is_sweep_override()]
+    if not swept:
+        return []
+    values = [[f"{entry.get_key_element()}={value}" for value in entry.sweep_string_iterator()] for entry in swept]
+    return [(list(own), [*fixed, *own]) for own in itertools.product(*values)]

@@ -1,0 +1,1 @@
+"""What `gapo plan` is made of: shapes, operations, memory, speed."""

@@ -1,0 +1,170 @@
+"""What a training run keeps in memory and computes, from its settings and the lengths of prompts and answers: no model.
+
+Memory is that of the largest micro-batch that can come: the longest prompts with answers up to the token limit. Operations are
+those of answers as long as the targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.model import ModelConfig, ShapeConfig
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.config.trainer import TrainerConfig
+from gapo_cli.experiment import Experiment
+from gapo_cli.interfaces import EngineMemory, PlannedEngine, RolloutScale
+from gapo_cli.planning import cost
+from gapo_cli.planning.cost import BYTES, Pass
+from gapo_cli.training.batches.token_budget import Piece, cut_to_budget
+
+MOMENT_BYTES = {"adamw": 2 * 4, "adamw_8bit": 2 * (1 + 4 / 256)}
+"""Of both moments, a parameter; in 8 bits with a float32 scale for each 256."""
+MEBIBYTE = 1 << 20
+LIBRARIES = 400 * MEBIBYTE
+"""Python, torch and transformers before a model is loaded, on a CPU (docs/plan.md)."""
+HEAP_SLACK = 0.6
+"""On a CPU: what the C library's heap keeps beside tensors that are in use, as a share of those that come and go. Measured,
+between 0.3 and 1.1 (docs/plan.md)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that memory and operations follow from, beside lengths. `engine`: what makes the engine, a policy given."""
+
+    shape: ShapeConfig
+    model: ModelConfig
+    trainer: TrainerConfig
+    algorithm: AlgorithmConfig
+    sampling: SamplingConfig
+    engine: Any
+
+    @classmethod
+    def of(cls, experiment: Experiment, shape: ShapeConfig) -> Settings:
+        return cls(shape, experiment.model, experiment.trainer, experiment.algorithm, experiment.sampling, experiment.engine)
+
+    @property
+    def adapters(self) -> bool:
+        return self.model.lora.rank > 0
+
+    @property
+    def trained(self) -> int:
+        """Parameters that are trained."""
+        if self.adapters:
+            return cost.adapter_parameters(self.shape, self.model.lora.rank, self.model.lora.targets)
+        return cost.parameters(self.shape)
+
+    @property
+    def updates_per_step(self) -> int:
+        """Optimizer steps of a rollout batch."""
+        mini_batches = -(-self.trainer.prompts_per_step // self.trainer.prompts_per_mini_batch)
+        return mini_batches * self.trainer.epochs_per_step
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by part while answers are sampled and while the policy learns. What stands in both is there all the time."""
+
+    rollout: Mapping[str, int]
+    update: Mapping[str, int]
+
+    @property
+    def peak(self) -> int:
+        return max(sum(self.rollout.values()), sum(self.update.values()))
+
+
+def micro_batches(settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str | None = None) -> list[Pass]:
+    """The passes of one mini-batch whose groups have these prompt lengths, and answers of these lengths each."""
+    layout = layout or settings.trainer.layout
+    lengths = [[answer] * settings.sampling.group_size for answer in answers]
+    cut = cut_to_budget(prompts, lengths, layout, settings.trainer.max_tokens_per_microbatch)
+    return [_pass(pieces, prompts, answers, layout) for pieces in cut]
+
+
+def _pass(pieces: Sequence[Piece], prompts: Sequence[int], answers: Sequence[int], layout: str) -> Pass:
+    predicted = sum((piece.stop - piece.start) * answers[piece.group] for piece in pieces)
+    if layout == "packed":
+        return Pass(sum(piece.width for piece in pieces), predicted, sum(_pairs(piece, prompts, answers) for piece in pieces))
+    rows, width = len(pieces), max(piece.width for piece in pieces)
+    if layout == "masked":
+        return Pass(rows * width, predicted, rows * width**2, rows * width**2)
+    return Pass(rows * width, predicted, rows * _causal(width))
+
+
+def _pairs(piece: Piece, prompts: Sequence[int], answers: Sequence[int]) -> float:
+    """Of a prompt with itself, of its answers' inputs with it, of each answer with itself."""
+    prompt, count, inputs = prompts[piece.group], piece.stop - piece.start, answers[piece.group] - 1
+    return _causal(prompt) + count * (inputs * prompt + _causal(inputs))
+
+
+def _causal(width: int) -> float:
+    return width * (width + 1) / 2
+
+
+def weights_bytes(shape: ShapeConfig, dtype: str) -> int:
+    """The weights as `model.dtype` holds them: in bfloat16 the matrices, all else in float32, the embedding too."""
+    halved = cost.matrix_parameters(shape) + (0 if shape.tied_embeddings else cost.head_parameters(shape))
+    return BYTES["float32"] * cost.parameters(shape) - (BYTES["float32"] - BYTES[dtype]) * halved
+
+
+def standing(settings: Settings) -> dict[str, int]:
+    """What is there from the first optimizer step to the last."""
+    shape, model, trainer = settings.shape, settings.model, settings.trainer
+    adapters = BYTES["float32"] * settings.trained if settings.adapters else 0
+    # with adapters the reference is the policy's own weights with the adapters off
+    copied = settings.algorithm.kl_coefficient != 0 and not settings.adapters
+    found = {
+        "weights": weights_bytes(shape, model.dtype) + adapters,
+        "reference": weights_bytes(shape, trainer.reference_dtype) if copied else 0,
+        "optimizer": int(MOMENT_BYTES[trainer.optimizer.name] * settings.trained),
+    }
+    return found | ({"libraries": LIBRARIES} if trainer.device == "cpu" else {})
+
+
+def engine_memory(settings: Settings, longest: int) -> EngineMemory:
+    """What the engine says that it holds at most; one that does not say holds nothing here."""
+    trainer = settings.trainer
+    scale = RolloutScale(
+        settings.shape, settings.sampling, trainer.prompts_per_step, longest, trainer.dtype, trainer.device,
+        cost.parameters(settings.shape),
+    )  # fmt: skip
+    return settings.engine.memory(scale) if isinstance(settings.engine, PlannedEngine) else EngineMemory({}, stays=False)
+
+
+def memory(settings: Settings, longest: Sequence[int]) -> Memory:
+    """`longest`: the longest prompts, one mini-batch of them."""
+    always, engine = standing(settings), engine_memory(settings, max(longest))
+    passes = micro_batches(settings, longest, [settings.sampling.max_new_tokens] * len(longest))
+    largest = max((_passing(settings, one) for one in passes), key=lambda parts: sum(parts.values()))
+    gradients = BYTES["float32"] * settings.trained
+    if len(passes) == 1:  # they come as the activations of the only backward pass go
+        gradients = max(0, gradients - largest["activations"] - largest["logits"])
+    learning = {"gradients": gradients, **largest}
+    if settings.trainer.device == "cpu":
+        learning["heap slack"] = int(HEAP_SLACK * (largest["activations"] + largest["logits"]))
+    return Memory({**always, **engine.parts}, {**always, **learning, **(engine.parts if engine.stays else {})})
+
+
+def _passing(settings: Settings, one: Pass) -> dict[str, int]:
+    """What a pass that learns holds beside what stands."""
+    from gapo_cli.models.packing.chunked_logprobs import chunk_tokens
+
+    shape, trainer = settings.shape, settings.trainer
+    positions = chunk_tokens(trainer.logprob_chunk_tokens, one.predicted, shape.vocabulary) or one.predicted
+    parts = {
+        "activations": cost.activations(shape, one, trainer.dtype, settings.adapters, trainer.gradient_checkpointing),
+        "logits": cost.logits(shape, positions),
+    }
+    if trainer.dtype == "bfloat16":
+        parts["half-precision weights"] = _cast_bytes(settings)
+    return parts
+
+
+def _cast_bytes(settings: Settings) -> int:
+    """The copies that autocast makes of float32 matrices for a pass."""
+    shape = settings.shape
+    head, held = cost.head_parameters(shape), settings.model.dtype == "bfloat16"
+    cast = (0 if held else cost.matrix_parameters(shape)) + (0 if held and not shape.tied_embeddings else head)
+    return BYTES["bfloat16"] * cast

@@ -1,0 +1,71 @@
+"""Floating-point operations of a training step and of sampling, by count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gapo_cli.config.model import ShapeConfig
+from gapo_cli.planning import cost
+from gapo_cli.planning.footprint import Settings, micro_batches
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """Floating-point operations of one rollout batch. `decoding`: one token a row at a time, which no device does at the
+    speed of whole passes."""
+
+    prompts: float
+    decoding: float
+    old_logprobs: float
+    reference: float
+    update: float
+
+    @property
+    def learning(self) -> float:
+        return self.old_logprobs + self.reference + self.update
+
+    @property
+    def total(self) -> float:
+        return self.prompts + self.decoding + self.learning
+
+    def __add__(self, other: Operations) -> Operations:
+        return Operations(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+
+def sampling_flops(shape: ShapeConfig, prompt: int, answer: int, count: int) -> tuple[float, float]:
+    """Operations of running one prompt, and of decoding `count` answers to it."""
+    first = cost.token_flops(shape) * prompt + cost.pair_flops(shape) * prompt * (prompt + 1) / 2 + cost.head_flops(shape)
+    # the first token comes from the prompt's pass, the last one is read by nobody
+    steps = answer - 1
+    seen = steps * prompt + steps * (steps + 1) / 2
+    each = (cost.token_flops(shape) + cost.head_flops(shape)) * steps + cost.pair_flops(shape) * seen
+    return float(first), float(count * each)
+
+
+def step_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str) -> Operations:
+    """Operations of a rollout batch of these prompts with answers of these lengths, in a training layout."""
+    from gapo_cli.rollouts.engine_agreement import recomputes_logprobs
+
+    shape, trainer = settings.shape, settings.trainer
+    size = trainer.prompts_per_mini_batch
+    passes = [
+        one
+        for start in range(0, len(prompts), size)
+        for one in micro_batches(settings, prompts[start : start + size], answers[start : start + size], layout)
+    ]
+    forward = sum(cost.forward_flops(shape, one) for one in passes)
+    backward = sum(cost.backward_flops(shape, one, settings.adapters) for one in passes)
+    again = forward if trainer.gradient_checkpointing else 0.0
+    recomputed = recomputes_logprobs(trainer, settings.algorithm, settings.engine) and settings.updates_per_step > 1
+    sampled = [
+        sampling_flops(shape, prompt, answer, settings.sampling.group_size)
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+    return Operations(
+        prompts=sum(prompt for prompt, _ in sampled),
+        decoding=sum(decoding for _, decoding in sampled),
+        old_logprobs=forward if recomputed else 0.0,
+        reference=forward if settings.algorithm.kl_coefficient else 0.0,
+        update=trainer.epochs_per_step * (forward + backward + again),
+    )

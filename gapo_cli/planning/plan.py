@@ -1,0 +1,136 @@
+"""What `gapo plan` estimates from drawn groups: operations, evaluations and memory of a whole run."""
+
+from __future__ import annotations
+
+import functools
+import random
+from dataclasses import dataclass
+
+from gapo_cli.experiment import Experiment
+from gapo_cli.interfaces import PlannedEngine
+from gapo_cli.planning import cost
+from gapo_cli.planning.advice import Advice
+from gapo_cli.planning.device_speed import Speed
+from gapo_cli.planning.footprint import Memory, Settings
+from gapo_cli.planning.operations import Operations, sampling_flops, step_flops
+from gapo_cli.planning.task_lengths import TaskLengths
+
+DRAWN_GROUPS = 512
+"""Groups whose lengths are drawn from the tasks' for the mean of a step."""
+SECONDS_AN_HOUR = 3600
+GIBIBYTE = 1 << 30
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All numbers of a run. Operations are of one rollout batch, `evaluation` of all evaluations of the run. `packed` and
+    `padded`: operations of the update in either layout. `available`: bytes of the device, None where it is not here."""
+
+    model: str
+    settings: Settings
+    lengths: TaskLengths
+    speed: Speed
+    step: Operations
+    packed: float
+    padded: float
+    evaluation: Operations
+    evaluations: int
+    memory: Memory
+    available: int | None
+    advice: Advice | None
+    on_long: str
+
+    @property
+    def parameters(self) -> int:
+        return cost.parameters(self.settings.shape)
+
+    @property
+    def engine_known(self) -> bool:
+        """The engine says what memory it takes."""
+        return isinstance(self.settings.engine, PlannedEngine)
+
+    @property
+    def rollouts(self) -> int:
+        """Answers of one rollout batch."""
+        return self.settings.trainer.prompts_per_step * self.settings.sampling.group_size
+
+    @property
+    def optimizer_steps(self) -> int:
+        return self.settings.trainer.steps * self.settings.updates_per_step
+
+    @property
+    def passes_over_tasks(self) -> float:
+        trainer = self.settings.trainer
+        return (
+            trainer.steps * trainer.prompts_per_step / (self.lengths.tasks * len(self.lengths.prompts) / self.lengths.measured)
+        )
+
+    @property
+    def prompt_tokens_per_step(self) -> float:
+        return self.settings.trainer.prompts_per_step * mean(self.lengths.prompts)
+
+    @property
+    def answer_tokens_per_step(self) -> float:
+        return self.rollouts * mean(self.lengths.answers)
+
+    @property
+    def seconds_per_step(self) -> float:
+        return self.speed.seconds(self.step)
+
+    @property
+    def hours(self) -> float:
+        steps = self.settings.trainer.steps
+        return (steps * self.seconds_per_step + self.speed.seconds(self.evaluation)) / SECONDS_AN_HOUR
+
+    @property
+    def fits(self) -> bool | None:
+        return None if self.available is None else self.memory.peak <= self.available
+
+
+def mean(values: tuple[int, ...]) -> float:
+    return sum(values) / len(values)
+
+
+def drawn(lengths: TaskLengths, prompts_per_step: int, seed: int) -> tuple[list[int], list[int]]:
+    """Lengths of prompts and answers of whole rollout batches, drawn at random from the tasks."""
+    count = prompts_per_step * max(1, DRAWN_GROUPS // prompts_per_step)
+    places = random.Random(seed).choices(range(len(lengths.prompts)), k=count)
+    return [lengths.prompts[place] for place in places], [lengths.answers[place] for place in places]
+
+
+def per_batch(settings: Settings, prompts: list[int], answers: list[int], layout: str, batches: int) -> Operations:
+    size = settings.trainer.prompts_per_step
+    parts = [
+        step_flops(settings, prompts[start : start + size], answers[start : start + size], layout)
+        for start in range(0, len(prompts), size)
+    ]
+    summed = functools.reduce(Operations.__add__, parts)
+    return Operations(*(getattr(summed, name) / batches for name in Operations.__slots__))
+
+
+def evaluation_flops(experiment: Experiment, settings: Settings, lengths: TaskLengths) -> tuple[Operations, int]:
+    """Operations of all evaluations of a run, held-out tasks being as long as the training tasks, and how many there are."""
+    evaluation, trainer = experiment.evaluation, experiment.trainer
+    tasks = evaluation.tasks or len(lengths.prompts)
+    between = (trainer.steps - 1) // evaluation.every_steps if evaluation.every_steps else 0
+    count = between + 2
+    first = decoding = 0.0
+    for sampling in evaluation.samplings(experiment.sampling).values():
+        ran, decoded = sampling_flops(
+            settings.shape, round(mean(lengths.prompts)), round(mean(lengths.answers)), sampling.group_size
+        )
+        first, decoding = first + tasks * count * ran, decoding + tasks * count * decoded
+    return Operations(prompts=first, decoding=decoding, old_logprobs=0.0, reference=0.0, update=0.0), count
+
+
+def longest_prompts(lengths: TaskLengths, settings: Settings) -> list[int]:
+    """The longest prompts that one mini-batch may draw."""
+    return sorted(lengths.prompts, reverse=True)[: settings.trainer.prompts_per_mini_batch]
+
+
+def available_bytes(experiment: Experiment) -> int | None:
+    """Bytes that the device has for a run: `plan.memory_gib`, or what is free here; None where the device is not here."""
+    from gapo_cli.hardware import free_memory
+
+    given = experiment.plan.memory_gib
+    return free_memory(experiment.trainer.device) if given is None else int(given * GIBIBYTE)

@@ -1,0 +1,185 @@
+"""A plan as tables and sentences, and as one JSON object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from gapo_cli.planning.operations import Operations
+from gapo_cli.quantities import duration, quantity, size
+from gapo_cli.reports.tables import NOTHING, Table
+
+if TYPE_CHECKING:
+    from gapo_cli.planning.plan import Plan
+
+WORK = {
+    "prompts": "prompts, once each",
+    "decoding": "answers, token by token",
+    "old_logprobs": "old log-probabilities",
+    "reference": "reference",
+    "update": "update",
+}
+
+
+def tables(plan: Plan) -> list[Table]:
+    return [amounts(plan), memory_table(plan), work_table(plan), *([advice_table(plan)] if plan.advice else [])]
+
+
+def amounts(plan: Plan) -> Table:
+    """What is done how often."""
+    settings, lengths = plan.settings, plan.lengths
+    trainer, sampling = settings.trainer, settings.sampling
+    about = "about " if lengths.estimated else ""
+    rows = [
+        ("tasks", f"{lengths.tasks:,}"),
+        ("prompt tokens, mean and longest", f"{about}{mean(lengths.prompts):.0f}, {max(lengths.prompts)}"),
+        ("answer tokens, mean and limit", f"{about}{mean(lengths.answers):.0f}, {sampling.max_new_tokens}"),
+        ("steps", f"{trainer.steps:,}"),
+        ("prompts a step", f"{trainer.prompts_per_step:,}"),
+        ("answers a step", f"{plan.rollouts:,} ({sampling.group_size} a prompt)"),
+        (
+            "tokens a step",
+            f"{about}{quantity(plan.prompt_tokens_per_step)} of prompts, {quantity(plan.answer_tokens_per_step)} of answers",
+        ),
+        ("optimizer steps", f"{plan.optimizer_steps:,} ({settings.updates_per_step} a rollout batch)"),
+        ("staleness, optimizer steps", str(settings.updates_per_step - 1)),
+        ("passes over the tasks", f"{plan.passes_over_tasks:.2g}"),
+        ("parameters", quantity(plan.parameters)),
+        (
+            "trained",
+            quantity(settings.trained) + (f" (adapters of rank {settings.model.lora.rank})" if settings.adapters else ""),
+        ),
+    ]
+    return Table(f"plan of {plan.model} on {trainer.device}", ("", "run"), tuple(rows))
+
+
+def mean(values: Sequence[int]) -> float:
+    return sum(values) / len(values)
+
+
+def memory_table(plan: Plan) -> Table:
+    rollout, update = plan.memory.rollout, plan.memory.update
+    parts = list(dict.fromkeys([*rollout, *update]))
+    rows = [
+        (part, *(size(phase[part]) if phase.get(part) else NOTHING for phase in (rollout, update)))
+        for part in parts
+        if rollout.get(part) or update.get(part)
+    ]
+    rows.append(("together", size(sum(rollout.values())), size(sum(update.values()))))
+    if plan.available is None:
+        note = f"There is no {plan.settings.trainer.device} here: say what yours has by plan.memory_gib=."
+    elif plan.fits:
+        note = f"Fits: {size(plan.memory.peak)} of {size(plan.available)} that are free."
+    else:
+        note = f"DOES NOT FIT: it needs {size(plan.memory.peak)}, and {size(plan.available)} are free."
+    return Table("", ("memory at most", "sampling", "learning"), tuple(rows), note)
+
+
+def work_table(plan: Plan) -> Table:
+    step, speed = plan.step, plan.speed
+    rows = []
+    for name, words in WORK.items():
+        count = getattr(step, name)
+        if count:
+            seconds = speed.seconds(only(name, count))
+            rows.append((words, quantity(count), f"{seconds:.2f}"))
+    rows.append(("together", quantity(step.total), f"{plan.seconds_per_step:.2f}"))
+    source = "measured here" if speed.measured else "given"
+    note = (
+        f"The update packed {quantity(plan.packed)}, padded {quantity(plan.padded)}: packed is {plan.padded / plan.packed:.2f} times less.\n"
+        f"{plan.settings.trainer.steps:,} steps and {plan.evaluations} evaluations: {duration(plan.hours * 3600)} at {quantity(speed.passes)}FLOP/s"
+        f"{f' ({quantity(speed.decoding)}FLOP/s in decoding)' if speed.measured else ''}, {source}, answers as long as the targets."
+    )
+    return Table("", ("a step", "FLOP", "seconds"), tuple(rows), note)
+
+
+def only(name: str, count: float) -> Operations:
+    """Operations of one kind alone."""
+    return Operations(**{key: count if key == name else 0.0 for key in Operations.__slots__})
+
+
+def advice_table(plan: Plan) -> Table:
+    advice = plan.advice
+    rows = tuple((change.words, size(change.saves), change.price) for change in advice.changes)
+    words = " ".join(advice.together)
+    if not words:
+        note = "Nothing that could be changed here saves enough; a smaller model or a larger device is needed."
+    elif advice.fits:
+        note = f"It fits with {words}: {size(advice.peak)}."
+    else:
+        note = f"Even with {words} it needs {size(advice.peak)}."
+    return Table("", ("to save memory", "saves", "price"), rows, note)
+
+
+def warnings(plan: Plan) -> list[str]:
+    """What else to know before the run is started."""
+    settings, lengths = plan.settings, plan.lengths
+    model, trainer, sampling = settings.model, settings.trainer, settings.sampling
+    found = []
+    if lengths.estimated:
+        found.append("The model's tokenizer is not here: lengths are estimated from characters.")
+    if lengths.measured < lengths.tasks:
+        found.append(f"Lengths are those of {lengths.measured:,} tasks, evenly spread over the split.")
+    if lengths.too_long:
+        found.append(
+            f"{lengths.too_long} of {lengths.measured} prompts leave no room for sampling.max_new_tokens={sampling.max_new_tokens} in "
+            f"model.context_length={model.context_length}, and the run {'stops at' if plan.on_long == 'stop' else 'leaves out'} them."
+        )
+    budget = trainer.max_tokens_per_microbatch
+    beyond = sum(prompt + sampling.max_new_tokens - 1 > budget for prompt in lengths.prompts) if budget else 0
+    if beyond:
+        found.append(
+            f"trainer.max_tokens_per_microbatch={budget}: {beyond} prompts pass it with an answer of {sampling.max_new_tokens} tokens; such an "
+            "answer is a micro-batch of its own."
+        )
+    if settings.algorithm.dynamic_sampling:
+        found.append(
+            f"Dynamic sampling may draw a batch up to {settings.algorithm.max_generation_rounds} times; once is reckoned with."
+        )
+    if not plan.engine_known:
+        found.append("The engine does not say what memory it takes: none is reckoned with.")
+    if not plan.speed.measured:
+        found.append("Decoding is reckoned at the speed of whole passes, which no device reaches: expect more.")
+    return found
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """JSON-ready. Bytes, tokens, operations, seconds, hours."""
+    settings, lengths = plan.settings, plan.lengths
+    trainer, sampling = settings.trainer, settings.sampling
+    return {
+        "model": plan.model,
+        "device": trainer.device,
+        "shape": asdict(settings.shape),
+        "tasks": lengths.tasks,
+        "tasks_measured": lengths.measured,
+        "tasks_too_long": lengths.too_long,
+        "lengths_estimated": lengths.estimated,
+        "prompt_tokens": {"mean": mean(lengths.prompts), "longest": max(lengths.prompts)},
+        "answer_tokens": {"mean": mean(lengths.answers), "limit": sampling.max_new_tokens},
+        "steps": trainer.steps,
+        "prompts_per_step": trainer.prompts_per_step,
+        "rollouts_per_step": plan.rollouts,
+        "prompt_tokens_per_step": plan.prompt_tokens_per_step,
+        "answer_tokens_per_step": plan.answer_tokens_per_step,
+        "optimizer_steps_per_rollout_batch": settings.updates_per_step,
+        "optimizer_steps": plan.optimizer_steps,
+        "staleness": settings.updates_per_step - 1,
+        "passes_over_tasks": plan.passes_over_tasks,
+        "parameters": plan.parameters,
+        "trained_parameters": settings.trained,
+        "memory": {"sampling": dict(plan.memory.rollout), "learning": dict(plan.memory.update)},
+        "peak_bytes": plan.memory.peak,
+        "available_bytes": plan.available,
+        "fits": plan.fits,
+        "advice": asdict(plan.advice) if plan.advice else None,
+        "flops_per_step": asdict(plan.step) | {"total": plan.step.total},
+        "update_flops": {"packed": plan.packed, "padded": plan.padded, "ratio": plan.padded / plan.packed},
+        "evaluations": plan.evaluations,
+        "evaluation_flops": plan.evaluation.total,
+        "flops_per_second": {"passes": plan.speed.passes, "decoding": plan.speed.decoding, "measured": plan.speed.measured},
+        "seconds_per_step": plan.seconds_per_step,
+        "hours": plan.hours,
+        "warnings": warnings(plan),
+    }

@@ -1,0 +1,1 @@
+"""Tasks to scored groups with advantages: encode, sample, score, penalise, estimate."""

@@ -1,0 +1,67 @@
+"""Tasks as token prompts: rendered and tokenised once, and checked against the context before anything is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gapo_cli.errors import DataError
+from gapo_cli.interfaces import Progress, Template, no_progress
+from gapo_cli.models.load import encode_prompts
+from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.records import EditTask, Prompt
+
+TASKS_AT_ONCE = 512  # between two reports of progress
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedTask:
+    """A task, the prompt that a template made of it and that prompt's token ids."""
+
+    task: EditTask
+    prompt: Prompt
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Tasks whose prompt and answer fit the context, and those that do not, each in the order they were given."""
+
+    kept: tuple[EncodedTask, ...]
+    too_long: tuple[EncodedTask, ...]
+
+
+def encode_tasks(
+    policy: LoadedModel, template: Template, tasks: Sequence[EditTask], progress: Progress = no_progress
+) -> list[EncodedTask]:
+    encoded: list[EncodedTask] = []
+    for start in range(0, len(tasks), TASKS_AT_ONCE):
+        some = tasks[start : start + TASKS_AT_ONCE]
+        prompts = [template.render(task) for task in some]
+        encoded.extend(map(EncodedTask, some, prompts, encode_prompts(policy, prompts)))
+        progress("tokenising tasks", len(encoded), len(tasks))
+    return encoded
+
+
+def split_by_length(encoded: Iterable[EncodedTask], context_length: int, max_new_tokens: int) -> Fitted:
+    """A prompt fits when it leaves room for `max_new_tokens` in `context_length`."""
+    kept, too_long = [], []
+    for one in encoded:
+        (kept if len(one.token_ids) + max_new_tokens <= context_length else too_long).append(one)
+    return Fitted(tuple(kept), tuple(too_long))
+
+
+def fit_training_tasks(encoded: Sequence[EncodedTask], context_length: int, max_new_tokens: int, on_long: str) -> Fitted:
+    """As `split_by_length`, but with `on_long` "stop" a task that does not fit raises DataError, which names the first.
+    Raises DataError also where nothing is left to train on."""
+    fitted = split_by_length(encoded, context_length, max_new_tokens)
+    if fitted.too_long and (on_long == "stop" or not fitted.kept):
+        first = fitted.too_long[0]
+        longest = max(len(one.token_ids) for one in fitted.too_long)
+        raise DataError(
+            f"task {first.task.id}: its prompt of {len(first.token_ids)} tokens and sampling.max_new_tokens={max_new_tokens} "
+            f"do not fit model.context_length={context_length}, and so it is for {len(fitted.too_long)} of {len(encoded)} "
+            f"training tasks; raise model.context_length to {longest + max_new_tokens} or lower sampling.max_new_tokens"
+            + ("" if not fitted.kept else ", or leave them out with data.on_long=skip")
+        )
+    return fitted

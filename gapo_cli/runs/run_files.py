@@ -1,0 +1,108 @@
+"""The files that a training run writes step by step: metrics, rollouts and evaluations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from gapo_cli.evaluation.predictions import Prediction
+from gapo_cli.evaluation.summary import Breakdown, Summary
+from gapo_cli.interfaces import Display
+from gapo_cli.records import EditTask, Group
+from gapo_cli.runs.group_files import write_groups
+from gapo_cli.runs.layout import CLOCKS, EVALUATIONS, INSPECTION, METRICS, ROLLOUTS
+from gapo_cli.storage.files import append_jsonl, atomic_path, remove_temporaries, sync, write_json, write_jsonl
+
+
+class RunFiles:
+    """One run's folder."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.metrics = run_dir / METRICS
+
+    def write_rollouts(
+        self, step: int, groups: Sequence[Group], dropped: Sequence[Group], decode: Callable[[Sequence[int]], str]
+    ) -> None:
+        """The groups that the step learns from, then those that dynamic sampling dropped in it."""
+        write_groups(
+            self._numbered(ROLLOUTS, step, "parquet"),
+            step,
+            [*groups, *dropped],
+            lambda group: decode(group.prompt_token_ids),
+            [False] * len(groups) + [True] * len(dropped),
+        )
+
+    def write_for_inspection(self, step: int, groups: Sequence[Group], decode: Callable[[Sequence[int]], str]) -> Path:
+        """The groups that a guard stopped the run for. They stay when the run is resumed."""
+        path = self._numbered(INSPECTION, step, "parquet")
+        write_groups(path, step, groups, lambda group: decode(group.prompt_token_ids))
+        return path
+
+    def write_examples(self, step: int, tasks: Sequence[EditTask], texts: Sequence[tuple[str, str]]) -> Path:
+        """The tasks of a supervised batch that a guard stopped the run for, with prompt and answer as the model was shown."""
+        import pandas as pd
+
+        path = self._numbered(INSPECTION, step, "parquet")
+        prompts, answers = zip(*texts, strict=True)
+        with atomic_path(path) as temporary:
+            pd.DataFrame({"task_id": [task.id for task in tasks], "prompt": prompts, "answer": answers}).to_parquet(
+                temporary, index=False
+            )
+        return path
+
+    def write_evaluation(
+        self, step: int, predictions: Sequence[Prediction], summary: Summary, baselines: Mapping[str, Breakdown]
+    ) -> tuple[Path, Path]:
+        """The numbers as JSON and every answer as parquet; returns the two paths."""
+        import pandas as pd
+
+        numbers, answers = self._numbered(EVALUATIONS, step, "json"), self._numbered(EVALUATIONS, step, "parquet")
+        # column by column: a dict of every prediction would take longer than measuring them
+        columns = {field.name: [getattr(one, field.name) for one in predictions] for field in fields(Prediction)}
+        with atomic_path(answers) as temporary:
+            pd.DataFrame(columns).to_parquet(temporary, index=False)
+        measured = {name: breakdown.to_dict() for name, breakdown in baselines.items()}
+        write_json(numbers, {"step": step, **summary.to_dict(), "baselines": measured})
+        return numbers, answers
+
+    def record(self, row: Mapping[str, float], display: Display) -> None:
+        """Keeps a row of metrics and shows it."""
+        append_jsonl(self.metrics, dict(row))
+        sync(self.metrics)  # the checkpoint that comes after must not outlive it in a power cut
+        display.metrics(row)
+
+    def rows(self) -> int:
+        """How many rows the metrics have."""
+        return len(_whole_rows(self.metrics)) if self.metrics.is_file() else 0
+
+    def forget_after(self, step: int, rows: int) -> None:
+        """Takes back what was written beyond `step`, where a resumed run goes on, the metrics beyond the first `rows`, and
+        what a killed writer has left half done."""
+        remove_temporaries(self.run_dir)
+        if self.metrics.is_file():
+            write_jsonl(self.metrics, _whole_rows(self.metrics)[:rows])
+        for folder in (ROLLOUTS, EVALUATIONS):
+            remove_temporaries(self.run_dir / folder)
+            for path in (self.run_dir / folder).glob("step-*"):
+                number = path.stem.removeprefix("step-")
+                if number.isdigit() and int(number) > step:
+                    path.unlink()
+
+    def _numbered(self, folder: str, step: int, suffix: str) -> Path:
+        return self.run_dir / folder / f"step-{step:05d}.{suffix}"
+
+
+def repeatable(row: Mapping[str, float]) -> dict[str, float]:
+    """A row of metrics without what is read off a clock: what a run with the same settings, or a resumed one, repeats bit
+    for bit."""
+    return {name: value for name, value in row.items() if not name.startswith(CLOCKS)}
+
+
+def _whole_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics file; a torn last line, which a killed process can leave, is passed over."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line.strip()]

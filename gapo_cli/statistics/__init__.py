@@ -1,0 +1,1 @@
+"""Intervals, reward shapes, comparisons over seeds."""

@@ -1,0 +1,1 @@
+"""What mining a repository is made of."""

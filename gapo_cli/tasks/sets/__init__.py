@@ -1,0 +1,1 @@
+"""Prepared task sets on disk."""

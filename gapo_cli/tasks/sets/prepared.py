@@ -1,0 +1,83 @@
+"""gapo prepare: a task set from its source, built once and kept under data/ by what it depends on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gapo_cli.errors import DataError
+from gapo_cli.experiment import Experiment
+from gapo_cli.interfaces import Display
+from gapo_cli.records import EditTask
+from gapo_cli.tasks.sets.duplicates import find_repeats
+from gapo_cli.tasks.sets.store import ALL_SPLITS, check_files, fingerprint_hash, load_split, read_manifest, save_task_set
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Where a task set lies and its manifest; `built` False: it was there already."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    built: bool
+
+
+def prepare(experiment: Experiment, display: Display) -> Prepared:
+    """Makes sure that the task set of this experiment lies whole on disk; builds it where it is missing or damaged.
+    Raises DataError where the source gives no task at all."""
+    fingerprint = experiment.source.fingerprint()
+    folder = experiment.data.directory / f"{experiment.data.name}-{fingerprint_hash(fingerprint)[:8]}"
+    if folder.exists():
+        try:
+            manifest = read_manifest(folder)
+            check_files(folder, manifest)
+            return Prepared(folder, manifest, built=False)
+        except DataError as error:
+            display.say(f"{error}; building the task set again")
+    start = time.monotonic()
+    display.say(f"preparing data={experiment.data.name}")
+    task_set = experiment.source.build(display.progress)
+    for note in task_set.report.get("notes", ()):
+        display.say(note)
+    if not any(task_set.splits.values()):
+        why = "the lines above say what became of its input" if task_set.report.get("notes") else "check its settings and input"
+        raise DataError(f"data={experiment.data.name}: the source gave no task at all; {why}")
+    repeats = find_repeats(task_set.splits, display.progress)
+    for pair in repeats.across:
+        if pair.exact:
+            display.say(
+                f"{'1 task' if pair.exact == 1 else f'{pair.exact} tasks'} of {pair.second} with an edit that {pair.first} has "
+                f"word for word ({pair.examples[0][1]} repeats {pair.examples[0][0]})"
+            )
+    manifest = save_task_set(
+        task_set,
+        folder,
+        {
+            "name": experiment.data.name,
+            "fingerprint": fingerprint,
+            "seconds": round(time.monotonic() - start, 3),
+            "repeats": [pair.to_dict() for pair in repeats.within],
+            "overlaps": [pair.to_dict() for pair in repeats.across],
+            "report": task_set.report,
+        },
+        display.progress,
+    )
+    return Prepared(folder, manifest, built=True)
+
+
+def load_tasks(experiment: Experiment, split: str, display: Display) -> tuple[EditTask, ...]:
+    """The tasks of a split ("all": of every split), prepared when missing. With `data.limit`, so many of them, evenly
+    spread over the split so that no family or file is left out. Raises DataError for an unknown or empty split."""
+    prepared = prepare(experiment, display)
+    names = prepared.manifest["splits"] if split == ALL_SPLITS else (split,)
+    tasks = tuple(task for name in names for task in load_split(prepared.folder, name))
+    if not tasks:
+        others = ", ".join(name for name, counts in prepared.manifest["splits"].items() if counts["tasks"])
+        raise DataError(f"data={experiment.data.name}: split '{split}' has no tasks; splits with tasks: {others}")
+    limit = experiment.data.limit
+    if limit is None or limit >= len(tasks):
+        return tasks
+    return tuple(tasks[index * len(tasks) // limit] for index in range(limit))

@@ -1,0 +1,1 @@
+"""Groups and examples as tensors that fit the memory."""

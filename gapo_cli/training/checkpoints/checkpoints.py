@@ -1,0 +1,196 @@
+"""Checkpoints that are whole or not there: written aside, listed in a manifest, renamed into place.
+
+checkpoints/step-00020/ is a Hugging Face model folder with trainer_state.safetensors, trainer_state.json and, written
+last, manifest.json with the size and SHA-256 of every file. checkpoints/best/ is a model folder with best.json and such a
+manifest. No file of either is a pickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from gapo_cli.errors import CheckpointError
+from gapo_cli.models.load import save_model
+from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.records import EditTask
+from gapo_cli.runs.layout import CHECKPOINTS, STATE_TENSORS, STATE_VALUES
+from gapo_cli.storage.files import remove_folder
+from gapo_cli.storage.whole_folder import new_folder, remove_left_behind
+from gapo_cli.training.checkpoints.best_model import BestModel
+from gapo_cli.training.checkpoints.manifest import read_manifest, verify, write_manifest
+from gapo_cli.training.guards import check_outputs
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """What a run needs beside the model to go on as if it had never stopped. `stage`: rl or sft; `best`: the step of the
+    best model so far."""
+
+    stage: str
+    tensors: dict[str, torch.Tensor]
+    values: dict[str, Any]
+    best: int | None = None
+
+
+class Checkpoints:
+    """The checkpoints of one run, of which the `keep` newest stay, and its best model."""
+
+    def __init__(self, run_dir: Path, keep: int) -> None:
+        self.folder = run_dir / CHECKPOINTS
+        self.keep = keep
+        self.best = BestModel(self.folder)
+
+    def path(self, step: int) -> Path:
+        return path_of(self.folder, step)
+
+    def save(self, step: int, policy: LoadedModel, state: TrainerState) -> Path:
+        """Raises CheckpointError where it cannot be written (a full disk), NotFiniteError for a model whose outputs are no numbers;
+        earlier checkpoints are then untouched."""
+        check_outputs(policy)
+        target = self.path(step)
+        with new_folder(target, self._what_there_is()) as folder:
+            save_model(policy, folder)
+            save_file(state.tensors, folder / STATE_TENSORS)
+            (folder / STATE_VALUES).write_text(json.dumps(state.values, indent=1) + "\n", encoding="utf-8")
+            write_manifest(folder, {"stage": state.stage, "step": step, "best": state.best})
+        for old in steps_of(self.folder)[: -self.keep]:
+            remove_folder(self.path(old))
+        self._keep_needed_best()
+        return target
+
+    def save_best(self, policy: LoadedModel, record: dict[str, Any]) -> Path:
+        """The model as it is becomes the best one; `record` says of which step, and why."""
+        folder = self.best.save(policy, record, self._what_there_is())
+        self._keep_needed_best()
+        return folder
+
+    def go_back_to(self, step: int, best: int | None) -> list[str]:
+        """Removes what lies beyond `step` (0: all) and makes the model of step `best` the best one again. What killed
+        writers left goes too. Returns what is to be said about it."""
+        said = []
+        # the newest first: wherever this is killed, the newest checkpoint still goes with all that was written before it
+        for later in reversed(steps_of(self.folder)):
+            if later > step:
+                remove_folder(self.path(later))
+                said.append(f"removed the later {self.path(later)}")
+        said += self.best.restore(best)
+        self._keep_needed_best()
+        remove_left_behind(self.folder)
+        return said
+
+    def newest_in_words(self) -> str:
+        steps = steps_of(self.folder)
+        return f"the last checkpoint is {self.path(steps[-1])}" if steps else "there is no checkpoint yet"
+
+    def _keep_needed_best(self) -> None:
+        needed = set()
+        for step in steps_of(self.folder):
+            with contextlib.suppress(CheckpointError):  # a damaged one is never gone back to
+                needed.add(read_manifest(self.path(step)).get("best"))
+        self.best.keep_waiting(needed - {None})
+
+    def _what_there_is(self) -> str:
+        steps = steps_of(self.folder)
+        return f"{self.path(steps[-1])} is whole" if steps else "there is no earlier one"
+
+
+def path_of(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:05d}"
+
+
+def steps_of(folder: Path) -> list[int]:
+    """The steps of which `folder` has a checkpoint, rising."""
+    names = [entry.name for entry in folder.glob("step-*") if entry.is_dir()]
+    return sorted(int(name.removeprefix("step-")) for name in names if name.removeprefix("step-").isdigit())
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint that `resume=path` means: a checkpoint folder, or the newest of a run's folder. It is verified.
+    Raises CheckpointError where there is none or where it is damaged."""
+    path = Path(path)
+    if not path.is_dir():
+        raise CheckpointError(f"resume={path}: no such folder; need a run's folder or one of its checkpoints/step-* folders")
+    if not (path / CHECKPOINTS).is_dir():
+        verify(path)
+        return path
+    steps = steps_of(path / CHECKPOINTS)
+    if not steps:
+        raise CheckpointError(f"resume={path}: the run has no checkpoint yet; start it anew, or name another run's folder")
+    newest = path_of(path / CHECKPOINTS, steps[-1])
+    try:
+        verify(newest)
+    except CheckpointError as error:
+        whole = newest_whole(path).checkpoint
+        there_is = (
+            f"the newest whole one is resume={whole}"
+            if whole
+            else f"there is no whole one, begin it again by resume=auto hydra.run.dir={path}"
+        )
+        raise CheckpointError(f"{str(error).split('; ')[0]}; {there_is}") from error
+    return newest
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The newest whole checkpoint of a run, None where there is none, and a sentence for each damaged one that is newer."""
+
+    checkpoint: Path | None
+    passed_over: tuple[str, ...]
+
+
+def newest_whole(run_dir: Path) -> Newest:
+    """What `resume=auto` goes on from."""
+    passed_over = []
+    for step in reversed(steps_of(run_dir / CHECKPOINTS)):
+        checkpoint = path_of(run_dir / CHECKPOINTS, step)
+        try:
+            verify(checkpoint)
+        except CheckpointError as error:
+            passed_over.append(str(error).split("; ")[0])
+            continue
+        return Newest(checkpoint, tuple(passed_over))
+    return Newest(None, tuple(passed_over))
+
+
+def load_state(folder: Path, stage: str) -> TrainerState:
+    """The trainer's state of a verified checkpoint. Raises CheckpointError where it is of another stage."""
+    manifest = read_manifest(folder)
+    if manifest["stage"] != stage:
+        raise CheckpointError(
+            f"resume={folder}: is of stage={manifest['stage']}, and this run is stage={stage}; give stage={manifest['stage']}, or start "
+            f"from its model by model.path={folder}"
+        )
+    values = json.loads((folder / STATE_VALUES).read_text(encoding="utf-8"))
+    return TrainerState(stage, load_file(folder / STATE_TENSORS), values, manifest["best"])
+
+
+def together(**groups: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of each group by the names "GROUP.NAME"; `under` is the inverse."""
+    return {f"{prefix}.{name}": value for prefix, tensors in groups.items() for name, value in tensors.items()}
+
+
+def under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors that were saved as "PREFIX.NAME", by their names."""
+    return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def hash_of_tasks(tasks: Sequence[EditTask]) -> str:
+    """What tells one list of training tasks from another: SHA-256 (hex) of their ids, in order."""
+    return hashlib.sha256("\n".join(task.id for task in tasks).encode()).hexdigest()
+
+
+def check_tasks(checkpoint: Path, expected: str, tasks: Sequence[EditTask]) -> None:
+    """Raises CheckpointError where the tasks are not those that the checkpoint was trained on."""
+    if hash_of_tasks(tasks) != expected:
+        raise CheckpointError(
+            f"resume={checkpoint}: was trained on other tasks; give the data settings that the run was started with"
+        )

@@ -1,0 +1,131 @@
+"""The policy update: a rollout batch in mini-batches, each of them one optimizer step.
+
+Old log-probabilities: with one optimizer step per rollout batch they are the current ones, detached, and cost no pass;
+else they are the engine's own or, with `recompute_logprobs`, those of one extra pass before the first step. Groups that
+an earlier policy sampled (dynamic sampling's surplus) need real ones in any case. Objective: `gapo_cli.training.objectives.clipped_policy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.trainer import TrainerConfig
+from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.models.packing.layout import TokenBatch
+from gapo_cli.models.packing.logprobs import completion_logprobs
+from gapo_cli.records import Group
+from gapo_cli.training.batches.mini_batches import MicroBatch, MiniBatch, cut_mini_batch
+from gapo_cli.training.guards import SkipGuard
+from gapo_cli.training.learners.optimizer import Optimizer
+from gapo_cli.training.learners.update_metrics import UpdateMetrics
+from gapo_cli.training.objectives import clipped_policy as losses
+from gapo_cli.training.objectives.terms import low_var_kl
+
+
+@dataclass
+class PolicyUpdate:
+    """Learns from rollout batches. `reference`: the frozen starting model, or None where no KL is asked for (then no
+    reference pass is made). `temperature`: that of the rollouts, for log-probabilities are of what was sampled from."""
+
+    policy: LoadedModel
+    reference: torch.nn.Module | None
+    optimizer: Optimizer
+    algorithm: AlgorithmConfig
+    trainer: TrainerConfig
+    temperature: float
+    guard: SkipGuard = field(default_factory=SkipGuard)
+
+    def __post_init__(self) -> None:
+        if (self.reference is not None) != (self.algorithm.kl_coefficient != 0):
+            raise ValueError("a reference model is needed where the KL coefficient is not 0, and only there")
+
+    def update(self, groups: Sequence[Group], fresh: Sequence[bool]) -> dict[str, float]:
+        """All epochs over the groups, which have advantages. `fresh`: which of them the present policy sampled. Returns
+        the `actor/*` and `training/*` metrics. Raises TooManySkipped with the groups of the mini-batch that was one too many."""
+        size = self.trainer.prompts_per_mini_batch
+        starts = range(0, len(groups), size)
+        mini_batches = [
+            cut_mini_batch(
+                groups[start : start + size],
+                fresh[start : start + size],
+                self.algorithm,
+                self.trainer.layout,
+                self.trainer.max_tokens_per_microbatch,
+                self.policy.device,
+            )
+            for start in starts
+        ]
+        metrics = UpdateMetrics()
+        if len(mini_batches) * self.trainer.epochs_per_step > 1 or not all(fresh):
+            for mini_batch in mini_batches:
+                for micro in mini_batch.micro_batches:
+                    self._fill_old_logprobs(micro, metrics)
+        for _ in range(self.trainer.epochs_per_step):
+            for start, mini_batch in zip(starts, mini_batches, strict=True):
+                self.accumulate(mini_batch, metrics)
+                result = self.optimizer.step(metrics.is_finite())
+                metrics.add_step(result, mini_batch.weight)
+                self.guard.saw(result.skipped, groups[start : start + size])
+        return metrics.row()
+
+    def accumulate(self, mini_batch: MiniBatch, metrics: UpdateMetrics) -> None:
+        """Adds the gradient of the mini-batch's loss to the parameters', micro-batch by micro-batch."""
+        for micro in mini_batch.micro_batches:
+            self._backward(micro, metrics)
+
+    def _backward(self, micro: MicroBatch, metrics: UpdateMetrics) -> None:
+        algorithm = self.algorithm
+        batch = self._token_batch(micro)
+        entropy = "gradient" if algorithm.entropy_coefficient else "value"
+        with self.policy.autocast():
+            current = completion_logprobs(
+                self.policy.model, batch, self.temperature, entropy, self.trainer.logprob_chunk_tokens
+            )
+        recomputed = self.trainer.recompute_logprobs and micro.logprobs_old is not None
+        if not metrics.steps and not recomputed:
+            # no step has been made yet: these are of the weights that the engine sampled from
+            metrics.add_mismatch(micro, current.logprobs)
+        old = current.logprobs.detach() if micro.logprobs_old is None else micro.logprobs_old
+        importance = None
+        if algorithm.importance_cap is not None:
+            importance = losses.truncated_importance_weights(old, micro.logprobs_engine, algorithm.importance_cap)
+        policy_loss = losses.policy_loss(
+            current.logprobs,
+            old,
+            micro.advantages,
+            micro.weights,
+            clip_low=algorithm.clip_low,
+            clip_high=algorithm.clip_high,
+            dual_clip=algorithm.dual_clip,
+            importance_weights=importance,
+        )
+        loss, kl_loss = policy_loss.loss, None
+        if self.reference is not None:
+            if micro.logprobs_ref is None:
+                micro.logprobs_ref = self._logprobs(self.reference, batch)
+            kl_loss = (micro.weights * low_var_kl(current.logprobs, micro.logprobs_ref)).sum()
+            loss = loss + algorithm.kl_coefficient * kl_loss
+        if algorithm.entropy_coefficient:
+            loss = loss - algorithm.entropy_coefficient * (micro.weights * current.entropy).sum()
+        loss.backward()
+        metrics.add_micro_batch(policy_loss, micro.weights, current.entropy, kl_loss)
+
+    def _fill_old_logprobs(self, micro: MicroBatch, metrics: UpdateMetrics) -> None:
+        if self.trainer.recompute_logprobs:
+            recomputed = self._logprobs(self.policy.model, self._token_batch(micro))
+            metrics.add_mismatch(micro, recomputed)
+            # what an earlier policy sampled has its log-probabilities from then only from the engine
+            micro.logprobs_old = torch.where(micro.fresh, recomputed, micro.logprobs_engine)
+        else:
+            micro.logprobs_old = micro.logprobs_engine
+
+    def _logprobs(self, model: torch.nn.Module, batch: TokenBatch) -> torch.Tensor:
+        with torch.no_grad(), self.policy.autocast():
+            return completion_logprobs(model, batch, self.temperature, chunk=self.trainer.logprob_chunk_tokens).logprobs
+
+    def _token_batch(self, micro: MicroBatch) -> TokenBatch:
+        return micro.token_batch(self.trainer.layout, self.policy.pad_token_id)

@@ -1,0 +1,84 @@
+"""The `actor/*` and `training/*` numbers of one update, added up over micro-batches on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from gapo_cli.training.batches.mini_batches import MicroBatch
+from gapo_cli.training.learners.optimizer import StepResult
+from gapo_cli.training.objectives.clipped_policy import PolicyLoss
+from gapo_cli.training.objectives.terms import low_var_kl
+
+
+@dataclass
+class UpdateMetrics:
+    """Every `actor/*` value is a mean over the optimizer steps that were made, not the skipped ones. `actor/ppo_kl` and
+    `actor/entropy` are means over the tokens that a pass was made for; clip fractions are over all tokens (a token without
+    advantage is never clipped)."""
+
+    steps: list[StepResult] = field(default_factory=list)
+    mini_batch_rows: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    mismatched: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+    sums: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def add_micro_batch(
+        self, policy_loss: PolicyLoss, weights: torch.Tensor, entropy: torch.Tensor, kl_loss: torch.Tensor | None
+    ) -> None:
+        with torch.no_grad():
+            found = {
+                name: getattr(policy_loss, name) for name in ("loss", "clip_fraction", "clip_fraction_lower", "kl", "weight")
+            }
+            found["entropy"] = (weights * entropy).sum()
+            if kl_loss is not None:
+                found["kl_loss"] = kl_loss
+            for name, value in found.items():
+                self.sums[name] = self.sums.get(name, 0) + value.detach()
+
+    def is_finite(self) -> bool:
+        """Whether all that was added since the last step is."""
+        return not self.sums or bool(torch.stack([value.float() for value in self.sums.values()]).isfinite().all())
+
+    def add_mismatch(self, micro: MicroBatch, logprobs: torch.Tensor) -> None:
+        """Compares the engine's log-probabilities with the trainer's at the same weights: stale groups are left out."""
+        self.mismatched.append((logprobs.detach()[micro.fresh], micro.logprobs_engine[micro.fresh]))
+
+    def add_step(self, result: StepResult, weight: float) -> None:
+        """Closes a mini-batch whose tokens weigh `weight` together."""
+        sums, self.sums = self.sums, {}
+        self.steps.append(result)
+        if sums and not result.skipped:
+            row = {"actor/pg_loss": sums["loss"]}
+            row["actor/pg_clipfrac"] = sums["clip_fraction"] / weight
+            row["actor/pg_clipfrac_lower"] = sums["clip_fraction_lower"] / weight
+            row["actor/ppo_kl"] = sums["kl"] / sums["weight"]
+            row["actor/entropy"] = sums["entropy"] / sums["weight"]
+            if "kl_loss" in sums:
+                row["actor/kl_loss"] = sums["kl_loss"]
+            self.mini_batch_rows.append(row)
+
+    def row(self) -> dict[str, float]:
+        """A mini-batch without any gradient to compute is in `actor/grad_norm` and `actor/lr` only."""
+        row: dict[str, float] = {}
+        for name in self.mini_batch_rows[0] if self.mini_batch_rows else ():
+            row[name] = float(torch.stack([values[name] for values in self.mini_batch_rows]).mean())
+        finite = [step.grad_norm for step in self.steps if not step.skipped]
+        if finite:
+            row["actor/grad_norm"] = sum(finite) / len(finite)
+        row["actor/lr"] = self.steps[-1].learning_rate
+        row["actor/skipped_steps"] = float(len(self.steps) - len(finite))
+        return row | self._mismatch_row()
+
+    def _mismatch_row(self) -> dict[str, float]:
+        """|p - p_engine| under verl's names, and the k3 estimate of KL(engine, trainer)."""
+        if not sum(len(logprobs) for logprobs, _ in self.mismatched):
+            return {}
+        ours, engine = (torch.cat(tensors) for tensors in zip(*self.mismatched, strict=True))
+        difference = (ours.exp() - engine.exp()).abs()
+        return {
+            "training/rollout_probs_diff_mean": float(difference.mean()),
+            "training/rollout_probs_diff_max": float(difference.max()),
+            "training/rollout_probs_diff_std": float(difference.std(correction=0)),
+            "training/rollout_k3": float(low_var_kl(engine, ours).mean()),
+        }

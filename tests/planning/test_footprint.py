@@ -1,0 +1,167 @@
+"""Memory and operations of a run, derived by hand from a shape of two small layers."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.model import LoraConfig, ModelConfig, ShapeConfig
+from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
+from gapo_cli.interfaces import EngineMemory
+from gapo_cli.planning import cost
+from gapo_cli.planning.cost import Pass
+from gapo_cli.planning.footprint import LIBRARIES, Settings, memory, micro_batches
+from gapo_cli.planning.operations import sampling_flops, step_flops
+
+# 364 parameters: 264 in matrices, 20 in norms, 40 each in embedding and head (tests/models/test_cost.py)
+SHAPE = ShapeConfig(layers=2, hidden_size=4, heads=2, key_value_heads=1, head_size=3, feed_forward_size=5, vocabulary=10)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """An engine with the policy's own weights that takes 1,000 bytes, and keeps them if it `stays`."""
+
+    stays: bool = False
+    shares_weights = True
+
+    def memory(self, scale):
+        return EngineMemory({"engine's": 1000}, self.stays)
+
+
+SETTINGS = Settings(
+    shape=SHAPE,
+    model=ModelConfig("x", "x", context_length=100),
+    trainer=TrainerConfig(steps=1, prompts_per_step=4, prompts_per_mini_batch=2, optimizer=OptimizerConfig(1e-3)),
+    algorithm=AlgorithmConfig("grpo"),
+    sampling=SamplingConfig(group_size=2, max_new_tokens=3),
+    engine=Holding(),
+)
+
+
+# of 5 and 8 tokens, two answers of 3 each: 9 + 12 tokens, 41 pairs as below, and 36 + 2 x (2 x 8 + 3) = 74
+TWO_GROUPS = Pass(9 + 12, 12, 41 + 74)
+
+
+def changed(**values):
+    """SETTINGS with fields changed, of the first of trainer, model and algorithm that has them."""
+    found = SETTINGS
+    for name in ("trainer", "model", "algorithm"):
+        section = getattr(found, name)
+        own = {key: values.pop(key) for key in list(values) if hasattr(section, key)}
+        found = replace(found, **{name: replace(section, **own)})
+    return found
+
+
+def test_passes_by_layout():
+    # a prompt of 5 and two answers of 3, whose last token is a label only: 5 + 2 x 2 packed, 2 rows of 5 + 2 padded; 6 labels
+    # pairs: 15 in the prompt, 2 x (2 x 5 + 3) of the answers; 2 x 28; 9 x 9
+    assert micro_batches(SETTINGS, [5], [3], "packed") == [Pass(9, 6, 15 + 26)]
+    assert micro_batches(SETTINGS, [5], [3], "padded") == [Pass(14, 6, 56)]
+    assert micro_batches(SETTINGS, [5], [3], "masked") == [Pass(9, 6, 81, 81)]
+    # groups share a pass, under a mask as wide as its longest row, unless the budget of tokens parts them
+    assert micro_batches(SETTINGS, [5, 8], [3, 3], "packed") == [TWO_GROUPS]
+    assert micro_batches(SETTINGS, [5, 8], [3, 3], "masked") == [Pass(24, 12, 288, 288)]
+    assert micro_batches(changed(max_tokens_per_microbatch=12), [5, 8], [3, 3], "masked") == [
+        Pass(9, 6, 81, 81),
+        Pass(12, 6, 144, 144),
+    ]
+
+
+def test_memory_by_part_in_float32():
+    found = memory(SETTINGS, [8, 5])
+    always = {"weights": 4 * 364, "reference": 0, "optimizer": 8 * 364, "libraries": LIBRARIES}
+    assert found.rollout == always | {"engine's": 1000}
+    activations = cost.activations(SHAPE, TWO_GROUPS, "float32", adapters=False, checkpointing=False)
+    assert found.update == always | {
+        "gradients": 0,  # 4 x 364, fewer than the activations that they take the place of
+        "activations": activations,
+        "logits": 3 * 4 * 12 * 10,
+        "heap slack": int(0.6 * (activations + 1440)),
+    }
+    assert activations + 1440 > 4 * 364
+    assert found.peak == sum(found.update.values())
+
+
+def test_gradients_of_a_micro_batch_are_there_while_the_next_one_is_passed():
+    # a packed row of 9 tokens and one of 12 are two passes, and 21 together are one
+    parted = memory(changed(max_tokens_per_microbatch=12), [5, 8])
+    assert parted.update["gradients"] == 4 * 364
+    assert memory(changed(max_tokens_per_microbatch=21), [5, 8]).update["gradients"] == 0
+    # without heads to speak of, one pass of one short row keeps less than all gradients are
+    large = replace(
+        SETTINGS, shape=replace(SHAPE, vocabulary=100_000), trainer=replace(SETTINGS.trainer, logprob_chunk_tokens=1)
+    )
+    found = memory(large, [5]).update
+    trained = cost.parameters(large.shape)
+    assert found["gradients"] == 4 * trained - found["activations"] - found["logits"] > 0
+
+
+def test_a_reference_is_a_second_copy_of_the_weights():
+    held_back = changed(kl_coefficient=0.1)
+    assert memory(held_back, [5]).update["reference"] == 4 * 364
+    # in bfloat16 the matrices and the head are halved: 264 + 40 numbers of 2 bytes less
+    halved = changed(kl_coefficient=0.1, dtype="bfloat16", reference_dtype="bfloat16")
+    assert memory(halved, [5]).update["reference"] == 4 * 364 - 2 * 304
+
+
+def test_adapters_are_all_that_has_gradients_and_moments_and_need_no_reference():
+    adapted = changed(kl_coefficient=0.1, lora=LoraConfig(rank=2, targets=("q_proj",)), max_tokens_per_microbatch=12)
+    found = memory(adapted, [5, 8]).update
+    trained = 2 * 2 * (4 + 6)  # two layers, rank 2, queries 4 -> 6
+    assert (found["gradients"], found["optimizer"], found["reference"]) == (4 * trained, 8 * trained, 0)
+    assert found["weights"] == 4 * 364 + 4 * trained
+
+
+def test_autocast_copies_what_is_not_held_in_half_precision_already():
+    assert memory(changed(dtype="bfloat16"), [5]).update["half-precision weights"] == 2 * (264 + 40)
+    lora = LoraConfig(rank=2)
+    assert memory(changed(dtype="bfloat16"), [5]).update["weights"] == 4 * 364
+    held = replace(changed(dtype="bfloat16"), model=ModelConfig("x", "x", 100, dtype="bfloat16", lora=lora))
+    assert memory(held, [5]).update["half-precision weights"] == 0
+    tied = replace(held, shape=replace(SHAPE, tied_embeddings=True))
+    assert memory(tied, [5]).update["half-precision weights"] == 2 * 40  # a tied head stays float32 with the embedding
+
+
+def test_a_gpu_has_neither_our_libraries_nor_the_heap():
+    assert not {"libraries", "heap slack"} & set(memory(changed(device="cuda"), [5]).update)
+
+
+@pytest.mark.parametrize(("stays", "held"), [(False, 0), (True, 1000)])
+def test_an_engine_that_stays_is_there_while_the_policy_learns(stays, held):
+    assert memory(replace(SETTINGS, engine=Holding(stays)), [5]).update.get("engine's", 0) == held
+
+
+def test_chunked_logits_are_those_of_one_chunk():
+    # 12 labels in chunks of 5
+    assert memory(changed(logprob_chunk_tokens=5), [8, 5]).update["logits"] == 3 * 4 * 5 * 10
+
+
+def test_sampling_runs_a_prompt_once_and_every_answer_token_but_the_last():
+    # prompt of 5: matrices 2 x 264 x 5, attention 48 a pair (2 products x 2 x 6 numbers x 2 layers) x 15, one head 80;
+    # an answer of 3: two tokens are run, they see 6 and 7 tokens; two answers
+    assert sampling_flops(SHAPE, prompt=5, answer=3, count=2) == (2640 + 48 * 15 + 80, 2 * (2 * (528 + 80) + 48 * 13))
+
+
+def test_a_step_makes_forward_and_backward_passes_and_those_that_the_settings_ask_for():
+    groups = ([5, 8, 5, 8], [3, 3, 3, 3])
+    forward = 2 * cost.forward_flops(SHAPE, TWO_GROUPS)
+    backward = 2 * cost.backward_flops(SHAPE, TWO_GROUPS)
+    plain = step_flops(SETTINGS, *groups, "packed")
+    assert (plain.update, plain.reference, plain.old_logprobs) == (forward + backward, 0, 0)
+    asked = step_flops(changed(kl_coefficient=0.1, recompute_logprobs=True, epochs_per_step=3), *groups, "packed")
+    assert (asked.update, asked.reference, asked.old_logprobs) == (3 * (forward + backward), forward, forward)
+    # of an engine with weights of its own they are made anew where nothing is said
+    assert step_flops(replace(SETTINGS, engine=object()), *groups, "packed").old_logprobs == forward
+    # with one optimizer step a batch the current log-probabilities are the old ones
+    single = changed(recompute_logprobs=True, prompts_per_mini_batch=4)
+    assert step_flops(single, *groups, "packed").old_logprobs == 0
+    assert step_flops(changed(gradient_checkpointing=True), *groups, "packed").update == 2 * forward + backward
+
+
+def test_padded_rows_cost_more_the_longer_the_prompt():
+    def ratio(prompt):
+        groups = ([prompt] * 2, [3] * 2)
+        return step_flops(SETTINGS, *groups, "padded").update / step_flops(SETTINGS, *groups, "packed").update
+
+    assert 1 < ratio(20) < ratio(40)

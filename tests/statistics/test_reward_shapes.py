@@ -1,0 +1,65 @@
+"""Reward shapes of groups, on groups whose moments can be worked out by hand."""
+
+import numpy as np
+import pytest
+
+from gapo_cli.statistics.reward_shapes import SHAPES, group_shapes, shape_shares
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("rewards", "shape"),
+    [
+        # one 1 in eight: mean 1/8, skew (1-2p)/sqrt(p(1-p)) = .75/.3307 = 2.27
+        ([0, 0, 0, 0, 0, 0, 0, 1], "right"),
+        ([1, 1, 1, 1, 1, 1, 1, 0], "left"),
+        # quantiles of a bell: every test passes but, perhaps, kurtosis
+        ([0.1, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.8], "normal"),
+        # five values, so four tests. mean .48, median .4, std .407: the centre fails (.08 > .041), so does the kurtosis
+        # (1.30 - 3 = -1.70) and the shares (2 of 5 within one std); only the skew, .14, passes
+        ([0.0, 0.1, 0.4, 0.9, 1.0], "symmetric"),
+        ([0.3] * 8, "zero"),
+        # within 1e-9 of each other
+        ([0.1 + 0.2, 0.3, 0.3, 0.3], "zero"),
+        # what is missing is left out: the rest is constant
+        ([NAN, 0.4, 0.4, NAN], "zero"),
+        ([NAN] * 4, "zero"),
+        ([NAN, NAN, NAN, 0.4], "zero"),
+    ],
+)
+def test_shape_of_a_group(rewards, shape):
+    assert group_shapes(np.array([rewards])).tolist() == [shape]
+
+
+def test_missing_rewards_do_not_change_the_shape_of_the_others():
+    full = np.array([[0, 0, 0, 0, 0, 0, 0, 1.0]])
+    holed = np.array([[0, NAN, 0, 0, 0, 0, NAN, 0, 0, 1.0]])
+    assert group_shapes(full).tolist() == group_shapes(holed).tolist() == ["right"]
+
+
+def test_mirrored_rewards_swap_left_and_right():
+    rewards = np.random.default_rng(0).integers(0, 65, (200, 8)) / 64
+    swapped = {"left": "right", "right": "left"}
+    assert group_shapes(1 - rewards).tolist() == [swapped.get(shape, shape) for shape in group_shapes(rewards)]
+
+
+def test_order_within_a_group_does_not_matter():
+    rewards = np.random.default_rng(1).integers(0, 65, (100, 8)) / 64
+    assert group_shapes(rewards[:, ::-1]).tolist() == group_shapes(rewards).tolist()
+
+
+def test_shares_add_up_to_one():
+    rewards = np.random.default_rng(2).integers(0, 3, (300, 4)) / 2
+    shares = shape_shares(rewards)
+    assert tuple(shares) == SHAPES
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_no_groups_have_no_shares():
+    assert set(shape_shares(np.zeros((0, 8))).values()) == {0.0}
+
+
+def test_a_flat_list_of_rewards_is_refused():
+    with pytest.raises(ValueError, match="groups, completions"):
+        group_shapes(np.zeros(8))

@@ -1,0 +1,116 @@
+"""gapo prepare as a stage: a task set is built once and checked each time."""
+
+import json
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+
+from gapo_cli.config.data import DataConfig
+from gapo_cli.errors import DataError
+from gapo_cli.interfaces import QuietDisplay
+from gapo_cli.records import EditTask, Source, TaskSet
+from gapo_cli.tasks.sets.prepared import load_tasks, prepare
+
+
+class Listening(QuietDisplay):
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+
+@dataclass
+class Counting:
+    """A source of `train` and one `eval` task that counts how often it is built."""
+
+    train: int = 10
+    built: int = 0
+    leak: bool = False
+
+    def fingerprint(self):
+        return {"train": self.train, "leak": self.leak}
+
+    def build(self, progress):
+        self.built += 1
+        splits = {"train": tuple(task(f"t{number}", f"new{number}\n") for number in range(self.train))}
+        return TaskSet(splits | {"eval": (task("e", "new0\n" if self.leak else "other\n"),), "dev": ()})
+
+
+def task(name, target):
+    return EditTask(name, Source("made", "train"), "python", "a.py", "old\n", (0, 4), target)
+
+
+def experiment(tmp_path, source=None, limit=None):
+    data = DataConfig(name="made", directory=tmp_path, limit=limit)
+    return SimpleNamespace(data=data, source=source or Counting())
+
+
+def test_a_set_is_built_once_and_lies_under_its_name_and_fingerprint(tmp_path):
+    run = experiment(tmp_path)
+    first, second = prepare(run, QuietDisplay()), prepare(run, QuietDisplay())
+    assert (first.built, second.built, run.source.built) == (True, False, 1)
+    assert first.folder == second.folder
+    assert first.folder.name.startswith("made-")
+    assert len(first.folder.name) == len("made-") + 8
+    assert first.manifest["fingerprint"] == {"train": 10, "leak": False}
+
+
+def test_another_fingerprint_is_another_folder(tmp_path):
+    assert (
+        prepare(experiment(tmp_path), QuietDisplay()).folder
+        != prepare(experiment(tmp_path, Counting(train=3)), QuietDisplay()).folder
+    )
+
+
+def test_a_damaged_set_is_named_and_built_again(tmp_path):
+    run, display = experiment(tmp_path), Listening()
+    folder = prepare(run, display).folder
+    (folder / "train.jsonl").write_text("")
+    assert prepare(run, display).built
+    assert any("train.jsonl: damaged" in line and "again" in line for line in display.said)
+    assert len(load_tasks(run, "train", display)) == 10
+
+
+def test_a_set_of_an_older_version_is_named_and_built_again(tmp_path):
+    run, display = experiment(tmp_path), Listening()
+    folder = prepare(run, display).folder
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["format"], manifest["repeats"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert prepare(run, display).built
+    assert any("another version of gapo" in line and line.endswith("building the task set again") for line in display.said)
+    assert not prepare(run, display).built
+
+
+def test_an_edit_on_both_sides_is_told_and_counted(tmp_path):
+    display = Listening()
+    prepared = prepare(experiment(tmp_path, Counting(leak=True)), display)
+    assert "1 task of eval with an edit that train has word for word (e repeats t0)" in display.said
+    assert [pair["exact"] for pair in prepared.manifest["overlaps"]] == [1, 0, 0]
+
+
+def test_a_limit_is_spread_evenly_over_the_split(tmp_path):
+    run = experiment(tmp_path, limit=4)
+    # places 0, 10/4, 20/4, 30/4 of ten, rounded down
+    assert [task.id for task in load_tasks(run, "train", QuietDisplay())] == ["t0", "t2", "t5", "t7"]
+    assert [task.id for task in load_tasks(run, "eval", QuietDisplay())] == ["e"]
+
+
+def test_an_empty_or_unknown_split_is_refused(tmp_path):
+    with pytest.raises(DataError, match="split 'dev' has no tasks; splits with tasks: train, eval"):
+        load_tasks(experiment(tmp_path), "dev", QuietDisplay())
+    with pytest.raises(DataError, match="no split 'tets'"):
+        load_tasks(experiment(tmp_path), "tets", QuietDisplay())
+
+
+def test_a_source_without_any_task_is_refused_and_leaves_nothing(tmp_path):
+    class Empty(Counting):
+        def build(self, progress):
+            return TaskSet({"train": (), "eval": ()})
+
+    run = experiment(tmp_path / "data", Empty())
+    with pytest.raises(DataError, match="data=made: the source gave no task at all"):
+        prepare(run, QuietDisplay())
+    assert not (tmp_path / "data").exists()
