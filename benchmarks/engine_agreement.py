@@ -35,7 +35,7 @@ from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.records import Completion, EditTask, Group, Source
 from gapo_cli.rollouts.advantages import with_advantages
 from gapo_cli.training.learners.optimizer import Optimizer
-from gapo_cli.training.learners.policy_gradient import PolicyUpdate
+from gapo_cli.training.learners.policy_update import PolicyUpdate
 
 UPDATES = 10
 PROMPTS, SHORTEST, LONGEST = 4, 64, 160

@@ -32,7 +32,7 @@ from gapo_cli.rollouts.engine_agreement import check_engine_logprobs
 from gapo_cli.rollouts.metrics import rollout_metrics
 from gapo_cli.runs.run_files import RunFiles
 from gapo_cli.training.learners.optimizer import Optimizer
-from gapo_cli.training.learners.policy_gradient import PolicyUpdate
+from gapo_cli.training.learners.policy_update import PolicyUpdate
 
 TASK = EditTask("benchmark", Source("benchmark", "train", 0), "python", "a.py", "", (0, 0), "")
 

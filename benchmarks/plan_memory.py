@@ -107,7 +107,7 @@ def learn(case: Case, updates: int) -> None:
     from gapo_cli.models.reference import make_reference
     from gapo_cli.records import Completion, EditTask, Group, Source
     from gapo_cli.training.learners.optimizer import Optimizer
-    from gapo_cli.training.learners.policy_gradient import PolicyUpdate
+    from gapo_cli.training.learners.policy_update import PolicyUpdate
 
     settings = case.settings()
     policy = load_policy(settings.model, settings.trainer)

@@ -27,9 +27,9 @@ from gapo_cli.launching.launch import run
 from gapo_cli.rollouts import collect
 from gapo_cli.runs.run_files import RunFiles
 from gapo_cli.training import lifecycle as loop
-from gapo_cli.training.learners import policy_gradient as update
+from gapo_cli.training.learners import policy_update as update
 from gapo_cli.training.learners.optimizer import Optimizer
-from gapo_cli.training.learners.policy_gradient import PolicyUpdate
+from gapo_cli.training.learners.policy_update import PolicyUpdate
 from gapo_cli.training.lifecycle import TrainingLoop
 
 BOOKKEEPING = ("rewards", "advantages", "rollouts to parquet", "metrics and logs")

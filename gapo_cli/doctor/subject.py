@@ -24,7 +24,7 @@ from gapo_cli.rollouts.engine_agreement import TOLERANCE, coarser
 from gapo_cli.rollouts.sampling import prompt_seed, sample_encoded
 from gapo_cli.training.batches.mini_batches import cut_mini_batch
 from gapo_cli.training.learners.optimizer import Optimizer
-from gapo_cli.training.learners.policy_gradient import PolicyUpdate
+from gapo_cli.training.learners.policy_update import PolicyUpdate
 from gapo_cli.training.learners.update_metrics import UpdateMetrics
 
 ANSWERS, ANSWER_TOKENS = 4, 16

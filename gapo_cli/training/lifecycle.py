@@ -42,7 +42,7 @@ from gapo_cli.training.guards import CollapseWatch, SkipGuard, TooManySkipped, s
 from gapo_cli.training.held_out import HeldOut, better
 from gapo_cli.training.interrupts import interrupts_wait
 from gapo_cli.training.learners.optimizer import Optimizer
-from gapo_cli.training.learners.policy_gradient import PolicyUpdate
+from gapo_cli.training.learners.policy_update import PolicyUpdate
 from gapo_cli.training.out_of_memory import Advise, memory_watched, no_advice
 
 STAGE = "rl"

@@ -23,7 +23,7 @@ from gapo_cli.engines.torch_engine import Torch, TorchEngine
 from gapo_cli.engines.vllm_engine import VLLM
 from gapo_cli.planning.footprint import Settings
 from gapo_cli.planning.memory_advice import Case, in_words
-from gapo_cli.training.learners import policy_gradient as update
+from gapo_cli.training.learners import policy_update as update
 from gapo_cli.training.learners import supervised as supervised_loop
 from gapo_cli.training.out_of_memory import OutOfMemory, is_out_of_memory, memory_watched
 

@@ -15,9 +15,9 @@ from gapo_cli.models.packing import logprobs as logprobs_module
 from gapo_cli.models.packing.layout import pack
 from gapo_cli.records import Completion, Group
 from gapo_cli.training.batches.mini_batches import cut_mini_batch
-from gapo_cli.training.learners import policy_gradient as update_module
+from gapo_cli.training.learners import policy_update as update_module
 from gapo_cli.training.learners.optimizer import Optimizer
-from gapo_cli.training.learners.policy_gradient import PolicyUpdate
+from gapo_cli.training.learners.policy_update import PolicyUpdate
 from gapo_cli.training.learners.update_metrics import UpdateMetrics
 
 COMPLETIONS = 3
