@@ -26,11 +26,11 @@ from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.launching.launch import run
 from gapo_cli.rollouts import collect
 from gapo_cli.runs.run_files import RunFiles
-from gapo_cli.training import lifecycle as loop
+from gapo_cli.training.learners import policy_gradient as learner
 from gapo_cli.training.learners import policy_update as update
 from gapo_cli.training.learners.optimizer import Optimizer
 from gapo_cli.training.learners.policy_update import PolicyUpdate
-from gapo_cli.training.lifecycle import TrainingLoop
+from gapo_cli.training.lifecycle import Life
 
 BOOKKEEPING = ("rewards", "advantages", "rollouts to parquet", "metrics and logs")
 """What is no model arithmetic and no part of what surrounds it."""
@@ -46,27 +46,27 @@ SETTINGS = {
 
 @contextlib.contextmanager
 def watched() -> Iterator[Steps]:
-    """The steps of any TrainingLoop, as they come."""
+    """The steps of any run, as they come."""
     watch, steps = Stopwatch(), Steps()
     for owner, name, part in (
         (TorchEngine, "generate", "rollouts"),
         (collect, "sample_encoded", "answers read by the template"),
         (collect, "score", "rewards"),
         (collect, "with_advantages", "advantages"),
-        (loop, "check_engine_logprobs", "engine checked against trainer"),
+        (learner, "check_engine_logprobs", "engine checked against trainer"),
         (update, "cut_mini_batch", "micro-batches cut"),
         (PolicyUpdate, "_token_batch", "token batches laid out"),
         (PolicyUpdate, "accumulate", "loss and backward"),
         (Optimizer, "step", "optimizer"),
-        (loop, "rollout_metrics", "metrics and logs"),
+        (learner, "rollout_metrics", "metrics and logs"),
         (RunFiles, "write_rollouts", "rollouts to parquet"),
     ):
         watch.watch(owner, name, part)
     watch.watch(update, "completion_logprobs", "forward", when=torch.is_grad_enabled)
     watch.watch(update, "completion_logprobs", "passes without gradient", when=lambda: not torch.is_grad_enabled())
-    train_step, record = TrainingLoop._train_step, RunFiles.record
+    train_step, record = Life._take_step, RunFiles.record
 
-    def timed_step(self: TrainingLoop, step: int) -> None:
+    def timed_step(self: Life, step: int) -> None:
         watch.spent.clear()
         cpu, wall = time.process_time(), time.perf_counter()
         train_step(self, step)
@@ -82,11 +82,11 @@ def watched() -> Iterator[Steps]:
             steps.wall[-1] += time.perf_counter() - started[1]
             steps.parts[-1]["metrics and logs"] += spent
 
-    TrainingLoop._train_step, RunFiles.record = timed_step, timed_record
+    Life._take_step, RunFiles.record = timed_step, timed_record
     try:
         yield steps
     finally:
-        TrainingLoop._train_step, RunFiles.record = train_step, record
+        Life._take_step, RunFiles.record = train_step, record
         watch.unwatch()
 
 

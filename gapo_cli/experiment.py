@@ -13,7 +13,7 @@ from gapo_cli.config.model import ModelConfig
 from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
 from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import GuardsConfig, TrainerConfig
-from gapo_cli.interfaces import CheckedEngine, Engine, Estimator, Reward, TaskSource, Template, TextEngine
+from gapo_cli.interfaces import CheckedEngine, Engine, Estimator, Learner, Reward, TaskSource, Template, TextEngine
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,14 @@ class Experiment:
     evaluation: EvaluationConfig
     engine: Callable[..., Engine] | TextEngine
     """Called as engine(policy=LoadedModel); a TextEngine is there already."""
-    stage: str = "rl"
+    learner: Learner
     resume: str | None = None
     plan: PlanConfig = field(default_factory=PlanConfig)
     guards: GuardsConfig = field(default_factory=GuardsConfig)
 
 
 def check_settings(experiment: Experiment) -> None:
+    """Raises UserError for settings that no group can be learnt from with."""
     sampling = experiment.sampling
     require(sampling.group_size >= 2, f"sampling.group_size={sampling.group_size}: need at least 2 to train")
     trainer, algorithm = experiment.trainer, experiment.algorithm

@@ -137,6 +137,92 @@ class PlannedEngine(Protocol):
     def memory(self, scale: RolloutScale) -> EngineMemory: ...
 
 
+@dataclass(frozen=True)
+class LearnerWords:
+    """What a learner's work is called in messages. `unit`: what it counts, as in "step 3" or "batch 3"; `training` stands beside
+    the progress bar; `gathering` and `learning` come before a unit and its number."""
+
+    unit: str = "step"
+    training: str = "training"
+    gathering: str = "sampling for"
+    learning: str = "learning in"
+
+
+class Learner(Protocol):
+    """How a model is trained: one of conf/stage, which a user chooses by `stage=NAME`. It is small and holds settings only;
+    `begin` makes what learns. An `experiment` is a `gapo_cli.experiment.Experiment`, a floor above this module.
+
+    `name`: the NAME, which checkpoints are marked with. `title`: what reports call it. `words`: for messages. `samples`: its steps
+    sample rollouts with the engine, which it then keeps at the policy's weights. `plannable`: `gapo plan` can estimate a run of
+    it. `keys`: settings of stage=rl that have another name here, for advice that names settings. `best_by`: the metrics that
+    choose the best model: the first of them that an evaluation has.
+
+    `check` raises UserError for settings that cannot be trained with, before anything is loaded. `starts_from_folder`: whether a
+    model folder is loaded, or a model is made. `as_rl`: the experiment of stage=rl that takes as much memory for its weights
+    and its optimizer. `begin` loads the model and encodes the tasks; `run` is a `gapo_cli.training.run_context.RunContext`."""
+
+    name: str
+    title: str
+    words: LearnerWords
+    samples: bool
+    plannable: bool
+    keys: Mapping[str, str]
+    best_by: Sequence[str]
+
+    def check(self, experiment: Any) -> None: ...
+
+    def starts_from_folder(self, experiment: Any) -> bool: ...
+
+    def as_rl(self, experiment: Any) -> Any: ...
+
+    def begin(self, run: Any) -> Learning: ...
+
+
+class Learning(Protocol):
+    """A learner at work. `gapo_cli.training.lifecycle.Life` leads it through a run, step 1 to step `steps`.
+
+    `policy`: the model that is trained, in place. `held_out` and `engine`: what evaluations ask, None where there are none.
+    `tasks`: what is learnt from, in order; a checkpoint of other tasks cannot be resumed. `extent`: `steps` in words, with the
+    setting that gives them. `evaluate_every` (0: before and after only) and `checkpoint_every` are in steps. `advise`: what to
+    change where memory runs out.
+
+    `gather` returns what a step learns from. It leaves the model alone, so it may be stopped at any point; nothing of it counts
+    then. `learn` makes the step, which is whole or lost, and returns its row of metrics, {} where nothing is to be logged. It
+    raises `gapo_cli.training.guards.TooManySkipped` through the run's guard; `keep_for_inspection` then writes that batch and
+    returns the file.
+
+    `values` (JSON-ready) and `tensors` (named "GROUP.NAME", no group of them random) are what the learner needs to go on, taken between two steps; `restore` is their inverse.
+    It raises CheckpointError where they do not fit. `finish` writes what is left to write after the last step, and returns
+    where the trained model lies, None where that is the last checkpoint; `finished`: there is nothing of that left to do."""
+
+    policy: Any
+    engine: Engine | None
+    held_out: Any
+    tasks: Sequence[EditTask]
+    steps: int
+    extent: str
+    evaluate_every: int
+    checkpoint_every: int
+    advise: Callable[[Any], str]
+
+    def gather(self, step: int) -> Any: ...
+
+    def learn(self, step: int, gathered: Any) -> dict[str, float]: ...
+
+    def keep_for_inspection(self, step: int, batch: Sequence[Any]) -> Path: ...
+
+    def values(self) -> dict[str, Any]: ...
+
+    def tensors(self) -> dict[str, Any]: ...
+
+    def restore(self, checkpoint: Path, values: Mapping[str, Any], tensors: Mapping[str, Any]) -> None: ...
+
+    def finish(self) -> Path | None: ...
+
+    @property
+    def finished(self) -> bool: ...
+
+
 @runtime_checkable
 class TextEngine(Protocol):
     """An engine that is asked in words: a model that lies on a server. No policy is loaded for it and none can be trained

@@ -1,16 +1,29 @@
-"""What many tests share: edit tasks, templates, engines and loops made of small parts, and the smallest run by command line."""
+"""What many tests share: edit tasks, templates, engines, experiments and displays made of small parts, and the smallest run by
+command line."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.data import DataConfig
+from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
+from gapo_cli.config.supervised import SupervisedConfig
+from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
+from gapo_cli.estimators.gapo import GAPO
+from gapo_cli.experiment import Experiment
+from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.records import Completion, EditTask, ParsedAnswer, Prompt, Source
+
+if TYPE_CHECKING:
+    from gapo_cli.training.run_context import RunContext
 
 EOS = 1
 
@@ -75,6 +88,63 @@ def completion_of(text: str, logprob: float = -1.0, finish_reason: str = "stop")
     ids = tuple(ord(character) - 33 + 2 for character in text)
     ids += (EOS,) if finish_reason == "stop" else ()
     return Completion(ids, (logprob,) * len(ids), text, finish_reason)
+
+
+class Listening(QuietDisplay):
+    """Keeps what is said and the rows of metrics."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.rows: list[Mapping[str, float]] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def metrics(self, row: Mapping[str, float]) -> None:
+        self.rows.append(row)
+
+
+OPTIMIZER = OptimizerConfig(learning_rate=1e-3, warmup_steps=2)
+
+
+def make_experiment(run_dir: Path, model: ModelConfig, **parts: Any) -> Experiment:
+    """A small experiment of stage=rl with `model`; `parts` take the place of its parts and sections."""
+    from gapo_cli.engines.torch_engine import TorchEngine
+    from gapo_cli.training.learners.policy_gradient import PolicyGradient
+
+    given = {
+        "verb": "train",
+        "seed": 0,
+        "run_dir": run_dir,
+        "model": model,
+        "data": DataConfig("made up", run_dir.parent / "data"),
+        "source": None,
+        "template": PlainTemplate(),
+        "reward": LengthReward(),
+        "estimator": GAPO(tau=0.5),
+        "estimator_name": "gapo",
+        "algorithm": AlgorithmConfig("grpo"),
+        "sampling": SamplingConfig(group_size=4, max_new_tokens=8),
+        "trainer": TrainerConfig(2, prompts_per_step=4, prompts_per_mini_batch=2, optimizer=OPTIMIZER),
+        "supervised": SupervisedConfig(tokens=400, tokens_per_batch=128, optimizer=OPTIMIZER),
+        "evaluation": EvaluationConfig(samples=2),
+        "engine": lambda policy: TorchEngine(policy, max_rows=64),
+        "learner": PolicyGradient(),
+    }
+    return Experiment(**given | parts)
+
+
+def run_of(
+    experiment: Experiment,
+    tasks: Sequence[EditTask],
+    held_out: Sequence[EditTask] = (),
+    checkpoint: Path | None = None,
+    display: QuietDisplay | None = None,
+) -> RunContext:
+    """A run of `experiment` in its own folder."""
+    from gapo_cli.training.run_context import RunContext
+
+    return RunContext(experiment, experiment.run_dir, tasks, held_out, display or QuietDisplay(), checkpoint)
 
 
 TASKS_PER_SPLIT = 12

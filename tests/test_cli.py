@@ -90,7 +90,7 @@ MISTAKES = [
     ),
     (["train", "trainer.optimizer.betas=3"], "trainer.optimizer.betas=3: need 2 values"),
     (["train", "trainer.layout=pakced"], "trainer.layout=pakced: need one of packed, masked, padded; did you mean packed?"),
-    (["train", "stage=sfr"], "stage=sfr: need one of rl, sft; did you mean sft?"),
+    (["train", "stage=sfr"], "stage=sfr: unknown stage; did you mean sft? (rl, sft)"),
     (["train", "seed=x"], "seed=x: need a whole number"),
     (["train", "tau=1.7"], "1.7: need 0 < tau <= 1"),
     (["train", "tau=0"], "0: need 0 < tau <= 1"),

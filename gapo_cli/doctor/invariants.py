@@ -28,6 +28,8 @@ TRIAL_ANSWERS = 16
 """To a prompt, where distributions are looked at."""
 GRADIENT_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
 """|difference| / |gradient| that rounding does not explain (measured: docs/doctor.md)."""
+MARK = "doctor"
+"""What stands in the check's own checkpoint where a run's has its stage."""
 STANDARD_DEVIATIONS = 5.0
 """Chance goes so far once in a million trials."""
 
@@ -189,11 +191,11 @@ def checkpoint_comes_back(subject: Subject) -> Finding:
     policy = subject.policy
     with tempfile.TemporaryDirectory(prefix="gapo-doctor-", dir=subject.scratch) as name:
         tensors = {f"optimizer.{key}": value for key, value in subject.optimizer.tensors().items()}
-        Checkpoints(Path(name), keep=1).save(1, policy, TrainerState("rl", tensors, {}))
+        Checkpoints(Path(name), keep=1).save(1, policy, TrainerState(MARK, tensors, {}))
         folder = find_checkpoint(name)
         size = sum(path.stat().st_size for path in folder.rglob("*"))
         loaded = load_policy(replace(policy.config, path=str(folder)), subject.trainer)
-        moments = under("optimizer", load_state(folder, "rl").tensors)
+        moments = under("optimizer", load_state(folder, MARK).tensors)
     ours, theirs = policy.model.state_dict(), loaded.model.state_dict()
     changed = [key for key in sorted(ours.keys() | theirs.keys()) if not _same(ours.get(key), theirs.get(key))]
     lost = [key for key, value in subject.optimizer.tensors().items() if not _same(value, moments.get(key))]

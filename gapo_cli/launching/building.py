@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from gapo_cli.config.algorithm import AlgorithmConfig
-from gapo_cli.config.checks import one_of, require
+from gapo_cli.config.checks import require
 from gapo_cli.config.data import DataConfig, PlanConfig
 from gapo_cli.config.model import ModelConfig
 from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
@@ -38,7 +38,16 @@ SECTIONS = {
 }
 # keys that a section's yaml may hold for its interpolations, beside the dataclass's fields
 HELPERS = {"model": frozenset({"base", "prompt_tokens"}), "data": frozenset({"path", "repo", "on_error", "source"})}
-PARTS = {"source": "data.source", "template": "prompt", "reward": "reward", "estimator": "estimator", "engine": "engine"}
+PARTS = {
+    "source": "data.source",
+    "template": "prompt",
+    "reward": "reward",
+    "estimator": "estimator",
+    "engine": "engine",
+    "learner": "stage",
+}
+HEAVY = ("engine", "stage")
+"""Parts whose modules import torch."""
 
 
 def one_line(error: BaseException) -> str:
@@ -69,18 +78,16 @@ def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Pa
     verb = str(config.verb)
     values = OmegaConf.to_container(config, resolve=True)
     typed = {name: build_section(kind, values[name], name, HELPERS.get(name, frozenset())) for name, kind in SECTIONS.items()}
-    one_of("stage", values["stage"], ("rl", "sft"))
     check_parts(values, values[ALLOW])
     seed, resume = convert(values["seed"], int, "seed"), convert(values["resume"], str | None, "resume")
     require(seed >= 0, f"seed={seed}: need 0 or more")
-    # the parts last: building an engine imports torch, and a mistake should be answered before that
+    # the parts last: building an engine or a learner imports torch, and a mistake should be answered before that
     parts = {name: build_part(config, key, choices.get(key.split(".")[0], "")) for name, key in PARTS.items()}
     return Experiment(
         verb=verb,
         seed=seed,
         run_dir=run_dir,
         estimator_name=choices.get("estimator", ""),
-        stage=values["stage"],
         resume=resume,
         **typed,
         **parts,
@@ -94,8 +101,8 @@ def build_part(config: DictConfig, key: str, choice: str) -> Any:
     group = key.split(".")[0]
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise UserError(f"{key}: needs a _target_, the class to build; choose one by {group}=NAME")
-    if key == "engine" and config.verb == "prepare":
-        return functools.partial(instantiate, node)  # engines import torch, and this verb has no use for one
+    if key in HEAVY and config.verb == "prepare":
+        return functools.partial(instantiate, node)  # this verb has no use for it
     values = OmegaConf.to_container(node, resolve=True)
     for nested, target in entries(values, key):
         if nested.endswith(f".{TARGET}"):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from gapo_cli.config.supervised import SupervisedConfig
-from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment
 from gapo_cli.models.loaded import LoadedModel
@@ -15,12 +13,8 @@ from gapo_cli.planning.footprint import Settings, memory, standing
 from gapo_cli.planning.model_shape import find_shape, shape_of
 from gapo_cli.quantities import size
 from gapo_cli.training.out_of_memory import Advise, Phase
+from gapo_cli.training.run_context import AsGroups
 
-RL: Mapping[str, str] = {}
-SUPERVISED = {
-    name.replace("supervised", "trainer"): name for name in ("supervised.max_tokens_per_microbatch", "supervised.optimizer")
-}
-"""By what the keys of stage=rl are called in a stage."""
 WORDS: dict[Phase, str] = {"loading": "the model", "rollout": "sampling answers", "update": "learning"}
 UNRECKONED: dict[Phase, str] = {
     "loading": "model.lora.rank=16 with model.dtype=bfloat16 and trainer.dtype=bfloat16 takes less than a quarter",
@@ -52,77 +46,43 @@ class Case:
 def before_lengths(experiment: Experiment) -> Advise:
     """Where there is no model yet, or nothing is known of the prompts: as if they were as long as they may be."""
     longest = max(1, experiment.model.context_length - experiment.sampling.max_new_tokens)
-    return _advice(lambda phase: Case(_settings(experiment), [longest], experiment.verb not in ONLY_SAMPLING), RL)
+    return _advice(experiment, None, lambda phase: AsGroups(experiment.learner.as_rl(experiment), [longest]))
 
 
-def while_reinforcing(experiment: Experiment, policy: LoadedModel, prompt_lengths: Sequence[int]) -> Advise:
-    """`prompt_lengths`: of the training tasks."""
+def with_lengths(experiment: Experiment, policy: LoadedModel, prompt_lengths: Sequence[int]) -> Advise:
+    """For verbs that sample from the prompts of the training tasks."""
     longest = sorted(prompt_lengths, reverse=True)[: experiment.trainer.prompts_per_mini_batch]
-    return _advice(lambda phase: Case(_settings(experiment, policy), longest, experiment.verb not in ONLY_SAMPLING), RL)
+    return _advice(experiment, policy, lambda phase: AsGroups(experiment.learner.as_rl(experiment), longest))
 
 
-def while_supervising(
-    experiment: Experiment, policy: LoadedModel, examples: Sequence[tuple[int, int]], held_out_lengths: Sequence[int]
-) -> Advise:
-    """`examples`: lengths of prompt and answer; `held_out_lengths`: of the prompts that are evaluated on."""
-
-    def case(phase: Phase) -> Case:
-        settings = _settings(experiment, policy)
-        if phase == "update":
-            return _supervised_case(settings, experiment.supervised, examples)
-        sampling = replace(settings.sampling, group_size=max(1, experiment.evaluation.samples))
-        trainer = _of_prompts(settings.trainer, len(held_out_lengths))
-        return Case(replace(settings, sampling=sampling, trainer=trainer), [max(held_out_lengths, default=1)])
-
-    return _advice(case, SUPERVISED)
+def while_learning(experiment: Experiment, policy: LoadedModel, as_groups: Callable[[Phase], AsGroups]) -> Advise:
+    """For a learner, which says what each phase holds."""
+    return _advice(experiment, policy, as_groups)
 
 
-def _settings(experiment: Experiment, policy: LoadedModel | None = None) -> Settings:
-    """Raises UserError for a model whose layers `gapo plan` does not know."""
-    model, trainer, algorithm = experiment.model, experiment.trainer, experiment.algorithm
-    shape = find_shape(model) if policy is None else shape_of(policy.model.config.to_dict(), f"model.path={model.path}")
-    supervised = experiment.stage == "sft"
-    if supervised:
-        trainer = replace(trainer, optimizer=experiment.supervised.optimizer)
-    if supervised or experiment.verb in ONLY_SAMPLING:
-        algorithm = replace(algorithm, kl_coefficient=0.0)  # no reference is loaded
-    return Settings(shape, model, trainer, algorithm, experiment.sampling, experiment.engine)
-
-
-def _supervised_case(settings: Settings, config: SupervisedConfig, examples: Sequence[tuple[int, int]]) -> Case:
-    """A batch of the longest examples, as groups of one answer."""
-    answer = max(answer for _, answer in examples)
-    longest: list[int] = []
-    tokens = 0
-    for length in sorted(map(sum, examples), reverse=True):
-        if longest and tokens + length > config.tokens_per_batch:
-            break
-        longest.append(max(1, length - answer))
-        tokens += length
-    trainer = replace(
-        _of_prompts(settings.trainer, len(longest)), layout="packed", max_tokens_per_microbatch=config.max_tokens_per_microbatch
-    )
-    sampling = replace(settings.sampling, group_size=1, max_new_tokens=answer)
-    return Case(replace(settings, trainer=trainer, sampling=sampling), longest)
-
-
-def _of_prompts(trainer: TrainerConfig, count: int) -> TrainerConfig:
-    return replace(trainer, prompts_per_step=max(1, count), prompts_per_mini_batch=max(1, count))
-
-
-def _advice(case_of: Callable[[Phase], Case], names: Mapping[str, str]) -> Advise:
-    """`names`: what the keys of stage=rl are called in this stage."""
+def _advice(experiment: Experiment, policy: LoadedModel | None, as_groups: Callable[[Phase], AsGroups]) -> Advise:
+    """Settings are named as the learner names them."""
 
     def advise(phase: Phase) -> str:
         try:
-            words = in_words(phase, case_of(phase))
+            words = in_words(phase, case_of(as_groups(phase), policy))
         except UserError:
             words = UNRECKONED[phase]
-        for name, here in names.items():
+        for name, here in experiment.learner.keys.items():
             words = words.replace(name, here)
         return words
 
     return advise
+
+
+def case_of(groups: AsGroups, policy: LoadedModel | None) -> Case:
+    """Raises UserError for a model whose layers `gapo plan` does not know."""
+    experiment, model = groups.experiment, groups.experiment.model
+    learns = experiment.verb not in ONLY_SAMPLING
+    # what only samples loads no reference
+    algorithm = experiment.algorithm if learns else replace(experiment.algorithm, kl_coefficient=0.0)
+    shape = find_shape(model) if policy is None else shape_of(policy.model.config.to_dict(), f"model.path={model.path}")
+    return Case(Settings.of(replace(experiment, algorithm=algorithm), shape), groups.longest, learns)
 
 
 def in_words(phase: Phase, case: Case) -> str:

@@ -40,14 +40,14 @@ def part_name(section: Any) -> str:
 
 def run_words(run: RunData) -> list[tuple[str, str]]:
     """(label, value) for the line under the heading."""
-    stage = "supervised" if run.setting("stage") == "sft" else None
+    other = None if run.learner.get("samples", True) else run.learner.get("title")
     model = run.setting("model", "name")
     base = run.setting("model", "base")
     found = [
         ("model", f"{model} ({base} base)" if base else model),
-        ("estimator", None if stage else part_name(run.setting("estimator"))),
-        ("algorithm", stage or run.setting("algorithm", "name")),
-        ("reward", None if stage else part_name(run.setting("reward"))),
+        ("estimator", None if other else part_name(run.setting("estimator"))),
+        ("algorithm", other or run.setting("algorithm", "name")),
+        ("reward", None if other else part_name(run.setting("reward"))),
         ("data", run.setting("data", "name")),
         ("seed", run.setting("seed")),
     ]
@@ -79,7 +79,7 @@ def facts(run: RunData) -> list[Fact]:
             found.append(Fact(f"exact match, {mode}", f"{points(first)} → {points(last)}", change))
     steps = [row["step"] for row in run.metrics if isinstance(row.get("step"), int)]
     if steps:
-        planned = run.setting("trainer", "steps") if run.setting("stage") != "sft" else None
+        planned = run.learner.get("steps")
         best = f"best model: step {run.best['step']}" if run.best and "step" in run.best else ""
         found.append(Fact("steps", f"{max(steps)}" + (f" of {planned}" if planned and planned != max(steps) else ""), best))
     seconds = wall_time(run)

@@ -13,7 +13,7 @@ from gapo_cli.errors import first_line
 from gapo_cli.evaluation.paired import paired_differences
 from gapo_cli.evaluation.predictions import Mode, from_rows
 from gapo_cli.evaluation.summary import Breakdown, Summary
-from gapo_cli.runs.layout import CONFIG, ENVIRONMENT, EVALUATIONS, METRICS, ROLLOUT_FILE, ROLLOUTS, SWEEP_PLAN
+from gapo_cli.runs.layout import CONFIG, ENVIRONMENT, EVALUATIONS, LEARNER, METRICS, ROLLOUT_FILE, ROLLOUTS, SWEEP_PLAN
 from gapo_cli.statistics.intervals import Measure
 
 BEST = "checkpoints/best/best.json"
@@ -34,12 +34,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunData:
-    """What one run left behind. `name` tells the runs of a report apart. `metrics`: the rows of metrics.jsonl; `rollouts`:
+    """What one run left behind. `name` tells the runs of a report apart. `learner`: learner.json of a
+    training run, {} where there is none; `metrics`: the rows of metrics.jsonl; `rollouts`:
     step → parquet file; `best`: best.json of the best checkpoint. `notes`: what is missing or damaged."""
 
     path: Path
     name: str
     config: Mapping[str, Any]
+    learner: Mapping[str, Any]
     environment: Mapping[str, Any]
     metrics: tuple[Mapping[str, Any], ...]
     evaluations: tuple[Evaluation, ...]
@@ -114,21 +116,23 @@ def read_run(path: Path, name: str | None = None) -> RunData:
     if not rollouts and (path / ROLLOUT_FILE).is_file():
         rollouts = {0: path / ROLLOUT_FILE}
     verb = config.get("verb")
+    learner = _read_object(path / LEARNER, []) or {}
     if verb in (None, "train") and not metrics and not notes_about(notes, METRICS):
         notes.append(f"{METRICS} is missing: no learning curves")
-    if verb in (None, "train", "rollout") and config.get("stage") != "sft" and not rollouts:
+    if verb in (None, "train", "rollout") and learner.get("samples", True) and not rollouts:
         notes.append(f"{ROLLOUTS}/ is missing or empty: no groups to look at")
     evaluations = _read_evaluations(path / EVALUATIONS, notes)
     if verb in (None, "train", "eval") and not evaluations:
         notes.append(f"{EVALUATIONS}/ has no evaluation: no exact match before and after")
-    planned = (config.get("trainer") or {}).get("steps") if verb == "train" and config.get("stage") != "sft" else None
+    planned = learner.get("steps")
     done = max((row["step"] for row in metrics if is_number(row.get("step"))), default=None)
     if is_number(planned) and done is not None and done < planned:
-        notes.append(f"the run ended after step {done:g} of {planned}")
+        notes.append(f"the run ended after {learner.get('unit', 'step')} {done:g} of {planned}")
     return RunData(
         path=path,
         name=name or path.name,
         config=config,
+        learner=learner,
         environment=_read_object(path / ENVIRONMENT, notes) or {},
         metrics=tuple(metrics),
         evaluations=tuple(evaluations),

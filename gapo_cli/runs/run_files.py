@@ -10,10 +10,10 @@ from typing import Any
 
 from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import Breakdown, Summary
-from gapo_cli.interfaces import Display
+from gapo_cli.interfaces import Display, Learner
 from gapo_cli.records import EditTask, Group
 from gapo_cli.runs.group_files import write_groups
-from gapo_cli.runs.layout import CLOCKS, EVALUATIONS, INSPECTION, METRICS, ROLLOUTS
+from gapo_cli.runs.layout import CLOCKS, EVALUATIONS, INSPECTION, LEARNER, METRICS, ROLLOUTS
 from gapo_cli.storage.files import append_jsonl, atomic_path, remove_temporaries, sync, write_json, write_jsonl
 
 
@@ -23,6 +23,11 @@ class RunFiles:
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.metrics = run_dir / METRICS
+
+    def write_learner(self, learner: Learner, steps: int) -> None:
+        """What reports must know of the learner; `steps`: how many it will make."""
+        known = {"stage": learner.name, "title": learner.title, "unit": learner.words.unit, "steps": steps}
+        write_json(self.run_dir / LEARNER, known | {"samples": learner.samples})
 
     def write_rollouts(
         self, step: int, groups: Sequence[Group], dropped: Sequence[Group], decode: Callable[[Sequence[int]], str]

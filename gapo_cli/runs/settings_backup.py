@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gapo_cli.runs.layout import CONFIG, ENVIRONMENT, HYDRA, INPUTS, METRICS, OUTCOME
+from gapo_cli.runs.layout import CONFIG, ENVIRONMENT, HYDRA, INPUTS, LEARNER, METRICS, OUTCOME
 from gapo_cli.storage.locks import LOCK
 
 
@@ -20,7 +20,7 @@ class RunRecord:
 
     @classmethod
     def of(cls, run_dir: Path) -> RunRecord:
-        paths = (*run_dir.glob(f"{HYDRA}/*.yaml"), *(run_dir / name for name in (CONFIG, ENVIRONMENT, OUTCOME)))
+        paths = (*run_dir.glob(f"{HYDRA}/*.yaml"), *(run_dir / name for name in (CONFIG, ENVIRONMENT, LEARNER, OUTCOME)))
         return cls({path: path.read_bytes() for path in paths if path.is_file()}, metrics_written(run_dir))
 
     def put_back_if_unchanged(self, run_dir: Path) -> None:
@@ -37,7 +37,7 @@ def metrics_written(run_dir: Path) -> int | None:
 
 def remove_if_nothing_came_of_it(run_dir: Path) -> bool:
     """Removes a run directory that holds its configuration and nothing else; True where it did."""
-    nothing = {path.name for path in run_dir.iterdir()} <= {HYDRA, LOCK, CONFIG, ENVIRONMENT, INPUTS, OUTCOME}
+    nothing = {path.name for path in run_dir.iterdir()} <= {HYDRA, LOCK, CONFIG, ENVIRONMENT, INPUTS, LEARNER, OUTCOME}
     if nothing:
         shutil.rmtree(run_dir)
     return nothing

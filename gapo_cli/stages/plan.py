@@ -14,9 +14,10 @@ from gapo_cli.planning.task_lengths import measure_lengths
 
 
 def plan(experiment: Experiment, display: Display) -> Plan:
-    """Reckons a run of stage=rl. Prepares the data when missing. Raises UserError for settings that cannot be trained with
-    and for a model whose shape is not known."""
-    require(experiment.stage == "rl", f"stage={experiment.stage}: gapo plan reckons stage=rl; leave it out")
+    """Estimates a run that samples rollouts. Prepares the data when missing. Raises UserError for a stage that cannot be
+    estimated, for settings that cannot be trained with and for a model whose shape is not known."""
+    learner = experiment.learner
+    require(learner.plannable, f"stage={learner.name}: gapo plan cannot estimate a run of this stage; leave stage= out")
     require(
         not isinstance(experiment.engine, TextEngine),
         "gapo plan: a served model (engine=openai) cannot be trained; leave engine= out",

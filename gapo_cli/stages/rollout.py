@@ -77,7 +77,7 @@ def rollout(experiment: Experiment, display: Display) -> RolloutResult:
 def sample_here(experiment: Experiment, tasks: Sequence[EditTask], display: Display) -> Answered:
     """Answers of a model that is loaded for it."""
     from gapo_cli.models.load import load_model
-    from gapo_cli.planning.memory_advice import before_lengths, while_reinforcing
+    from gapo_cli.planning.memory_advice import before_lengths, with_lengths
     from gapo_cli.rollouts.encoding import encode_tasks, fit_training_tasks
     from gapo_cli.rollouts.sampling import prompt_seed, sample_encoded
     from gapo_cli.training.out_of_memory import memory_watched
@@ -91,9 +91,7 @@ def sample_here(experiment: Experiment, tasks: Sequence[EditTask], display: Disp
         experiment.data.on_long,
     )
     seeds = [prompt_seed(experiment.seed, STEP, index) for index in range(len(fitted.kept))]
-    with memory_watched(
-        "sampling", "rollout", while_reinforcing(experiment, policy, [len(one.token_ids) for one in fitted.kept])
-    ):
+    with memory_watched("sampling", "rollout", with_lengths(experiment, policy, [len(one.token_ids) for one in fitted.kept])):
         engine = experiment.engine(policy=policy)
         sampled = sample_encoded(engine, experiment.template, fitted.kept, experiment.sampling, seeds, display.progress)
     return Answered(sampled, lambda group: policy.tokenizer.decode(group.prompt_token_ids), len(fitted.too_long))

@@ -41,7 +41,7 @@ def model_files(experiment: Experiment) -> dict[str, str]:
     """An adapter's with those of its base."""
     from gapo_cli.models.folders import MODEL_FILES, base_of, find_folder, is_adapter
 
-    if experiment.stage == "sft" and experiment.supervised.architecture is not None:
+    if not experiment.learner.starts_from_folder(experiment):
         return {}
     folder = find_folder(experiment.model)
     places = {"": folder}

@@ -15,7 +15,7 @@ from gapo_cli.rollouts.validation import validate_encoded
 from gapo_cli.runs.run_files import RunFiles
 
 BEST_BY = ("val/exact_match", "val/sampled/exact_match")
-"""What the best model is chosen by: the first of these that an evaluation has."""
+"""What the best model is chosen by where the learner does not say otherwise: the first of these that an evaluation has."""
 
 
 class HeldOut:
@@ -47,10 +47,12 @@ class HeldOut:
         return measure_baselines([one.task for one in self.tasks])
 
 
-def better(row: Mapping[str, float], step: int, best: Mapping[str, float] | None) -> dict[str, float | str] | None:
+def better(
+    row: Mapping[str, float], step: int, best: Mapping[str, float] | None, best_by: Sequence[str] = BEST_BY
+) -> dict[str, float | str] | None:
     """What best.json will say where the evaluation in `row` is better than the `best` before it; None where it is not, or
     where the row has none."""
-    metric = next((name for name in BEST_BY if name in row), None)
+    metric = next((name for name in best_by if name in row), None)
     if metric is None or (best is not None and row[metric] <= best["value"]):
         return None
     return {"step": step, "metric": metric, "value": row[metric]}

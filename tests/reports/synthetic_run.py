@@ -18,7 +18,7 @@ from gapo_cli.storage.files import append_jsonl
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\u2028"
 CONFIG = """\
 seed: {seed}
-stage: rl
+stage: {{_target_: gapo_cli.training.learners.policy_gradient.PolicyGradient}}
 verb: train
 model: {{base: noisy, name: nano, path: 'asset:nano-noisy'}}
 estimator: {{_target_: gapo_cli.estimators.gapo.GAPO, tau: {tau}}}
@@ -100,7 +100,10 @@ def write_run(folder: Path, steps: int = 3, planned: int | None = None, tau: flo
     (folder / "config.resolved.yaml").write_text(CONFIG.format(tau=tau, seed=seed, steps=planned or steps))
     environment = {"python": "3.11.0", "git": "abc", "packages": {"torch": "2.13.0"}, "hardware": {"cores": 2}, "threads": 2}
     (folder / "environment.json").write_text(json.dumps(environment))
+    from gapo_cli.training.learners.policy_gradient import PolicyGradient  # it imports torch
+
     files = RunFiles(folder)
+    files.write_learner(PolicyGradient(), planned or steps)
     baselines = measure_baselines([task(number) for number in range(40)])
     for step in range(steps + 1):
         row = {"step": step, "time_s": 70.0 * step}

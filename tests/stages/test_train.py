@@ -8,34 +8,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from parts import OPTIMIZER, Listening, make_experiment, run_of
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.data import DataConfig
-from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
-from gapo_cli.config.supervised import ArchitectureConfig, SupervisedConfig
-from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
+from gapo_cli.config.supervised import ArchitectureConfig
+from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.errors import CheckpointError, DataError, UserError
-from gapo_cli.estimators.gapo import GAPO
-from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.models.load import load_model
 from gapo_cli.prompts.nano import NanoTemplate
-from gapo_cli.records import EditTask, ParsedAnswer, Prompt, Source, TaskSet
+from gapo_cli.records import EditTask, Source, TaskSet
 from gapo_cli.rewards.ed import EditSimilarity
 from gapo_cli.runs.run_files import repeatable
-from gapo_cli.stages import train as train_stage
 from gapo_cli.stages.rollout import rollout
 from gapo_cli.stages.train import train
-
-OPTIMIZER = OptimizerConfig(learning_rate=1e-3, warmup_steps=2)
-
-
-class Listening(QuietDisplay):
-    def __init__(self):
-        self.said = []
-
-    def say(self, text):
-        self.said.append(text)
+from gapo_cli.training.learners.policy_gradient import PolicyGradient
+from gapo_cli.training.learners.supervised import Supervised, SupervisedLearning
 
 
 class Script:
@@ -65,46 +54,19 @@ def task(split, number):
     )
 
 
-class Plain:
-    """The excerpt is the prompt; what comes back is the region."""
-
-    def render(self, task):
-        return Prompt(task.id, task.excerpt + ">")
-
-    def answer(self, task, region):
-        return region
-
-    def parse(self, task, text):
-        return ParsedAnswer(text)
-
-
-def engine(policy):
-    from gapo_cli.engines.torch_engine import TorchEngine
-
-    return TorchEngine(policy, max_rows=64)
-
-
 @pytest.fixture
 def experiment(tmp_path, tiny_config):
-    return Experiment(
-        verb="train",
+    return make_experiment(
+        tmp_path / "run",
+        replace(tiny_config, context_length=64),
         seed=3,
-        run_dir=tmp_path / "run",
-        model=replace(tiny_config, context_length=64),
         data=DataConfig("script", tmp_path / "data"),
         source=Script(train=6, eval=3),
-        template=Plain(),
         reward=EditSimilarity(),
-        estimator=GAPO(tau=0.5),
-        estimator_name="gapo",
         algorithm=AlgorithmConfig("grpo", kl_coefficient=0.01),
-        sampling=SamplingConfig(group_size=4, max_new_tokens=8),
         trainer=TrainerConfig(
             2, prompts_per_step=4, prompts_per_mini_batch=2, optimizer=OPTIMIZER, checkpoint_every=1, threads=1
         ),
-        supervised=SupervisedConfig(tokens=400, tokens_per_batch=128, optimizer=OPTIMIZER),
-        evaluation=EvaluationConfig(samples=2),
-        engine=engine,
     )
 
 
@@ -248,21 +210,21 @@ def test_ctrl_c_saves_reports_and_passes_on(experiment):
     assert (experiment.run_dir / "checkpoints" / "step-00001" / "manifest.json").is_file()
 
 
+def begun(experiment, checkpoint=None):
+    return PolicyGradient().begin(run_of(experiment, [task("train", 0)], checkpoint=checkpoint))
+
+
 def test_no_reference_model_is_made_without_kl(experiment):
-    parts = train_stage.build_parts(
-        replace(experiment, algorithm=AlgorithmConfig("grpo")), experiment.run_dir, None, [task("train", 0)], [], QuietDisplay()
-    )
-    assert parts.reference is None
-    with_kl = train_stage.build_parts(experiment, experiment.run_dir, None, [task("train", 0)], [], QuietDisplay())
-    assert not any(parameter.requires_grad for parameter in with_kl.reference.parameters())
+    assert begun(replace(experiment, algorithm=AlgorithmConfig("grpo"))).updater.reference is None
+    assert not any(parameter.requires_grad for parameter in begun(experiment).updater.reference.parameters())
 
 
 def test_the_reference_of_a_resumed_run_is_the_starting_model(experiment):
     result = train(experiment, QuietDisplay())
-    parts = train_stage.build_parts(experiment, experiment.run_dir, result.checkpoint, [task("train", 0)], [], QuietDisplay())
+    learning = begun(experiment, result.checkpoint)
     start = load_model(experiment.model).model.state_dict()
-    assert all((value == start[name]).all() for name, value in parts.reference.state_dict().items())
-    assert any((value != start[name]).any() for name, value in parts.policy.model.state_dict().items())
+    assert all((value == start[name]).all() for name, value in learning.updater.reference.state_dict().items())
+    assert any((value != start[name]).any() for name, value in learning.policy.model.state_dict().items())
 
 
 def test_rollouts_of_a_split_are_kept_with_their_advantages(experiment):
@@ -291,7 +253,7 @@ def test_rollouts_repeat_for_the_same_seed_and_differ_for_another(experiment, tm
 
 def test_the_supervised_stage_learns_evaluates_and_saves(experiment, tmp_path):
     supervised = replace(experiment.supervised, save_as=str(tmp_path / "half"))
-    result = train(replace(experiment, stage="sft", supervised=supervised), QuietDisplay())
+    result = train(replace(experiment, learner=Supervised(), supervised=supervised), QuietDisplay())
     rows = rows_of(experiment.run_dir)
     assert rows[0]["step"] == 0
     assert "val/exact_match" in rows[0]
@@ -309,7 +271,7 @@ def test_the_supervised_stage_makes_a_model_from_nothing(experiment):
     shape = ArchitectureConfig(hidden_size=32, layers=2, heads=2, feed_forward_size=32, vocabulary=300)
     made = replace(
         experiment,
-        stage="sft",
+        learner=Supervised(),
         template=NanoTemplate(),
         model=replace(experiment.model, path="asset:not-there"),
         supervised=replace(experiment.supervised, architecture=shape),
@@ -320,21 +282,19 @@ def test_the_supervised_stage_makes_a_model_from_nothing(experiment):
 
 
 def test_a_supervised_run_that_broke_off_goes_on_by_itself_and_equals_one_that_did_not(experiment, tmp_path, monkeypatch):
-    from gapo_cli.training.learners.supervised import SupervisedLoop
-
     shape = ArchitectureConfig(hidden_size=32, layers=2, heads=2, feed_forward_size=32, vocabulary=300)
     supervised = replace(experiment.supervised, architecture=shape, checkpoint_every=2, scramble=0.5)
-    broken = replace(experiment, stage="sft", template=NanoTemplate(), supervised=supervised, resume="auto")
+    broken = replace(experiment, learner=Supervised(), template=NanoTemplate(), supervised=supervised, resume="auto")
     whole = train(replace(broken, run_dir=tmp_path / "whole", resume=None), QuietDisplay())
-    learn = SupervisedLoop._train
+    learn = SupervisedLearning.learn
 
-    def breaking(loop, batch):
-        if loop.number == 3:
+    def breaking(learning, step, gathered):
+        if step == 4:
             raise RuntimeError("the power went off")
-        learn(loop, batch)
+        return learn(learning, step, gathered)
 
     with monkeypatch.context() as patched, pytest.raises(RuntimeError):
-        patched.setattr(SupervisedLoop, "_train", breaking)
+        patched.setattr(SupervisedLearning, "learn", breaking)
         train(broken, QuietDisplay())
     display = Listening()
     result = train(broken, display)

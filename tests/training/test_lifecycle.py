@@ -1,4 +1,4 @@
-"""The RL loop on a tiny model: its files, its metrics, and a resumed run that equals one that never stopped."""
+"""The life of a run, of RL on a tiny model: its files, its metrics, and a resumed run that equals one that never stopped."""
 
 import json
 import os
@@ -9,38 +9,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from parts import LengthReward, PlainTemplate, edit_task
+from parts import LengthReward, Listening, edit_task, make_experiment, run_of
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.model import ModelConfig
-from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
+from gapo_cli.config.sampling import EvaluationConfig
 from gapo_cli.config.trainer import GuardsConfig, OptimizerConfig, TrainerConfig
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.errors import NotFiniteError, UserError
-from gapo_cli.estimators.gapo import GAPO
-from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.models.load import load_model, save_model
-from gapo_cli.rollouts.encoding import encode_tasks
 from gapo_cli.training.checkpoints.checkpoints import find_checkpoint
-from gapo_cli.training.lifecycle import Parts, TrainingLoop
+from gapo_cli.training.lifecycle import Life
 
 TASKS = [edit_task(number, region=f"a = {'b' * (number % 5)}\n") for number in range(10)]
 KL = AlgorithmConfig(name="grpo", kl_coefficient=0.01)
 DYNAMIC = AlgorithmConfig(name="dapo", dynamic_sampling=True, max_generation_rounds=50)
 NOT_REPEATABLE = ("timing_s/", "time_s", "perf/")
-
-
-class Listening(QuietDisplay):
-    """Keeps what is said and the rows of metrics."""
-
-    def __init__(self):
-        self.said, self.rows = [], []
-
-    def say(self, text):
-        self.said.append(text)
-
-    def metrics(self, row):
-        self.rows.append(row)
 
 
 class CountingEngine(TorchEngine):
@@ -81,35 +65,20 @@ def build_loop(start_folder):
         guards=None,
         **trainer,
     ):
-        config = ModelConfig("tiny", str(start_folder), context_length=64)
-        policy = load_model(config if checkpoint is None else replace(config, path=str(checkpoint)))
-        reference = load_model(config).model.requires_grad_(False) if algorithm.kl_coefficient else None
-        template, sampling = PlainTemplate(), SamplingConfig(group_size=4, max_new_tokens=8)
         settings = {"steps": 4, "prompts_per_step": 4, "prompts_per_mini_batch": 2, "checkpoint_every": 2}
         settings |= {"optimizer": OptimizerConfig(learning_rate=3e-3, warmup_steps=2), **trainer}
-        loop = TrainingLoop(
-            Parts(
-                run_dir=run_dir,
-                seed=5,
-                policy=policy,
-                reference=reference,
-                engine=CountingEngine(policy, max_rows=16),
-                template=template,
-                reward=reward or LengthReward(),
-                estimator=GAPO(tau=0.5),
-                algorithm=algorithm,
-                sampling=sampling,
-                trainer=TrainerConfig(**settings),
-                evaluation=evaluation or EvaluationConfig(samples=2, every_steps=2),
-                tasks=encode_tasks(policy, template, tasks),
-                held_out=encode_tasks(policy, template, TASKS[7:]),
-                display=display or Listening(),
-                guards=guards or GuardsConfig(),
-            )
+        experiment = make_experiment(
+            run_dir,
+            ModelConfig("tiny", str(start_folder), context_length=64),
+            seed=5,
+            engine=lambda policy: CountingEngine(policy, max_rows=16),
+            reward=reward or LengthReward(),
+            algorithm=algorithm,
+            trainer=TrainerConfig(**settings),
+            evaluation=evaluation or EvaluationConfig(samples=2, every_steps=2),
+            guards=guards or GuardsConfig(),
         )
-        if checkpoint is not None:
-            loop.resume_from(checkpoint)
-        return loop
+        return Life.begin(run_of(experiment, tasks, TASKS[7:], checkpoint, display or Listening()))
 
     return build
 
@@ -253,7 +222,7 @@ def interrupt():
 def test_ctrl_c_leaves_a_checkpoint_of_the_last_whole_step(make_loop, tmp_path, whole_run, call, step):
     display = Listening()
     loop = make_loop("stopped", display=display)
-    loop.parts.engine.at, loop.parts.engine.then = call, interrupt
+    loop.learning.engine.at, loop.learning.engine.then = call, interrupt
     outcome = loop.run()
     assert outcome.interrupted
     assert outcome.step == step
@@ -266,14 +235,14 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_last_whole_step(make_loop, tmp_path, 
 
 def test_ctrl_c_during_the_update_waits_for_its_end(make_loop, tmp_path, whole_run, monkeypatch):
     loop = make_loop("stopped")
-    step = loop.optimizer.step
+    step = loop.learning.optimizer.step
 
     def pressing(*finite):
-        if loop.optimizer.updates == 2:
+        if loop.learning.optimizer.updates == 2:
             os.kill(os.getpid(), signal.SIGINT)
         return step(*finite)
 
-    monkeypatch.setattr(loop.optimizer, "step", pressing)
+    monkeypatch.setattr(loop.learning.optimizer, "step", pressing)
     outcome = loop.run()
     # the third optimizer step is the first of step 2
     assert (outcome.interrupted, outcome.step) == (True, 2)
@@ -284,15 +253,15 @@ def test_ctrl_c_during_the_update_waits_for_its_end(make_loop, tmp_path, whole_r
 def test_a_second_ctrl_c_gives_up_the_half_made_step(make_loop, tmp_path, monkeypatch):
     display = Listening()
     loop = make_loop(display=display)
-    step = loop.optimizer.step
+    step = loop.learning.optimizer.step
 
     def pressing(*finite):
-        if loop.optimizer.updates == 4:
+        if loop.learning.optimizer.updates == 4:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
         return step(*finite)
 
-    monkeypatch.setattr(loop.optimizer, "step", pressing)
+    monkeypatch.setattr(loop.learning.optimizer, "step", pressing)
     outcome = loop.run()
     assert outcome.interrupted
     assert "in the middle of step 3" in display.said[-1]
@@ -304,7 +273,7 @@ def test_a_second_ctrl_c_gives_up_the_half_made_step(make_loop, tmp_path, monkey
 def test_ctrl_c_before_the_first_step_leaves_nothing_to_resume(make_loop):
     display = Listening()
     loop = make_loop(display=display)
-    loop.parts.engine.at, loop.parts.engine.then = 3, interrupt
+    loop.learning.engine.at, loop.learning.engine.then = 3, interrupt
     outcome = loop.run()
     assert outcome.checkpoint is None
     assert "nothing to resume" in display.said[-1]
@@ -348,7 +317,9 @@ def test_a_missing_reward_is_counted_and_does_not_end_the_run(make_loop, tmp_pat
 def test_the_best_model_is_the_one_of_the_best_evaluation(make_loop, tmp_path, monkeypatch):
     loop = make_loop(evaluation=EvaluationConfig(every_steps=1))
     values = iter([0.25, 0.5, 0.75, 0.75, 0.5])
-    monkeypatch.setattr(loop.held_out, "evaluate", lambda *_: {"val/exact_match": next(values), "val/sampled/exact_match": 1.0})
+    monkeypatch.setattr(
+        loop.learning.held_out, "evaluate", lambda *_: {"val/exact_match": next(values), "val/sampled/exact_match": 1.0}
+    )
     loop.run()
     record = json.loads((tmp_path / "run" / "checkpoints" / "best" / "best.json").read_text())
     assert record == {"step": 2, "metric": "val/exact_match", "value": 0.75}
@@ -420,9 +391,8 @@ class UnsyncedEngine(TorchEngine):
 def test_an_engine_whose_sync_does_nothing_stops_the_run_at_the_next_step(make_loop, tmp_path):
     display = Listening()
     loop = make_loop(display=display, evaluation=EvaluationConfig(greedy=False, samples=1))
-    engine = UnsyncedEngine(loop.parts.policy)
-    loop.parts = replace(loop.parts, engine=engine)
-    loop.collector.engine = engine
+    engine = UnsyncedEngine(loop.learning.policy)
+    loop.learning.engine = loop.learning.collector.engine = engine
     with pytest.raises(UserError, match="the engine does not sample from the trainer's weights"):
         loop.run()
     # the first step was sampled from the right weights; of the second nothing is learnt, and it is not asked to sleep for it
@@ -434,7 +404,7 @@ def test_an_engine_whose_sync_does_nothing_stops_the_run_at_the_next_step(make_l
 def test_steps_without_a_finite_loss_are_skipped_counted_and_in_the_end_stop_the_run(make_loop, tmp_path, monkeypatch):
     # of the 8 optimizer steps of 4 training steps the third, and the sixth to the eighth, have a loss that is not finite
     loop = make_loop(guards=GuardsConfig(skipped_in_a_row=3))
-    accumulate, called = loop.updater.accumulate, []
+    accumulate, called = loop.learning.updater.accumulate, []
 
     def breaking(mini_batch, metrics):
         accumulate(mini_batch, metrics)
@@ -442,7 +412,7 @@ def test_steps_without_a_finite_loss_are_skipped_counted_and_in_the_end_stop_the
         if called[-1] in (3, 6, 7, 8):
             metrics.sums["loss"] = metrics.sums["loss"] * float("nan")
 
-    monkeypatch.setattr(loop.updater, "accumulate", breaking)
+    monkeypatch.setattr(loop.learning.updater, "accumulate", breaking)
     with pytest.raises(UserError) as raised:
         loop.run()
     path = tmp_path / "run" / "stopped" / "step-00004.parquet"
@@ -465,16 +435,16 @@ def test_steps_without_a_finite_loss_are_skipped_counted_and_in_the_end_stop_the
 def test_a_model_whose_outputs_are_no_numbers_any_more_stops_the_run_and_is_not_saved(make_loop, tmp_path, last, there_is):
     display = Listening()
     loop = make_loop(display=display, evaluation=EvaluationConfig(every_steps=0))
-    learn = loop.updater.update
+    learn = loop.learning.updater.update
 
     def diverging(groups, fresh):
         row = learn(groups, fresh)
         if loop.step + 1 == last:
             with torch.no_grad():
-                loop.parts.policy.model.lm_head.weight[7] = float("inf")
+                loop.learning.policy.model.lm_head.weight[7] = float("inf")
         return row
 
-    loop.updater.update = diverging
+    loop.learning.updater.update = diverging
     with pytest.raises(
         NotFiniteError, match="the model's outputs are not finite: an update has driven its weights beyond all bounds"
     ):
@@ -485,10 +455,10 @@ def test_a_model_whose_outputs_are_no_numbers_any_more_stops_the_run_and_is_not_
 
 def test_a_step_whose_every_mini_batch_is_skipped_changes_no_weight(make_loop, tmp_path):
     loop = make_loop(steps=1, evaluation=EvaluationConfig())
-    loop.updater.accumulate = lambda mini_batch, metrics: metrics.sums.update(loss=torch.tensor(float("inf")))
-    before = [parameter.clone() for parameter in loop.parts.policy.model.parameters()]
+    loop.learning.updater.accumulate = lambda mini_batch, metrics: metrics.sums.update(loss=torch.tensor(float("inf")))
+    before = [parameter.clone() for parameter in loop.learning.policy.model.parameters()]
     loop.run()
-    assert all(torch.equal(*pair) for pair in zip(before, loop.parts.policy.model.parameters(), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(before, loop.learning.policy.model.parameters(), strict=True))
     row = rows_of(tmp_path / "run")[1]
     assert row["actor/skipped_steps"] == 2
     assert "actor/pg_loss" not in row

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from gapo_cli.training.guards import check_outputs
 
 @dataclass(frozen=True)
 class TrainerState:
-    """What a run needs beside the model to go on as if it had never stopped. `stage`: rl or sft; `best`: the step of the
+    """What a run needs beside the model to go on as if it had never stopped. `stage`: the name of the learner; `best`: the step of the
     best model so far."""
 
     stage: str
@@ -178,7 +178,7 @@ def together(**groups: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {f"{prefix}.{name}": value for prefix, tensors in groups.items() for name, value in tensors.items()}
 
 
-def under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors that were saved as "PREFIX.NAME", by their names."""
     return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
 

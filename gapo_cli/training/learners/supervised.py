@@ -1,53 +1,148 @@
-"""The supervised loop: one optimizer step a batch, in an order that is fixed by the seed, resumable between any two.
+"""Supervised training on an edit log (stage=sft): one optimizer step a batch, in an order that is fixed by the seed.
 
-A run that was stopped or killed and resumed equals one that was not, bit for bit on a CPU, as in the RL loop.
+The loss is the mean cross-entropy of the answers' tokens. The model is one that is loaded or, with `supervised.architecture`, one
+that is made from nothing.
 """
 
 from __future__ import annotations
 
 import math
 import random
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import torch
 
-from gapo_cli.config.supervised import SupervisedConfig
-from gapo_cli.config.trainer import GuardsConfig
-from gapo_cli.errors import CheckpointError, UserError
-from gapo_cli.interfaces import Display, Engine, SleepingEngine
+from gapo_cli.config.trainer import TrainerConfig
+from gapo_cli.config.typed import show
+from gapo_cli.errors import CheckpointError
+from gapo_cli.experiment import Experiment, check_engine
+from gapo_cli.interfaces import Engine, LearnerWords
+from gapo_cli.models.load import save_model, take_over
 from gapo_cli.models.loaded import LoadedModel
-from gapo_cli.models.nano.tokenizer import word_tokens
+from gapo_cli.models.nano.model import build_nano
+from gapo_cli.models.nano.tokenizer import train_tokenizer, word_tokens
 from gapo_cli.models.packing.logprobs import completion_logprobs
+from gapo_cli.models.policy import load_policy
+from gapo_cli.models.saving import save_plain
 from gapo_cli.models.usable_layout import usable_layout
 from gapo_cli.records import EditTask
-from gapo_cli.runs.run_files import RunFiles
+from gapo_cli.runs.layout import CHECKPOINTS, FINAL, SUPERVISED
+from gapo_cli.storage.files import write_json
 from gapo_cli.training.batches.example_batches import micro_batches, plan_batches
-from gapo_cli.training.batches.examples import FIXED_WORDS, Example, Scrambler
-from gapo_cli.training.checkpoints.checkpoints import (
-    Checkpoints,
-    TrainerState,
-    check_tasks,
-    hash_of_tasks,
-    load_state,
-    together,
-    under,
-)
-from gapo_cli.training.checkpoints.random_state import random_tensors, random_values, restore_random
-from gapo_cli.training.guards import SkipGuard, TooManySkipped, skipped_sentence
-from gapo_cli.training.held_out import HeldOut, better
-from gapo_cli.training.interrupts import interrupts_wait
+from gapo_cli.training.batches.examples import FIXED_WORDS, Example, Scrambler, encode_examples
+from gapo_cli.training.checkpoints.checkpoints import together, under
+from gapo_cli.training.held_out import BEST_BY, HeldOut
 from gapo_cli.training.learners.optimizer import Optimizer
-from gapo_cli.training.out_of_memory import Advise, OutOfMemory, memory_watched, no_advice
+from gapo_cli.training.out_of_memory import Advise, Phase
+from gapo_cli.training.run_context import AsGroups, RunContext
 
-STAGE = "sft"
+SAVED_AS = "bfloat16"
+"""What `supervised.save_as` is written in."""
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """stage=sft, a `gapo_cli.interfaces.Learner`."""
+
+    name: ClassVar[str] = "sft"
+    title: ClassVar[str] = "supervised"
+    words: ClassVar[LearnerWords] = LearnerWords("batch", "supervised training", "choosing batch", "learning from")
+    samples: ClassVar[bool] = False
+    plannable: ClassVar[bool] = False
+    keys: ClassVar[Mapping[str, str]] = {
+        f"trainer.{name}": f"supervised.{name}" for name in ("max_tokens_per_microbatch", "optimizer")
+    }
+    best_by: ClassVar[Sequence[str]] = BEST_BY
+
+    def check(self, experiment: Experiment) -> None:
+        experiment.supervised.optimizer.check()
+        check_engine(experiment, experiment.evaluation.samplings(experiment.sampling).values())
+
+    def starts_from_folder(self, experiment: Experiment) -> bool:
+        return experiment.supervised.architecture is None
+
+    def as_rl(self, experiment: Experiment) -> Experiment:
+        """With this optimizer, and without a KL reference."""
+        trainer = replace(experiment.trainer, optimizer=experiment.supervised.optimizer)
+        return replace(experiment, trainer=trainer, algorithm=replace(experiment.algorithm, kl_coefficient=0.0))
+
+    def begin(self, run: RunContext) -> SupervisedLearning:
+        """Raises DataError for tasks that do not fit the context."""
+        experiment, config = run.experiment, run.experiment.supervised
+        with run.loading():
+            policy = load_or_make(run)
+        examples = encode_examples(
+            policy, experiment.template, run.tasks, config.log, experiment.seed, experiment.data.on_long, run.display.progress
+        )
+        if examples.too_long:
+            run.display.say(
+                f"left out {len(examples.too_long)} of {len(run.tasks)} training tasks that do not fit "
+                f"model.context_length={experiment.model.context_length}"
+            )
+        held_out = run.encode_held_out(policy)
+
+        def as_groups(phase: Phase) -> AsGroups:
+            if phase == "update":
+                return batch_as_groups(self.as_rl(experiment), [(len(one.prompt), len(one.answer)) for one in examples.kept])
+            return evaluation_as_groups(self.as_rl(experiment), [len(one.token_ids) for one in held_out.tasks])
+
+        advise = run.advice(experiment, policy, as_groups)
+        engine = run.start_engine(policy, advise)
+        return SupervisedLearning(run, policy, examples.tasks, examples.kept, held_out, engine, advise)
+
+
+def load_or_make(run: RunContext) -> LoadedModel:
+    """The model of the checkpoint that is resumed, else the one at `model.path` or, with `supervised.architecture`, a new one
+    whose tokenizer is trained on the tasks' prompts and answers."""
+    experiment, shape = run.experiment, run.experiment.supervised.architecture
+    model, trainer, template = experiment.model, experiment.trainer, experiment.template
+    if run.checkpoint is not None or shape is None:
+        return load_policy(run.starting_model, trainer)
+    tokenizer = train_tokenizer(
+        (text for task in run.tasks for text in (template.render(task).text, template.answer(task, task.target))),
+        shape.vocabulary,
+    )
+    made = build_nano(tokenizer, shape, model.context_length, experiment.seed)
+    return take_over(made, tokenizer, model, trainer.device, trainer.dtype)
+
+
+def batch_as_groups(experiment: Experiment, lengths: Sequence[tuple[int, int]]) -> AsGroups:
+    """A batch of the longest examples, as groups of one answer. `lengths`: of prompt and answer."""
+    config = experiment.supervised
+    answer = max(answer for _, answer in lengths)
+    longest: list[int] = []
+    tokens = 0
+    for length in sorted(map(sum, lengths), reverse=True):
+        if longest and tokens + length > config.tokens_per_batch:
+            break
+        longest.append(max(1, length - answer))
+        tokens += length
+    trainer = replace(
+        of_prompts(experiment.trainer, len(longest)),
+        layout="packed",
+        max_tokens_per_microbatch=config.max_tokens_per_microbatch,
+    )
+    sampling = replace(experiment.sampling, group_size=1, max_new_tokens=answer)
+    return AsGroups(replace(experiment, trainer=trainer, sampling=sampling), longest)
+
+
+def evaluation_as_groups(experiment: Experiment, prompt_lengths: Sequence[int]) -> AsGroups:
+    sampling = replace(experiment.sampling, group_size=max(1, experiment.evaluation.samples))
+    trainer = of_prompts(experiment.trainer, len(prompt_lengths))
+    return AsGroups(replace(experiment, sampling=sampling, trainer=trainer), [max(prompt_lengths, default=1)])
+
+
+def of_prompts(trainer: TrainerConfig, count: int) -> TrainerConfig:
+    return replace(trainer, prompts_per_step=max(1, count), prompts_per_mini_batch=max(1, count))
 
 
 @dataclass(frozen=True)
 class SupervisedResult:
+    """What supervised.json says of a finished run, beside its settings. The losses are those of the first and the last row."""
+
     steps: int
     skipped_steps: int
     tokens: int
@@ -57,232 +152,129 @@ class SupervisedResult:
     last_loss: float
 
 
-@dataclass(frozen=True)
-class SupervisedParts:
-    """All that a supervised run is made of. `examples[n]` was made of `tasks[n]`; `held_out` and `engine`: None where
-    nothing is to be evaluated; `chunk`: as `completion_logprobs` has it; `advise`: what to say where memory runs out."""
+class SupervisedLearning:
+    """A `gapo_cli.interfaces.Learning`. `examples[n]` was made of `tasks[n]`. The result depends on seed, data and config alone."""
 
-    run_dir: Path
-    seed: int
-    policy: LoadedModel
-    config: SupervisedConfig
-    tasks: Sequence[EditTask]
-    examples: Sequence[Example]
-    held_out: HeldOut | None
-    engine: Engine | None
-    display: Display
-    keep_checkpoints: int = 2
-    chunk: int | Literal["auto"] = "auto"
-    guards: GuardsConfig = field(default_factory=GuardsConfig)
-    advise: Advise = no_advice
-
-
-class SupervisedLoop:
-    """One run; the policy is trained in place. `resume_from` a checkpoint, or not, then `run`. The result depends on seed,
-    data and config alone."""
-
-    def __init__(self, parts: SupervisedParts) -> None:
-        self.parts, self.policy, self.config = parts, parts.policy, parts.config
-        self.display = parts.display
-        self.layout, notice = usable_layout(
-            self.config.layout, self.policy, "supervised.layout", otherwise="padded", dropout=True
-        )
+    def __init__(
+        self,
+        run: RunContext,
+        policy: LoadedModel,
+        tasks: Sequence[EditTask],
+        examples: Sequence[Example],
+        held_out: HeldOut | None,
+        engine: Engine | None,
+        advise: Advise,
+    ) -> None:
+        self.run, self.policy, self.tasks, self.examples = run, policy, tasks, examples
+        self.held_out, self.engine, self.advise = held_out, engine, advise
+        self.config = config = run.experiment.supervised
+        self.layout, notice = usable_layout(config.layout, policy, "supervised.layout", otherwise="padded", dropout=True)
         if notice is not None:
-            self.display.say(notice)
-        self.generator = random.Random(parts.seed)
-        self.plan = plan_batches([len(example) for example in parts.examples], self.config, self.generator)
-        words = word_tokens(self.policy.tokenizer, FIXED_WORDS) if self.config.scramble else []
-        self.scramble = Scrambler(words, self.config.scramble, self.generator)
-        self.optimizer = Optimizer(self.policy.model.parameters(), self.config.optimizer, total_updates=len(self.plan))
-        self.guard = SkipGuard(parts.guards.skipped_in_a_row)
-        self.files = RunFiles(parts.run_dir)
-        self.checkpoints = Checkpoints(parts.run_dir, parts.keep_checkpoints)
-        self.number = self.seen = self.skipped = 0
+            run.display.say(notice)
+        self.generator = random.Random(run.experiment.seed)
+        self.plan = plan_batches([len(example) for example in examples], config, self.generator)
+        words = word_tokens(policy.tokenizer, FIXED_WORDS) if config.scramble else []
+        self.scramble = Scrambler(words, config.scramble, self.generator)
+        self.optimizer = Optimizer(policy.model.parameters(), config.optimizer, total_updates=len(self.plan))
+        self.steps = len(self.plan)
+        self.extent = (
+            f"{self.steps} batches of supervised.tokens={show(config.tokens)} and supervised.epochs={show(config.epochs)}"
+        )
+        self.evaluate_every, self.checkpoint_every = config.evaluate_every, config.checkpoint_every
+        self.seen = self.skipped = 0
         self.losses: list[float] = []
         self.means: list[float] = []
-        self.saved = 0
-        self.to_evaluate = parts.held_out is not None
-        self.best: dict[str, Any] | None = None
-        self.started, self.cpu_started = time.monotonic(), time.process_time()
 
-    def resume_from(self, checkpoint: Path) -> None:
-        """Takes up the state of a verified checkpoint, whose model the policy was loaded from. What the run wrote after it is
-        taken back. Raises CheckpointError where the checkpoint is of other tasks, another seed or another stage."""
-        state = load_state(checkpoint, STAGE)
-        values, seed = state.values, self.parts.seed
-        check_tasks(checkpoint, values["task_ids"], self.parts.tasks)
-        if values["seed"] != seed:
-            raise CheckpointError(
-                f"resume={checkpoint}: was trained with seed={values['seed']}, this run has seed={seed}; give that seed"
-            )
-        if values["step"] > len(self.plan):
-            raise CheckpointError(
-                f"resume={checkpoint}: is of batch {values['step']}, and supervised.tokens={self.config.tokens} or supervised.epochs="
-                f"{self.config.epochs} are reached in {len(self.plan)} batches; give more of them"
-            )
-        self.optimizer.restore(under("optimizer", state.tensors), values["updates"])
-        restore_random(values["random"], under("random", state.tensors))
-        version, internal, gauss = values["generator"]
-        self.generator.setstate((version, tuple(internal), gauss))
-        self.number = self.saved = values["step"]
-        self.seen, self.skipped, self.losses, self.means = (values[name] for name in ("seen", "skipped", "losses", "means"))
-        self.guard.in_a_row = values["skipped_in_a_row"]
-        self.to_evaluate, self.best = values["to_evaluate"], values["best"]
-        self.started = time.monotonic() - values["seconds"]
-        self.cpu_started = time.process_time() - values["cpu_seconds"]
-        for sentence in self.checkpoints.go_back_to(self.number, state.best):
-            self.display.say(f"resuming from batch {self.number}: {sentence}")
-        if not self.checkpoints.best.folder.is_dir():
-            self.best = None
-        # an evaluation that was due, or begun, comes again
-        self.files.forget_after(self.number - 1 if self.to_evaluate else self.number, rows=values["rows"])
-        if not self.to_evaluate and isinstance(self.parts.engine, SleepingEngine):
-            self.parts.engine.sleep()  # it was started awake, and training comes first
+    def gather(self, step: int) -> Sequence[int]:
+        """The numbers of the batch's examples."""
+        return self.plan[step - 1]
 
-    def start_over(self) -> None:
-        """Removes what an earlier try of this run has written, which no whole checkpoint is left of."""
-        for sentence in self.checkpoints.go_back_to(0, best=None):
-            self.display.say(f"starting over: {sentence}")
-        self.files.forget_after(-1, rows=0)
-
-    def run(self) -> SupervisedResult:
-        """Trains to the end of the plan, and evaluates before, after and in between. Raises KeyboardInterrupt after Ctrl-C,
-        with a checkpoint of the last whole batch, and UserError where the guard stops it or memory runs out."""
-        try:
-            while True:
-                if self.to_evaluate:
-                    self._evaluate()
-                if self.number == len(self.plan):
-                    break
-                with interrupts_wait():
-                    self._train(self.plan[self.number])
-        except KeyboardInterrupt:
-            self._stop()
-            raise
-        except OutOfMemory:
-            if self.to_evaluate:
-                self._stop()
-            else:  # in the middle of a batch
-                self.display.say(
-                    f"stopped in the middle of batch {self.number + 1} of {len(self.plan)}: {self.checkpoints.newest_in_words()}"
-                )
-            raise
-        seconds, cpu_seconds = time.monotonic() - self.started, time.process_time() - self.cpu_started
-        first, last = (self.means[0], self.means[-1]) if self.means else (math.nan, math.nan)
-        return SupervisedResult(len(self.plan), self.skipped, self.seen, seconds, cpu_seconds, first, last)
-
-    def _train(self, batch: Sequence[int]) -> None:
-        examples = [self.scramble(self.parts.examples[index]) for index in batch]
+    def learn(self, step: int, gathered: Sequence[int]) -> dict[str, float]:
+        examples = [self.scramble(self.examples[index]) for index in gathered]
         self.policy.model.train()  # for the dropout of adapters and attention
-        with memory_watched(f"learning from batch {self.number + 1}", "update", self.parts.advise):
-            loss = self.accumulate(examples)
-            step = self.optimizer.step(math.isfinite(loss))
+        loss = self.accumulate(examples)
+        result = self.optimizer.step(math.isfinite(loss))
         self.policy.model.eval()
-        self.number += 1
-        self.skipped += step.skipped
-        if not step.skipped:
+        self.skipped += result.skipped
+        if not result.skipped:
             self.losses.append(loss)
-        try:
-            self.guard.saw(step.skipped, examples)
-        except TooManySkipped as stop:
-            path = self.files.write_examples(
-                self.number, [self.parts.tasks[index] for index in batch], [self._texts(one) for one in examples]
-            )
-            raise UserError(skipped_sentence(stop.steps, f"batch {self.number}", path)) from stop
+        self.run.guard.saw(result.skipped, [(self.tasks[index], one) for index, one in zip(gathered, examples, strict=True)])
         self.seen += sum(map(len, examples))
-        self.display.progress("supervised training", self.number, len(self.plan))
-        last = self.number == len(self.plan)
-        if self.number % self.config.log_every == 0 or last:
-            elapsed = time.monotonic() - self.started
-            row = {
-                "step": self.number, "sft/tokens": self.seen, "sft/skipped_steps": self.skipped, "actor/lr": step.learning_rate,
-                "perf/throughput": self.seen / elapsed, "time_s": elapsed,
-            }  # fmt: skip
-            if self.losses:  # not where every step was skipped
-                row["sft/loss"] = sum(self.losses) / len(self.losses)
-                self.means.append(row["sft/loss"])
-                self.losses = []
-            if not step.skipped:
-                row["actor/grad_norm"] = step.grad_norm
-            self.files.record(row, self.display)
-        every = self.config.evaluate_every
-        self.to_evaluate = self.parts.held_out is not None and (last or (every > 0 and self.number % every == 0))
-        if not self.to_evaluate:
-            self._save_where_due()
+        if step % self.config.log_every and step != self.steps:
+            return {}
+        row: dict[str, float] = {
+            "sft/tokens": self.seen,
+            "sft/skipped_steps": self.skipped,
+            "actor/lr": result.learning_rate,
+            "perf/throughput": self.seen / self.run.clock.seconds,
+        }
+        if self.losses:  # not where every step was skipped
+            row["sft/loss"] = sum(self.losses) / len(self.losses)
+            self.means.append(row["sft/loss"])
+            self.losses = []
+        if not result.skipped:
+            row["actor/grad_norm"] = result.grad_norm
+        return row
 
     def accumulate(self, examples: Sequence[Example]) -> float:
         """Adds the gradient of the mean cross-entropy (nats a token) over the answers' tokens, and returns the loss. Logits are
         made for those positions only."""
-        policy = self.policy
+        policy, chunk = self.policy, self.run.experiment.trainer.logprob_chunk_tokens
         tokens = sum(len(example.answer) for example in examples)
         total = torch.zeros((), device=policy.device)
         for batch in micro_batches(examples, self.layout, self.config.max_tokens_per_microbatch, policy.pad_token_id):
             with policy.autocast():
-                found = completion_logprobs(policy.model, batch.to(policy.device), chunk=self.parts.chunk)
+                found = completion_logprobs(policy.model, batch.to(policy.device), chunk=chunk)
             loss = -found.logprobs.sum() / tokens
             loss.backward()
             total += loss.detach()
         return total.item()
 
-    def _evaluate(self) -> None:
-        held_out, engine = self.parts.held_out, self.parts.engine
-        started = time.perf_counter()
-        with memory_watched(f"evaluating after batch {self.number}", "rollout", self.parts.advise):
-            engine.sync(self.policy)
-            row = {"step": self.number, **held_out.evaluate(self.number, self.policy, engine, self.display.progress)}
-        if isinstance(engine, SleepingEngine):
-            engine.sleep()
-        row |= {"timing_s/testing": time.perf_counter() - started, "time_s": time.monotonic() - self.started}
-        with interrupts_wait():
-            self.to_evaluate = False
-            best = better(row, self.number, self.best)
-            if best is not None:
-                self.best = best
-                self.checkpoints.save_best(self.policy, best)
-            self.files.record(row, self.display)
-            self._save_where_due()
+    def keep_for_inspection(self, step: int, batch: Sequence[tuple[EditTask, Example]]) -> Path:
+        decode = self.policy.tokenizer.decode
+        texts = [(decode(example.prompt), decode(example.answer)) for _, example in batch]
+        return self.run.files.write_examples(step, [task for task, _ in batch], texts)
 
-    def _save_where_due(self) -> None:
-        """Not where Ctrl-C has saved this batch before its evaluation: that checkpoint makes the evaluation again."""
-        due = self.number % self.config.checkpoint_every == 0 or self.number == len(self.plan)
-        if due and self.saved != self.number:
-            self._save()
-
-    def _texts(self, example: Example) -> tuple[str, str]:
-        return self.policy.tokenizer.decode(example.prompt), self.policy.tokenizer.decode(example.answer)
-
-    def _save(self) -> None:
-        tensors = together(optimizer=self.optimizer.tensors(), random=random_tensors())
-        values: dict[str, Any] = {
-            "step": self.number,
-            "seed": self.parts.seed,
-            "task_ids": hash_of_tasks(self.parts.tasks),
+    def values(self) -> dict[str, Any]:
+        return {
             "updates": self.optimizer.updates,
-            "random": random_values(),
             "generator": self.generator.getstate(),
             "seen": self.seen,
             "skipped": self.skipped,
-            "losses": self.losses,
-            "means": self.means,
-            "skipped_in_a_row": self.guard.in_a_row,
-            "to_evaluate": self.to_evaluate,
-            "best": self.best,
-            "rows": self.files.rows(),
-            "seconds": time.monotonic() - self.started,
-            "cpu_seconds": time.process_time() - self.cpu_started,
+            "losses": list(self.losses),
+            "means": list(self.means),
         }
-        best = None if self.best is None else self.best["step"]
-        self.checkpoints.save(self.number, self.policy, TrainerState(STAGE, tensors, values, best))
-        self.saved = self.number
 
-    def _stop(self) -> None:
-        if self.number == 0:
-            self.display.say("stopped before the first batch was done: there is nothing to resume")
-            return
-        with interrupts_wait():
-            if self.saved != self.number:
-                self._save()
-        self.display.say(
-            f"stopped after batch {self.number} of {len(self.plan)}: saved {self.checkpoints.path(self.number)}; "
-            f"go on with resume={self.files.run_dir}"
-        )
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return together(optimizer=self.optimizer.tensors())
+
+    def restore(self, checkpoint: Path, values: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        if values["updates"] > self.steps:
+            raise CheckpointError(
+                f"resume={checkpoint}: is of batch {values['updates']}, and supervised.tokens={show(self.config.tokens)} or "
+                f"supervised.epochs={show(self.config.epochs)} are reached in {self.steps} batches; give more of them"
+            )
+        self.optimizer.restore(under("optimizer", tensors), values["updates"])
+        version, internal, gauss = values["generator"]
+        self.generator.setstate((version, tuple(internal), gauss))
+        self.seen, self.skipped, self.losses, self.means = (values[name] for name in ("seen", "skipped", "losses", "means"))
+
+    def finish(self) -> Path:
+        """The model lies in checkpoints/final and, its adapters merged and in bfloat16, where `supervised.save_as` says."""
+        run, config = self.run, self.config
+        checkpoint = run.run_dir / CHECKPOINTS / FINAL
+        save_model(self.policy, checkpoint)
+        write_json(run.run_dir / SUPERVISED, {"settings": asdict(config), **asdict(self.result())})
+        if config.save_as:
+            save_plain(self.policy, Path(config.save_as), SAVED_AS)
+            run.display.say(f"saved in {SAVED_AS}: {config.save_as}")
+        return checkpoint
+
+    @property
+    def finished(self) -> bool:
+        return (self.run.run_dir / SUPERVISED).is_file()
+
+    def result(self) -> SupervisedResult:
+        clock = self.run.clock
+        first, last = (self.means[0], self.means[-1]) if self.means else (math.nan, math.nan)
+        return SupervisedResult(self.steps, self.skipped, self.seen, clock.seconds, clock.cpu_seconds, first, last)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from parts import PlainTemplate
+from parts import Listening, PlainTemplate, make_experiment, run_of
 
 from gapo_cli.config.model import LoraConfig
 from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
@@ -15,17 +15,17 @@ from gapo_cli.config.supervised import EditLogConfig, SupervisedConfig
 from gapo_cli.config.trainer import GuardsConfig, OptimizerConfig, TrainerConfig
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.errors import CheckpointError, DataError, UserError
-from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.models.policy import load_policy
 from gapo_cli.records import EditTask, Source
-from gapo_cli.rollouts.encoding import encode_tasks
-from gapo_cli.runs.run_files import RunFiles, repeatable
+from gapo_cli.runs.run_files import repeatable
 from gapo_cli.training.batches.edit_log import logged_outcome
 from gapo_cli.training.batches.example_batches import micro_batches, plan_batches
 from gapo_cli.training.batches.examples import Example, Scrambler, encode_examples
 from gapo_cli.training.checkpoints.checkpoints import load_state, newest_whole
 from gapo_cli.training.held_out import HeldOut
-from gapo_cli.training.learners.supervised import SupervisedLoop, SupervisedParts
+from gapo_cli.training.learners.supervised import Supervised, SupervisedLearning
+from gapo_cli.training.lifecycle import Life
+from gapo_cli.training.out_of_memory import no_advice
 
 CONFIG = SupervisedConfig(
     tokens=3000,
@@ -157,11 +157,12 @@ EXAMPLES = [
 ]
 
 
-def make_parts(policy, run_dir, **config):
-    settings = replace(CONFIG, **config)
-    return SupervisedParts(
-        run_dir, 0, policy, settings, TASKS[:4], EXAMPLES, held_out=None, engine=None, display=QuietDisplay()
+def make_learning(policy, run_dir, display=None, guards=None, **config):
+    experiment = make_experiment(
+        run_dir, policy.config, learner=Supervised(), supervised=replace(CONFIG, **config), guards=guards or GuardsConfig()
     )
+    run = run_of(experiment, TASKS[:4], display=display)
+    return SupervisedLearning(run, policy, TASKS[:4], EXAMPLES, held_out=None, engine=None, advise=no_advice)
 
 
 def test_the_loss_is_the_mean_over_answer_tokens_only(tiny_policy, tmp_path):
@@ -174,8 +175,7 @@ def test_the_loss_is_the_mean_over_answer_tokens_only(tiny_policy, tmp_path):
                 expected -= float(logprobs[position - 1, ids[0, position]])
                 count += 1
     assert count == 10
-    loop = SupervisedLoop(make_parts(tiny_policy, tmp_path))
-    assert loop.accumulate(EXAMPLES) == pytest.approx(expected / count, rel=1e-5)
+    assert make_learning(tiny_policy, tmp_path).accumulate(EXAMPLES) == pytest.approx(expected / count, rel=1e-5)
 
 
 @pytest.mark.parametrize("rank", [0, 4])
@@ -190,8 +190,7 @@ def test_loss_and_gradient_are_the_same_packed_or_padded_and_however_they_are_cu
     found = []
     for layout in ("padded", "packed"):
         for budget in (0, 9, 20):
-            loop = SupervisedLoop(make_parts(policy, tmp_path, layout=layout, max_tokens_per_microbatch=budget))
-            loss = loop.accumulate(EXAMPLES)
+            loss = make_learning(policy, tmp_path, layout=layout, max_tokens_per_microbatch=budget).accumulate(EXAMPLES)
             found.append((loss, torch.cat([parameter.grad.flatten() for parameter in trained])))
             policy.model.zero_grad()
     expected_loss, expected = found[0]
@@ -201,24 +200,21 @@ def test_loss_and_gradient_are_the_same_packed_or_padded_and_however_they_are_cu
 
 
 def test_a_model_whose_attention_is_its_own_is_trained_padded_and_told_so(tiny_policy, tmp_path, monkeypatch):
-    said = []
-    display = QuietDisplay()
-    display.say = said.append
-    monkeypatch.setattr("gapo_cli.models.packing.shared_prefix.takes_shared_prefixes", lambda policy: False)
-    loop = SupervisedLoop(replace(make_parts(tiny_policy, tmp_path, layout="packed"), display=display))
-    assert loop.layout == "padded"
-    assert said == [
+    display = Listening()
+    monkeypatch.setattr("gapo_cli.models.usable_layout.takes_shared_prefixes", lambda policy: False)
+    assert make_learning(tiny_policy, tmp_path, display, layout="packed").layout == "padded"
+    assert display.said == [
         "supervised.layout=packed: the attention of Qwen2ForCausalLM is its own; using padded, the same numbers with more arithmetic"
     ]
 
 
 def test_a_model_with_dropout_in_its_attention_is_trained_padded_and_told_so(tiny_policy, tmp_path):
-    said = []
-    display = QuietDisplay()
-    display.say = said.append
+    display = Listening()
     tiny_policy.model.config.attention_dropout = 0.1
-    assert SupervisedLoop(replace(make_parts(tiny_policy, tmp_path, layout="packed"), display=display)).layout == "padded"
-    assert said == ["supervised.layout=packed: has no dropout in its attention, and the model's config says 0.1; using padded"]
+    assert make_learning(tiny_policy, tmp_path, display, layout="packed").layout == "padded"
+    assert display.said == [
+        "supervised.layout=packed: has no dropout in its attention, and the model's config says 0.1; using padded"
+    ]
 
 
 def test_an_answer_is_the_logged_outcome_with_the_end_token(tiny_policy):
@@ -237,29 +233,36 @@ def make_loop(tmp_path, tiny_config):
         path = tiny_config.path if checkpoint is None else str(checkpoint)
         torch.manual_seed(0)  # for the adapters
         policy = load_policy(replace(tiny_config, path=path, lora=lora or LoraConfig()), TRAINER)
-        settings = replace(CONFIG, **{"scramble": 0.5} | config)
         run_dir = tmp_path / name
         run_dir.mkdir(exist_ok=True)
-        asked = None
-        if held_out:
-            evaluation, sampling = EvaluationConfig(samples=1), SamplingConfig(group_size=1, max_new_tokens=8)
-            asked = HeldOut(
-                encode_tasks(policy, PlainTemplate(), TASKS[:3]), PlainTemplate(), evaluation, sampling, seed, RunFiles(run_dir)
-            )
-        parts = SupervisedParts(
-            run_dir, seed, policy, settings, TASKS, encode_examples(policy, PlainTemplate(), TASKS, settings.log, seed).kept, asked,
-            TorchEngine(policy, max_rows=64) if held_out else None, display or QuietDisplay(),
-        )  # fmt: skip
-        loop = SupervisedLoop(parts)
+        experiment = make_experiment(
+            run_dir,
+            tiny_config,
+            seed=seed,
+            learner=Supervised(),
+            supervised=replace(CONFIG, **{"scramble": 0.5} | config),
+            evaluation=EvaluationConfig(samples=1),
+            sampling=SamplingConfig(group_size=1, max_new_tokens=8),
+        )
+        run = run_of(experiment, TASKS, TASKS[:3], checkpoint, display)
+        examples = encode_examples(policy, PlainTemplate(), TASKS, experiment.supervised.log, seed).kept
+        asked = run.encode_held_out(policy) if held_out else None
+        engine = TorchEngine(policy, max_rows=64) if held_out else None
+        life = Life(run, SupervisedLearning(run, policy, TASKS, examples, asked, engine, no_advice))
         if checkpoint is not None:
-            loop.resume_from(checkpoint)
-        return loop
+            life.resume_from(checkpoint)
+        return life
 
     return make
 
 
 def weights_of(loop):
-    return torch.cat([weight.detach().flatten() for weight in loop.policy.model.parameters()])
+    return torch.cat([weight.detach().flatten() for weight in loop.learning.policy.model.parameters()])
+
+
+def result_of(loop):
+    loop.run()
+    return loop.learning.result()
 
 
 def rows_of(loop):
@@ -268,7 +271,7 @@ def rows_of(loop):
 
 def test_training_lowers_the_loss_and_the_same_seed_gives_the_same_weights(make_loop):
     loops = [make_loop(name, seed, scramble=0.0) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
-    results = [loop.run() for loop in loops]
+    results = [result_of(loop) for loop in loops]
     assert results[0].last_loss < 0.5 * results[0].first_loss
     assert results[0].tokens >= CONFIG.tokens
     weights = [weights_of(loop) for loop in loops]
@@ -277,21 +280,21 @@ def test_training_lowers_the_loss_and_the_same_seed_gives_the_same_weights(make_
 
 
 def run_until_power_goes_off(loop, updates):
-    step = loop.optimizer.step
+    step = loop.learning.optimizer.step
 
     def breaking(*finite):
-        if loop.optimizer.updates == updates:
+        if loop.learning.optimizer.updates == updates:
             raise RuntimeError("the power went off")
         return step(*finite)
 
-    loop.optimizer.step = breaking
+    loop.learning.optimizer.step = breaking
     with pytest.raises(RuntimeError, match="the power went off"):
         loop.run()
 
 
 def test_a_resumed_run_equals_one_that_never_stopped(make_loop):
     whole = make_loop("whole")
-    result = whole.run()
+    result = result_of(whole)
     assert result.steps > 8
     broken = make_loop("broken")
     run_until_power_goes_off(broken, updates=6)
@@ -301,7 +304,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(make_loop):
     assert [row["step"] for row in rows_of(broken)] == [3, 6]
     resumed = make_loop("broken", checkpoint=checkpoint)
     assert [row["step"] for row in rows_of(resumed)] == [3]
-    again = resumed.run()
+    again = result_of(resumed)
     assert torch.equal(weights_of(resumed), weights_of(whole))
     assert rows_of(resumed) == rows_of(whole)
     assert (again.steps, again.tokens, again.first_loss, again.last_loss) == (
@@ -313,21 +316,18 @@ def test_a_resumed_run_equals_one_that_never_stopped(make_loop):
 
 
 def test_ctrl_c_leaves_a_checkpoint_of_the_last_whole_batch(make_loop):
-    said = []
-    display = QuietDisplay()
-    display.say = said.append
+    display = Listening()
     loop = make_loop(display=display)
-    step = loop.optimizer.step
+    step = loop.learning.optimizer.step
 
     def pressing(*finite):
-        if loop.optimizer.updates == 1:
+        if loop.learning.optimizer.updates == 1:
             os.kill(os.getpid(), signal.SIGINT)
         return step(*finite)
 
-    loop.optimizer.step = pressing
-    with pytest.raises(KeyboardInterrupt):
-        loop.run()
-    assert "stopped after batch 2 of" in said[-1]
+    loop.learning.optimizer.step = pressing
+    assert loop.run().interrupted
+    assert "stopped after batch 2 of" in display.said[-1]
     resumed = make_loop(checkpoint=loop.checkpoints.path(2))
     resumed.run()
     whole = make_loop("whole")
@@ -352,14 +352,14 @@ def test_adapters_are_trained_with_dropout_and_resumed_bit_for_bit(make_loop):
     broken = make_loop("broken", **lora)
     run_until_power_goes_off(broken, updates=5)
     resumed = make_loop("broken", checkpoint=newest_whole(broken.files.run_dir).checkpoint, **lora)
-    assert resumed.number == 4
+    assert resumed.step == 4
     resumed.run()
     assert torch.equal(weights_of(resumed), weights_of(whole))
 
 
 def test_held_out_tasks_are_asked_before_after_and_in_between_and_the_best_model_is_kept(make_loop):
     loop = make_loop(held_out=True, evaluate_every=5, tokens=1500)
-    result = loop.run()
+    result = result_of(loop)
     evaluated = [row["step"] for row in rows_of(loop) if "val/exact_match" in row]
     assert evaluated == [*range(0, result.steps, 5), result.steps]
     assert loop.best["step"] == loop.checkpoints.best.step()
@@ -380,9 +380,9 @@ def test_ctrl_c_in_an_evaluation_makes_it_again_after_resuming(make_loop, monkey
             raise KeyboardInterrupt
         return evaluate(held_out, step, *others)
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(HeldOut, "evaluate", pressing)
-        loop.run()
+        assert loop.run().interrupted
     resumed = make_loop(checkpoint=loop.checkpoints.path(4), **settings)
     resumed.run()
     assert rows_of(resumed) == rows_of(whole)
@@ -456,11 +456,12 @@ def test_a_supervised_run_whose_loss_is_never_finite_stops_and_keeps_the_batch(t
 
     with torch.no_grad():
         tiny_policy.model.lm_head.weight[5] = float("inf")
-    loop = SupervisedLoop(replace(make_parts(tiny_policy, tmp_path), guards=GuardsConfig(2)))
+    learning = make_learning(tiny_policy, tmp_path, guards=GuardsConfig(2))
+    loop = Life(learning.run, learning)
     with pytest.raises(
         UserError, match=r"guards.skipped_in_a_row=2: .* not finite in 2 optimizer steps in a row, the last in batch 2"
     ):
         loop.run()
     batch = pd.read_parquet(tmp_path / "stopped" / "step-00002.parquet")
-    assert batch["task_id"].tolist() == [TASKS[index].id for index in loop.plan[1]]
+    assert batch["task_id"].tolist() == [TASKS[index].id for index in loop.learning.plan[1]]
     assert batch["answer"].str.endswith("<eos>").all()

@@ -1,0 +1,205 @@
+"""Reinforcement learning from rollouts (stage=rl): a step samples groups of answers, scores them and learns from their advantages.
+
+How a rollout batch is filled is told in `gapo_cli.rollouts.collect`, what is done with it in `policy_update`. What is random is drawn
+from seeds made of (experiment seed, step, place), so the place in the task order and the groups that wait are all that a step
+depends on beside the weights.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from gapo_cli.config.trainer import TrainerConfig
+from gapo_cli.experiment import Experiment, check_engine, check_settings
+from gapo_cli.interfaces import Engine, LearnerWords, SleepingEngine
+from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.models.policy import load_policy
+from gapo_cli.models.reference import make_reference
+from gapo_cli.models.usable_layout import usable_layout
+from gapo_cli.records import Group
+from gapo_cli.rollouts.collect import Collector, Position, RolloutBatch
+from gapo_cli.rollouts.data_order import DataOrder
+from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks, fit_training_tasks
+from gapo_cli.rollouts.engine_agreement import check_engine_logprobs, recomputes_logprobs
+from gapo_cli.rollouts.metrics import rollout_metrics
+from gapo_cli.training.checkpoints.checkpoints import together, under
+from gapo_cli.training.held_out import BEST_BY, HeldOut
+from gapo_cli.training.learners.optimizer import Optimizer
+from gapo_cli.training.learners.policy_update import PolicyUpdate
+from gapo_cli.training.out_of_memory import Advise, memory_watched
+from gapo_cli.training.run_context import AsGroups, RunContext
+
+
+@dataclass(frozen=True)
+class PolicyGradient:
+    """stage=rl, a `gapo_cli.interfaces.Learner`: GAPO, GRPO and DAPO, as `estimator` and `algorithm` say."""
+
+    name: ClassVar[str] = "rl"
+    title: ClassVar[str] = "reinforcement learning"
+    words: ClassVar[LearnerWords] = LearnerWords()
+    samples: ClassVar[bool] = True
+    plannable: ClassVar[bool] = True
+    keys: ClassVar[Mapping[str, str]] = {}
+    best_by: ClassVar[Sequence[str]] = BEST_BY
+
+    def check(self, experiment: Experiment) -> None:
+        check_settings(experiment)
+        experiment.trainer.optimizer.check()
+        evaluated = experiment.evaluation.samplings(experiment.sampling).values()
+        check_engine(experiment, [*evaluated, experiment.sampling])
+
+    def starts_from_folder(self, experiment: Experiment) -> bool:
+        return True
+
+    def as_rl(self, experiment: Experiment) -> Experiment:
+        return experiment
+
+    def begin(self, run: RunContext) -> PolicyGradientLearning:
+        """The policy is the checkpoint's where there is one; the KL reference is the starting model in any case."""
+        experiment = run.experiment
+        reference = None
+        with run.loading():
+            policy = load_policy(run.starting_model, experiment.trainer)
+            if experiment.algorithm.kl_coefficient:
+                reference = make_reference(
+                    policy, experiment.model, experiment.trainer.reference_dtype, at_start=run.checkpoint is None
+                )
+        tasks = fitting_tasks(run, policy)
+        mini_batch = experiment.trainer.prompts_per_mini_batch
+        longest = sorted((len(one.token_ids) for one in tasks), reverse=True)[:mini_batch]
+        advise = run.advice(experiment, policy, lambda phase: AsGroups(experiment, longest))
+        engine = run.start_engine(policy, advise)
+        return PolicyGradientLearning(run, policy, reference, engine, tasks, run.encode_held_out(policy), advise)
+
+
+def fitting_tasks(run: RunContext, policy: LoadedModel) -> Sequence[EncodedTask]:
+    """The training tasks, tokenised; those that do not fit the context are left out and counted, or refused, as `data.on_long`
+    says. Raises DataError."""
+    experiment, say = run.experiment, run.display.say
+    context, answer = experiment.model.context_length, experiment.sampling.max_new_tokens
+    encoded = encode_tasks(policy, experiment.template, run.tasks, run.display.progress)
+    fitted = fit_training_tasks(encoded, context, answer, experiment.data.on_long)
+    if fitted.too_long:
+        say(
+            f"left out {len(fitted.too_long)} of {len(run.tasks)} training tasks that do not fit model.context_length={context}"
+        )
+    budget = experiment.trainer.max_tokens_per_microbatch
+    # the last token of an answer is a label only
+    beyond = sum(len(one.token_ids) + answer - 1 > budget for one in fitted.kept) if budget else 0
+    if beyond:
+        say(
+            f"trainer.max_tokens_per_microbatch={budget}: {beyond} of {len(fitted.kept)} training prompts pass it with an answer of "
+            f"{answer} tokens; such an answer is a micro-batch of its own"
+        )
+    return fitted.kept
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A rollout batch, how far the engine that sampled it agrees with the trainer, and when sampling began."""
+
+    batch: RolloutBatch
+    agreement: Mapping[str, float]
+    began: float
+
+
+class PolicyGradientLearning:
+    """A `gapo_cli.interfaces.Learning`. `reference`: the frozen starting model where KL is asked for, else None; `tasks`: all of
+    them fit the context."""
+
+    def __init__(
+        self,
+        run: RunContext,
+        policy: LoadedModel,
+        reference: torch.nn.Module | None,
+        engine: Engine,
+        tasks: Sequence[EncodedTask],
+        held_out: HeldOut,
+        advise: Advise,
+    ) -> None:
+        experiment = run.experiment
+        self.run, self.policy, self.engine, self.held_out, self.advise = run, policy, engine, held_out, advise
+        self.sampling, self.trainer = experiment.sampling, self._usable(experiment.trainer)
+        self.tasks = [one.task for one in tasks]
+        self.steps, self.checkpoint_every = self.trainer.steps, self.trainer.checkpoint_every
+        self.extent = f"trainer.steps={self.steps} steps"
+        self.evaluate_every = experiment.evaluation.every_steps
+        mini_batches = -(-self.trainer.prompts_per_step // self.trainer.prompts_per_mini_batch)
+        total_updates = self.steps * self.trainer.epochs_per_step * mini_batches
+        self.optimizer = Optimizer(policy.model.parameters(), self.trainer.optimizer, total_updates)
+        self.updater = PolicyUpdate(
+            policy, reference, self.optimizer, experiment.algorithm, self.trainer, self.sampling.temperature, run.guard
+        )
+        self.collector = Collector(
+            engine=engine,
+            template=experiment.template,
+            reward=experiment.reward,
+            estimator=experiment.estimator,
+            algorithm=experiment.algorithm,
+            sampling=self.sampling,
+            tasks=tasks,
+            order=DataOrder(len(tasks), experiment.seed),
+            prompts_per_step=self.trainer.prompts_per_step,
+            seed=experiment.seed,
+        )
+
+    def _usable(self, trainer: TrainerConfig) -> TrainerConfig:
+        """The settings with what they leave open decided for this policy and this engine."""
+        recompute = recomputes_logprobs(trainer, self.run.experiment.algorithm, self.engine)
+        layout, notice = usable_layout(trainer.layout, self.policy)
+        if notice is not None:
+            self.run.display.say(notice)
+        return replace(trainer, recompute_logprobs=recompute, layout=layout)
+
+    def gather(self, step: int) -> Gathered:
+        began = time.perf_counter()
+        batch = self.collector.collect(step, self.run.display.progress)
+        agreement = check_engine_logprobs(
+            self.engine, self.policy, batch.generated, self.sampling.temperature, self.trainer.logprob_tolerance
+        )
+        if isinstance(self.engine, SleepingEngine):
+            self.engine.sleep()
+        return Gathered(batch, agreement, began)
+
+    def learn(self, step: int, gathered: Gathered) -> dict[str, float]:
+        batch, began = gathered.batch, time.perf_counter()
+        learnt = self.updater.update(batch.groups, [group.sampled_at == step for group in batch.groups])
+        with memory_watched(f"giving the engine the weights of step {step}", "rollout", self.advise):
+            self.engine.sync(self.policy)
+        row = {**rollout_metrics(batch), **gathered.agreement, **learnt}
+        row["timing_s/update_actor"] = time.perf_counter() - began
+        self.run.files.write_rollouts(step, batch.groups, batch.dropped, self.policy.tokenizer.decode)
+        row["timing_s/step"] = time.perf_counter() - gathered.began
+        row["perf/throughput"] = tokens_of(batch.groups) / row["timing_s/step"]
+        return row
+
+    def keep_for_inspection(self, step: int, batch: Sequence[Group]) -> Path:
+        return self.run.files.write_for_inspection(step, batch, self.policy.tokenizer.decode)
+
+    def values(self) -> dict[str, Any]:
+        return {"position": self.collector.position.to_dict(), "updates": self.optimizer.updates}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return together(optimizer=self.optimizer.tensors())
+
+    def restore(self, checkpoint: Path, values: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        self.collector.restore(Position.from_dict(values["position"]))
+        self.optimizer.restore(under("optimizer", tensors), values["updates"])
+
+    def finish(self) -> None:
+        """The last checkpoint is the trained model."""
+
+    @property
+    def finished(self) -> bool:
+        return True
+
+
+def tokens_of(groups: Sequence[Group]) -> int:
+    """Prompt and completion tokens, a prompt counted once for each of its completions, as in verl's perf/throughput."""
+    return sum(len(group.prompt_token_ids) + len(one.token_ids) for group in groups for one in group.completions)
