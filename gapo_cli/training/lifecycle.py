@@ -120,13 +120,13 @@ class Life:
         state = load_state(checkpoint, self.learner.name)
         values, seed = state.values, self.context.experiment.seed
         check_tasks(checkpoint, values["task_ids"], self.learning.tasks)
+        done = values["step"] >= self.learning.steps and values["unfinished"] is None and self.learning.finished
+        if done and not may_be_done:
+            raise CheckpointError(f"resume={checkpoint}: all {self.learning.extent} are done; give more of them to go on")
         if values["seed"] != seed:
             raise CheckpointError(
                 f"resume={checkpoint}: was trained with seed={values['seed']}, this run has seed={seed}; give that seed"
             )
-        done = values["step"] >= self.learning.steps and values["unfinished"] is None and self.learning.finished
-        if done and not may_be_done:
-            raise CheckpointError(f"resume={checkpoint}: all {self.learning.extent} are done; give more of them to go on")
         self.learning.restore(checkpoint, values["learner"], state.tensors)
         restore_random(values["random"], under("random", state.tensors))
         self.step, self.best, self.unfinished = values["step"], values["best"], values["unfinished"]

@@ -5,29 +5,17 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from parts import OPTIMIZER, Listening, PlainTemplate, make_experiment
 
-from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.data import DataConfig
-from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
-from gapo_cli.config.supervised import SupervisedConfig
-from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
+from gapo_cli.config.sampling import EvaluationConfig
+from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.evaluation.predictions import from_rows
 from gapo_cli.evaluation.summary import Summary, summarise
-from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import QuietDisplay
-from gapo_cli.records import EditTask, HistoryEvent, ParsedAnswer, Prompt, Source, TaskSet
+from gapo_cli.records import EditTask, HistoryEvent, Source, TaskSet
 from gapo_cli.stages.evaluate import evaluate
-
-OPTIMIZER = OptimizerConfig(learning_rate=1e-3)
-
-
-class Listening(QuietDisplay):
-    def __init__(self):
-        self.said = []
-
-    def say(self, text):
-        self.said.append(text)
 
 
 class Prints:
@@ -53,42 +41,16 @@ def task(number):
     )  # fmt: skip
 
 
-class Plain:
-    def render(self, task):
-        return Prompt(task.id, task.excerpt + ">")
-
-    def answer(self, task, region):
-        return region
-
-    def parse(self, task, text):
-        return ParsedAnswer(text)
-
-
-def engine(policy):
-    from gapo_cli.engines.torch_engine import TorchEngine
-
-    return TorchEngine(policy, max_rows=64)
-
-
 @pytest.fixture
 def experiment(tmp_path, tiny_config):
-    return Experiment(
+    return make_experiment(
+        tmp_path / "run",
+        replace(tiny_config, context_length=64),
         verb="eval",
         seed=3,
-        run_dir=tmp_path / "run",
-        model=replace(tiny_config, context_length=64),
         data=DataConfig("prints", tmp_path / "data"),
         source=Prints(4),
-        template=Plain(),
-        reward=None,
-        estimator=None,
-        estimator_name="gapo",
-        algorithm=AlgorithmConfig("grpo"),
-        sampling=SamplingConfig(group_size=4, max_new_tokens=8),
         trainer=TrainerConfig(2, prompts_per_step=4, prompts_per_mini_batch=2, optimizer=OPTIMIZER, threads=1),
-        supervised=SupervisedConfig(tokens=400, tokens_per_batch=128, optimizer=OPTIMIZER),
-        evaluation=EvaluationConfig(samples=2),
-        engine=engine,
     )
 
 
@@ -131,7 +93,7 @@ def test_greedy_alone_has_no_sampled_row_and_no_pass_at_k(experiment):
     assert "sampled" not in display.said[1] and "pass@" not in display.said[1]
 
 
-class Forgetful(Plain):
+class Forgetful(PlainTemplate):
     """Leaves something out of the prompts of two of four tasks."""
 
     def render(self, task):

@@ -1,0 +1,50 @@
+"""The debug run learns what it has always learnt: parts of it against hashes that an earlier version left."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from gapo_cli.cli import run_command
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "debug_run.json").read_text())
+DECIMALS = 6
+MEASURES = [
+    f"val/{mode}{name}"
+    for mode in ("", "sampled/")
+    for name in ("exact_match", "noop_rate", "malformed_rate", "edit_similarity", "delta_chrf", "response_tokens")
+]
+
+
+def hash_of(values):
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def parts_of(run):
+    """Name → hash, of whatever rounding leaves alone."""
+    found = {}
+    for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
+        step = row["step"]
+        if MEASURES[0] in row:
+            found[f"val metrics, step {step}"] = hash_of([round(row[name], DECIMALS) for name in MEASURES])
+        if step:
+            rows = pd.read_parquet(run / "rollouts" / f"step-{step:05d}.parquet")
+            found[f"token ids, step {step}"] = hash_of([ids.tolist() for ids in rows["token_ids"]])
+            for name in ("reward", "advantage"):
+                found[f"{name}s, step {step}"] = hash_of(rows[name].round(DECIMALS).tolist())
+    return found
+
+
+@pytest.mark.slow
+def test_the_debug_run_is_the_one_of_before(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["prepare", "experiment=debug", "-q"]) == 0
+    (manifest,) = Path("data").glob("*/manifest.json")
+    if hash_of(json.loads(manifest.read_text())["splits"]) != GOLDEN["data"]:
+        pytest.skip("this Python has another standard library, so its tasks differ from the recorded ones")
+    assert run_command(["train", *GOLDEN["words"], "hydra.run.dir=run", "-q"]) == 0
+    found = parts_of(Path("run"))
+    assert found.keys() == GOLDEN["parts"].keys()
+    assert [name for name in found if found[name] != GOLDEN["parts"][name]] == []
