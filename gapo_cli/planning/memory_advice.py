@@ -85,7 +85,7 @@ def _settings(experiment: Experiment, policy: LoadedModel | None = None) -> Sett
     if supervised:
         trainer = replace(trainer, optimizer=experiment.supervised.optimizer)
     if supervised or experiment.verb in ONLY_SAMPLING:
-        algorithm = replace(algorithm, kl_coefficient=0.0)  # no reference is loaded
+        algorithm = algorithm.without_reference()  # none is loaded
     return Settings(shape, model, trainer, algorithm, experiment.sampling, experiment.engine)
 
 

@@ -109,7 +109,7 @@ def build_parts(
     reference = None
     with memory_watched("loading the model", "loading", before_lengths(experiment)):
         policy = load_policy(start, trainer)
-        if experiment.algorithm.kl_coefficient:
+        if experiment.algorithm.needs_reference:
             reference = make_reference(policy, model, trainer.reference_dtype, at_start=checkpoint is None)
     fitted = fit_training_tasks(
         encode_tasks(policy, experiment.template, tasks, display.progress),

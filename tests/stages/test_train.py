@@ -97,7 +97,7 @@ def experiment(tmp_path, tiny_config):
         reward=EditSimilarity(),
         estimator=GAPO(tau=0.5),
         estimator_name="gapo",
-        algorithm=AlgorithmConfig("grpo", kl_coefficient=0.01),
+        algorithm=AlgorithmConfig("grpo", terms={"kl": LowVarKL(0.01)}),
         sampling=SamplingConfig(group_size=4, max_new_tokens=8),
         trainer=TrainerConfig(
             2, prompts_per_step=4, prompts_per_mini_batch=2, optimizer=OPTIMIZER, checkpoint_every=1, threads=1
