@@ -26,6 +26,7 @@ from gapo_cli.runs.run_files import repeatable
 from gapo_cli.stages import train as train_stage
 from gapo_cli.stages.rollout import rollout
 from gapo_cli.stages.train import train
+from gapo_cli.training.objectives.kl import LowVarKL
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-3, warmup_steps=2)
 
