@@ -144,7 +144,7 @@ def smollm2(given: argparse.Namespace) -> tuple[LoadedModel, TrainerConfig, list
         steps=1_000, prompts_per_step=given.prompts, prompts_per_mini_batch=given.prompts, optimizer=OptimizerConfig(1e-6),
         max_tokens_per_microbatch=2048, recompute_logprobs=False,
     )  # fmt: skip
-    policy = load_policy(ModelConfig("smollm2-135m", given.model, 2048), trainer)
+    policy = load_policy(ModelConfig("smollm2-135m", given.model, given.prompt + given.answer), trainer)
     chosen = evenly(recorded(), given.prompts)
     size = len(chosen[0].answers)
     length = given.prompt + size * given.answer

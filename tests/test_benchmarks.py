@@ -87,8 +87,8 @@ def test_zero_advantages(benchmark, tiny_model_folder, monkeypatch):
         ("nano", "every completion"), ("nano", "whole groups left out"),
         ("smollm2-135m", "every completion"), ("smollm2-135m", "whole groups left out"),
     ]  # fmt: skip
-    # the recorded step's: of its groups the three are the sixth, the half, and the five sixths by zero advantages
-    assert all(0.7 < row["zero_share"] < 0.9 and row["computed_tokens"] < 1 for row in rows)
+    assert all(0.5 < row["zero_share"] < 1 and row["computed_tokens"] < 0.5 for row in rows)
+    assert all(len(row["cpu_seconds"]["ours"]) == 2 for row in rows)
 
 
 def test_logit_chunks(benchmark):
