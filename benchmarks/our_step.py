@@ -82,7 +82,7 @@ class OurStep:
         )  # fmt: skip
         self.engine = TorchEngine(self.policy, max_rows=len(prompts) * sampling.group_size)
         self.optimizer = Optimizer(self.policy.model.parameters(), optimizer, trainer.steps)
-        reference = make_reference(self.policy, config, "float32", at_start=True) if algorithm.kl_coefficient else None
+        reference = make_reference(self.policy, config, "float32", at_start=True) if algorithm.needs_reference else None
         self.updater = PolicyUpdate(self.policy, reference, self.optimizer, algorithm, trainer, sampling.temperature)
         self.collector = Collector(
             engine=self.engine, template=Verbatim(), reward=RankReward(sampling.group_size), estimator=GRPO(), algorithm=algorithm,

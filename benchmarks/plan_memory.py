@@ -24,6 +24,7 @@ from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.planning.footprint import LIBRARIES, Settings, memory
 from gapo_cli.planning.model_shape import find_shape
+from gapo_cli.training.objectives.kl import LowVarKL
 
 MEBIBYTE = 1 << 20
 UPDATES = 3
@@ -62,7 +63,7 @@ class Case:
             gradient_checkpointing=self.checkpointing,
             threads=1,
         )
-        algorithm = AlgorithmConfig("grpo", kl_coefficient=self.kl)
+        algorithm = AlgorithmConfig("grpo", terms={"kl": LowVarKL(self.kl)})
         return Settings(find_shape(model), model, trainer, algorithm, SamplingConfig(self.group_size, self.answer), engine=None)
 
     def planned(self) -> int:

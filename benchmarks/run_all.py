@@ -43,6 +43,7 @@ BENCHMARKS = {
     "rewards": Benchmark("rewards against a dynamic programme in Python", 1, "rewards.py", takes_model=False),
     "step_profile": Benchmark("where the time of a nano and of a SmolLM2 step goes", 3, "step_profile.py"),
     "scaling": Benchmark("a step's cost by prompt length, answers, prompts", 15, "scaling.py"),
+    "zero_advantages": Benchmark("updates without passes for advantages of 0", 4, "zero_advantages.py"),
     "packed_layout": Benchmark("packed against padded training passes, with peak memory", 30, "packed_layout.py"),
     "trl_step": Benchmark("a whole training step against TRL's", 24, "trl_step.py", needs="trl"),
     "trl_step_alike": Benchmark(

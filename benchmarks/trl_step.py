@@ -36,6 +36,7 @@ from gapo_cli.models.linear import use_onednn
 from gapo_cli.models.load import load_model
 from gapo_cli.training.batches.mini_batches import cut_mini_batch
 from gapo_cli.training.learners.update_metrics import UpdateMetrics
+from gapo_cli.training.objectives.kl import LowVarKL
 
 KL, CLIP, LEARNING_RATE, BETAS, MAX_GRAD_NORM = 0.04, 0.2, 1e-6, (0.9, 0.999), 1.0
 GRADIENT_TOLERANCE = 1e-3
@@ -46,7 +47,7 @@ PARTS = ("rollouts", "reference pass", "forward and backward", "optimizer", "all
 
 
 def our_step(config: ModelConfig, prompt: tuple[int, ...], given: argparse.Namespace, folder: Path) -> OurStep:
-    algorithm = AlgorithmConfig("grpo", clip_low=CLIP, clip_high=CLIP, kl_coefficient=KL)
+    algorithm = AlgorithmConfig("grpo", clip_low=CLIP, clip_high=CLIP, terms={"kl": LowVarKL(KL)})
     optimizer = OptimizerConfig(
         learning_rate=LEARNING_RATE, betas=BETAS, weight_decay=0.0, warmup_steps=0, max_grad_norm=MAX_GRAD_NORM
     )

@@ -76,6 +76,33 @@ class Estimator(Protocol):
     def __call__(self, rewards: np.ndarray, lengths: np.ndarray | None = None) -> Advantages: ...
 
 
+@runtime_checkable
+class LossTerm(Protocol):
+    """A part of the policy loss, under `algorithm.terms`. Called with the tokens of one forward pass (a `ComputedTokens`,
+    gapo_cli/training/objectives/terms.py) it returns its value for each of them, (N,) with a gradient. The values, each times
+    its token's weight, are added up; this sum times `coefficient` is added to the loss, and the sum itself is logged as
+    actor/NAME_loss, NAME being the term's key under `algorithm.terms`. With `coefficient` 0 a term is as if it were not there.
+
+    `every_token`: it gives a gradient to tokens of advantage 0 too, so that no completion may be left out of a pass.
+    `needs_reference`: it compares with the starting model, which is loaded then. `needs_entropy`: its gradient goes through
+    the entropy."""
+
+    coefficient: float
+    every_token: bool
+    needs_reference: bool
+    needs_entropy: bool
+
+    def __call__(self, tokens: Any) -> Any: ...
+
+
+@runtime_checkable
+class LookingBack(Protocol):
+    """A LossTerm that compares with the policy as it was before an update: `before_update` is called with it (a LoadedModel)
+    before the first optimizer step of each rollout batch."""
+
+    def before_update(self, policy: Any) -> None: ...
+
+
 class Engine(Protocol):
     """`generate` returns, for each prompt (token ids), `sampling.group_size` Completions with regions not yet parsed.
     `seeds`: one a prompt; equal seed, prompt and weights give equal completions, however prompts are batched.

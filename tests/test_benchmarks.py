@@ -80,6 +80,17 @@ def test_torch_engine(benchmark, tiny_model_folder):
     assert all(len(row["cpu_seconds"]["ours"]) == len(row["cpu_seconds"]["rival"]) == 2 for row in rows)
 
 
+def test_zero_advantages(benchmark, tiny_model_folder, monkeypatch):
+    sizes = ["--groups", "8", "--prompts", "3", "--prompt", "12", "--answer", "4"]
+    rows = benchmark("zero_advantages", "--model", str(tiny_model_folder), *sizes)
+    assert [(row["setting"], row["rival"]) for row in rows] == [
+        ("nano", "every completion"), ("nano", "whole groups left out"),
+        ("smollm2-135m", "every completion"), ("smollm2-135m", "whole groups left out"),
+    ]  # fmt: skip
+    assert all(0.5 < row["zero_share"] < 1 and row["computed_tokens"] < 0.5 for row in rows)
+    assert all(len(row["cpu_seconds"]["ours"]) == 2 for row in rows)
+
+
 def test_logit_chunks(benchmark):
     rows = benchmark("logit_chunks", "--tokens", "12", "--width", "8", "--vocabulary", "50", "--chunks", "5", "12")
     assert [row["setting"] for row in rows] == ["5", "12"]

@@ -16,7 +16,11 @@ peft = pytest.importorskip("peft", reason="the extra lora is not installed")
 
 TOKENS = torch.tensor([[5, 6, 7, 8, 9, 10]])
 # a random model earns nothing; the entropy moves it
-MOVING = ["algorithm.entropy_coefficient=1", "trainer.optimizer.learning_rate=0.02", "trainer.gradient_checkpointing=true"]
+MOVING = [
+    "algorithm.terms.entropy.coefficient=1",
+    "trainer.optimizer.learning_rate=0.02",
+    "trainer.gradient_checkpointing=true",
+]
 LORA = ["model.lora.rank=2", "model.lora.alpha=64", *MOVING]
 
 

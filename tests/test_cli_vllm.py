@@ -14,7 +14,7 @@ from gapo_cli.rollouts.engine_agreement import TOLERANCE
 
 VLLM = ["engine=vllm", "engine.kv_cache_gib=0.05"]
 # a random model earns nothing; the entropy moves it
-MOVING = ["algorithm.entropy_coefficient=1", "trainer.optimizer.learning_rate=0.02"]
+MOVING = ["algorithm.terms.entropy.coefficient=1", "trainer.optimizer.learning_rate=0.02"]
 
 
 @pytest.fixture(params=["tied", "untied"])

@@ -53,8 +53,8 @@ class Subject:
     def __post_init__(self) -> None:
         settings = replace(self.trainer.optimizer, learning_rate=STEP[self.policy.dtype], warmup_steps=0, decay_from=1.0)
         self.optimizer = Optimizer(self.policy.model.parameters(), settings, total_updates=1)
-        # no reference: the term would be another pass, and is laid out as the policy's
-        self.algorithm = replace(self.algorithm, kl_coefficient=0.0)
+        # no reference: it would be another pass, laid out as the policy's
+        self.algorithm = self.algorithm.without_reference()
         tokens = min(self.sampling.max_new_tokens, ANSWER_TOKENS)
         self.sampling = replace(self.sampling, group_size=min(self.sampling.group_size, ANSWERS), max_new_tokens=tokens)
 

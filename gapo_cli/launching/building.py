@@ -6,6 +6,7 @@ import functools
 import importlib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from gapo_cli.config.model import ModelConfig
 from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
 from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import GuardsConfig, TrainerConfig
-from gapo_cli.config.typed import build_section, convert, typed_arguments
+from gapo_cli.config.typed import build_section, convert, show, typed_arguments
 from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment
+from gapo_cli.interfaces import LossTerm
 from gapo_cli.launching.allowed_code import ALLOW, TARGET, check_parts, entries, is_own
 
 SECTIONS = {
@@ -38,6 +40,8 @@ SECTIONS = {
 }
 # keys that a section's yaml may hold for its interpolations, beside the dataclass's fields
 HELPERS = {"model": frozenset({"base", "prompt_tokens"}), "data": frozenset({"path", "repo", "on_error", "source"})}
+TERMS = "algorithm.terms"
+"""Parts under names that the yaml chooses."""
 PARTS = {
     "source": "data.source",
     "template": "prompt",
@@ -77,12 +81,14 @@ def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Pa
         raise UserError(f"{missing}: needs a value; add {missing}=VALUE")
     verb = str(config.verb)
     values = OmegaConf.to_container(config, resolve=True)
+    terms = values["algorithm"].pop("terms", None) or {}
     typed = {name: build_section(kind, values[name], name, HELPERS.get(name, frozenset())) for name, kind in SECTIONS.items()}
-    check_parts(values, values[ALLOW])
+    check_parts(values | {TERMS: terms}, values[ALLOW])
     seed, resume = convert(values["seed"], int, "seed"), convert(values["resume"], str | None, "resume")
     require(seed >= 0, f"seed={seed}: need 0 or more")
     # the parts last: building an engine or a learner imports torch, and a mistake should be answered before that
     parts = {name: build_part(config, key, choices.get(key.split(".")[0], "")) for name, key in PARTS.items()}
+    typed["algorithm"] = replace(typed["algorithm"], terms=build_terms(config, terms, choices.get("algorithm", "")))
     return Experiment(
         verb=verb,
         seed=seed,
@@ -94,13 +100,26 @@ def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Pa
     )
 
 
+def build_terms(config: DictConfig, terms: Any, choice: str) -> dict[str, LossTerm]:
+    """The parts under `algorithm.terms`, in their order. Raises UserError."""
+    if not isinstance(terms, Mapping):
+        raise UserError(f"{TERMS}={show(terms)}: need a section with a part for each name, as {TERMS}.kl")
+    built = {name: build_part(config, f"{TERMS}.{name}", choice) for name in terms}
+    for name, term in built.items():
+        if not isinstance(term, LossTerm):
+            need = ", ".join(sorted(LossTerm.__annotations__))
+            raise UserError(f"{TERMS}.{name}: {type(term).__name__} is no term of a loss; it needs {need}, and to be callable")
+    return built
+
+
 def build_part(config: DictConfig, key: str, choice: str) -> Any:
     """Instantiates one pluggable part. Raises UserError for a target that cannot be imported or does not take what the
     yaml gives it; other errors of the part pass as they are."""
     node = OmegaConf.select(config, key)
     group = key.split(".")[0]
     if not isinstance(node, DictConfig) or "_target_" not in node:
-        raise UserError(f"{key}: needs a _target_, the class to build; choose one by {group}=NAME")
+        choose = f"; choose one by {group}=NAME" if key in PARTS.values() else ""
+        raise UserError(f"{key}: needs a _target_, the class to build{choose}")
     if key in HEAVY and config.verb == "prepare":
         return functools.partial(instantiate, node)  # this verb has no use for it
     values = OmegaConf.to_container(node, resolve=True)

@@ -91,9 +91,10 @@ def possible(settings: Settings) -> Iterator[tuple[str, str, Settings]]:
         yield of_trainer("optimizer.name=adamw_8bit", "moments in 8 bits, by bitsandbytes", optimizer=eight)
     if trainer.dtype == "float32" and not settings.adapters:
         yield of_trainer("dtype=bfloat16", "passes in half precision", dtype="bfloat16")
-    if algorithm.kl_coefficient and not settings.adapters:
-        free = replace(settings, algorithm=replace(algorithm, kl_coefficient=0.0))
-        yield "algorithm.kl_coefficient=0", "nothing holds the policy near its start", free
+    if algorithm.needs_reference and not settings.adapters:
+        words = " ".join(f"algorithm.terms.{name}.coefficient=0" for name in algorithm.reference_terms)
+        free = replace(settings, algorithm=algorithm.without_reference())
+        yield words, "nothing holds the policy near its start", free
     if model.dtype == "float32":
         half = f"trainer.dtype={HALF} model.dtype={HALF}" if trainer.dtype == "float32" else f"model.dtype={HALF}"
         lora = replace(model.lora, rank=model.lora.rank or RANK)

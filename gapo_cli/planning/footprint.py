@@ -114,7 +114,7 @@ def standing(settings: Settings) -> dict[str, int]:
     shape, model, trainer = settings.shape, settings.model, settings.trainer
     adapters = BYTES["float32"] * settings.trained if settings.adapters else 0
     # with adapters the reference is the policy's own weights with the adapters off
-    copied = settings.algorithm.kl_coefficient != 0 and not settings.adapters
+    copied = settings.algorithm.needs_reference and not settings.adapters
     found = {
         "weights": weights_bytes(shape, model.dtype) + adapters,
         "reference": weights_bytes(shape, trainer.reference_dtype) if copied else 0,

@@ -80,7 +80,7 @@ def case_of(groups: AsGroups, policy: LoadedModel | None) -> Case:
     experiment, model = groups.experiment, groups.experiment.model
     learns = experiment.verb not in ONLY_SAMPLING
     # what only samples loads no reference
-    algorithm = experiment.algorithm if learns else replace(experiment.algorithm, kl_coefficient=0.0)
+    algorithm = experiment.algorithm if learns else experiment.algorithm.without_reference()
     shape = find_shape(model) if policy is None else shape_of(policy.model.config.to_dict(), f"model.path={model.path}")
     return Case(Settings.of(replace(experiment, algorithm=algorithm), shape), groups.longest, learns)
 

@@ -44,7 +44,8 @@ def sampling_flops(shape: ShapeConfig, prompt: int, answer: int, count: int) -> 
 
 
 def step_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str) -> Operations:
-    """Operations of a rollout batch of these prompts with answers of these lengths, in a training layout."""
+    """Operations of a rollout batch of these prompts with answers of these lengths, in a training layout, as if
+    every answer had an advantage: what is left out for an advantage of 0 is known only when it is there."""
     from gapo_cli.rollouts.engine_agreement import recomputes_logprobs
 
     shape, trainer = settings.shape, settings.trainer
@@ -66,6 +67,6 @@ def step_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[int
         prompts=sum(prompt for prompt, _ in sampled),
         decoding=sum(decoding for _, decoding in sampled),
         old_logprobs=forward if recomputed else 0.0,
-        reference=forward if settings.algorithm.kl_coefficient else 0.0,
+        reference=forward if settings.algorithm.needs_reference else 0.0,
         update=trainer.epochs_per_step * (forward + backward + again),
     )

@@ -117,8 +117,8 @@ class CollapseWatch:
             "(group/zero_std_frac): such groups teach nothing; take tasks that are neither solved nor hopeless, or raise "
             "sampling.temperature or sampling.group_size",
             "entropy": f"{steps} the entropy of the answers has been at most {config.entropy} nats a token (actor/entropy): the model knows "
-            "one answer only and tries nothing else; lower trainer.optimizer.learning_rate, or give algorithm.kl_coefficient or "
-            "algorithm.entropy_coefficient",
+            "one answer only and tries nothing else; lower trainer.optimizer.learning_rate, or raise "
+            "algorithm.terms.kl.coefficient or algorithm.terms.entropy.coefficient",
             "clip_ratio": f"{steps} at least {config.clip_ratio:.0%} of the answers have been cut at the limit (response_length/clip_ratio): "
             "the model does not end its answers, or sampling.max_new_tokens is too small for them; see the rollouts, raise it, or use "
             "algorithm.overlong",

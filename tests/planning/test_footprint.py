@@ -13,6 +13,7 @@ from gapo_cli.planning import cost
 from gapo_cli.planning.cost import Pass
 from gapo_cli.planning.footprint import LIBRARIES, Settings, memory, micro_batches
 from gapo_cli.planning.operations import sampling_flops, step_flops
+from gapo_cli.training.objectives.kl import LowVarKL
 
 # 364 parameters: 264 in matrices, 20 in norms, 40 each in embedding and head (tests/models/test_cost.py)
 SHAPE = ShapeConfig(layers=2, hidden_size=4, heads=2, key_value_heads=1, head_size=3, feed_forward_size=5, vocabulary=10)
@@ -98,15 +99,15 @@ def test_gradients_of_a_micro_batch_are_there_while_the_next_one_is_passed():
 
 
 def test_a_reference_is_a_second_copy_of_the_weights():
-    held_back = changed(kl_coefficient=0.1)
+    held_back = changed(terms={"kl": LowVarKL(0.1)})
     assert memory(held_back, [5]).update["reference"] == 4 * 364
     # in bfloat16 the matrices and the head are halved: 264 + 40 numbers of 2 bytes less
-    halved = changed(kl_coefficient=0.1, dtype="bfloat16", reference_dtype="bfloat16")
+    halved = changed(terms={"kl": LowVarKL(0.1)}, dtype="bfloat16", reference_dtype="bfloat16")
     assert memory(halved, [5]).update["reference"] == 4 * 364 - 2 * 304
 
 
 def test_adapters_are_all_that_has_gradients_and_moments_and_need_no_reference():
-    adapted = changed(kl_coefficient=0.1, lora=LoraConfig(rank=2, targets=("q_proj",)), max_tokens_per_microbatch=12)
+    adapted = changed(terms={"kl": LowVarKL(0.1)}, lora=LoraConfig(rank=2, targets=("q_proj",)), max_tokens_per_microbatch=12)
     found = memory(adapted, [5, 8]).update
     trained = 2 * 2 * (4 + 6)  # two layers, rank 2, queries 4 -> 6
     assert (found["gradients"], found["optimizer"], found["reference"]) == (4 * trained, 8 * trained, 0)
@@ -149,7 +150,7 @@ def test_a_step_makes_forward_and_backward_passes_and_those_that_the_settings_as
     backward = 2 * cost.backward_flops(SHAPE, TWO_GROUPS)
     plain = step_flops(SETTINGS, *groups, "packed")
     assert (plain.update, plain.reference, plain.old_logprobs) == (forward + backward, 0, 0)
-    asked = step_flops(changed(kl_coefficient=0.1, recompute_logprobs=True, epochs_per_step=3), *groups, "packed")
+    asked = step_flops(changed(terms={"kl": LowVarKL(0.1)}, recompute_logprobs=True, epochs_per_step=3), *groups, "packed")
     assert (asked.update, asked.reference, asked.old_logprobs) == (3 * (forward + backward), forward, forward)
     # of an engine with weights of its own they are made anew where nothing is said
     assert step_flops(replace(SETTINGS, engine=object()), *groups, "packed").old_logprobs == forward

@@ -95,9 +95,9 @@ def test_a_run_that_does_not_fit_is_told_what_saves_how_much(experiment):
         "trainer.layout=packed",
         "trainer.gradient_checkpointing=true",
         "trainer.optimizer.name=adamw_8bit",
-        "algorithm.kl_coefficient=0",
+        "algorithm.terms.kl.coefficient=0",
     } <= set(saved)
-    assert saved["algorithm.kl_coefficient=0"] == found.memory.update["reference"]
+    assert saved["algorithm.terms.kl.coefficient=0"] == found.memory.update["reference"]
     assert found.advice.fits
     assert found.advice.together[-1].startswith("model.lora.rank=64")
     assert "DOES NOT FIT" in tables(found)[1].note

@@ -25,6 +25,7 @@ from gapo_cli.stages.rollout import rollout
 from gapo_cli.stages.train import train
 from gapo_cli.training.learners.policy_gradient import PolicyGradient
 from gapo_cli.training.learners.supervised import Supervised, SupervisedLearning
+from gapo_cli.training.objectives.kl import LowVarKL
 
 
 class Script:
@@ -63,7 +64,7 @@ def experiment(tmp_path, tiny_config):
         data=DataConfig("script", tmp_path / "data"),
         source=Script(train=6, eval=3),
         reward=EditSimilarity(),
-        algorithm=AlgorithmConfig("grpo", kl_coefficient=0.01),
+        algorithm=AlgorithmConfig("grpo", terms={"kl": LowVarKL(0.01)}),
         trainer=TrainerConfig(
             2, prompts_per_step=4, prompts_per_mini_batch=2, optimizer=OPTIMIZER, checkpoint_every=1, threads=1
         ),

@@ -20,9 +20,10 @@ from gapo_cli.errors import NotFiniteError, UserError
 from gapo_cli.models.load import load_model, save_model
 from gapo_cli.training.checkpoints.checkpoints import find_checkpoint
 from gapo_cli.training.lifecycle import Life
+from gapo_cli.training.objectives.kl import LowVarKL
 
 TASKS = [edit_task(number, region=f"a = {'b' * (number % 5)}\n") for number in range(10)]
-KL = AlgorithmConfig(name="grpo", kl_coefficient=0.01)
+KL = AlgorithmConfig(name="grpo", terms={"kl": LowVarKL(0.01)})
 DYNAMIC = AlgorithmConfig(name="dapo", dynamic_sampling=True, max_generation_rounds=50)
 NOT_REPEATABLE = ("timing_s/", "time_s", "perf/")
 
@@ -171,7 +172,7 @@ def test_rows_of_metrics_have_the_names_that_reports_read(make_loop, tmp_path):
 def test_the_reward_rises_with_training(make_loop, tmp_path):
     # LengthReward pays for long answers that end in time; larger steps than these let rounding decide what is learnt
     optimizer = OptimizerConfig(learning_rate=1e-3, warmup_steps=2)
-    plain = replace(KL, kl_coefficient=0.0)
+    plain = replace(KL, terms={})
     make_loop(steps=40, algorithm=plain, optimizer=optimizer, checkpoint_every=40, evaluation=EvaluationConfig()).run()
     scores = [row["critic/score/mean"] for row in rows_of(tmp_path / "run")[1:]]
     assert np.mean(scores[-10:]) > 1.3 * np.mean(scores[:10])  # 0.168 before, 0.253 at the end

@@ -200,10 +200,10 @@ def test_the_supervised_stage_names_its_own_key(words, monkeypatch, capsys):
 @pytest.mark.parametrize("ask", [["train", "stage=sft"], ["eval"]], ids=" ".join)
 def test_what_loads_no_reference_is_not_told_to_do_without_it(words, monkeypatch, capsys, ask):
     monkeypatch.setattr(TorchEngine, "generate", lambda *_, **__: torch.empty(TOO_MUCH))
-    assert run_command([*ask, *words, "algorithm.kl_coefficient=0.1"]) == MISTAKE
+    assert run_command([*ask, *words, "algorithm.terms.kl.coefficient=0.1"]) == MISTAKE
     said = capsys.readouterr().err
     assert "sampling answers takes" in said
-    assert "kl_coefficient" not in said
+    assert "algorithm.terms" not in said
 
 
 @pytest.mark.parametrize("verb", ["rollout", "eval"])

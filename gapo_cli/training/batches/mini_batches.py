@@ -1,21 +1,21 @@
 """Groups as the tensors of one optimizer step, and the cut into micro-batches that fit the memory.
 
 The weight of every token is computed over the whole mini-batch before it is cut, so loss and gradient are plain sums
-that do not depend on the cut.
+that do not depend on the cut. Nor do they on completions of advantage 0: unless a term of the loss gives them a gradient, these
+are left out, completion by completion, and a group of which none is left makes no pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress
 
 import numpy as np
 import torch
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.models.packing.layout import LAY_OUT, TokenBatch
-from gapo_cli.records import Group
+from gapo_cli.records import Completion, Group
 from gapo_cli.training.batches.token_budget import Piece, cut_to_budget
 from gapo_cli.training.objectives.aggregation import token_weights
 
@@ -43,15 +43,40 @@ class MicroBatch:
 
 @dataclass(frozen=True, slots=True)
 class MiniBatch:
-    """The micro-batches of one optimizer step and the `weight` of all its tokens, of groups that are left out too."""
+    """The micro-batches of one optimizer step, and the `weight` and number of all its completion `tokens`, of those that are
+    left out too."""
 
     micro_batches: tuple[MicroBatch, ...]
     weight: float
+    tokens: int
+
+    @property
+    def computed_tokens(self) -> int:
+        """Completion tokens that a pass is made for."""
+        return sum(len(micro.weights) for micro in self.micro_batches)
 
 
-def has_gradient(group: Group, algorithm: AlgorithmConfig) -> bool:
-    """A group whose advantages are all exactly 0 has none, unless KL or entropy give it one."""
-    return bool(np.any(group.advantages)) or algorithm.kl_coefficient != 0 or algorithm.entropy_coefficient != 0
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """Of one group what a pass is made for; `places`: the completions' numbers in the mini-batch."""
+
+    prompt: tuple[int, ...]
+    completions: tuple[Completion, ...]
+    advantages: np.ndarray
+    places: np.ndarray
+    fresh: bool
+
+
+def _computed(groups: Sequence[Group], fresh: Sequence[bool], algorithm: AlgorithmConfig) -> Iterator[_Computed]:
+    first = 0
+    for group, is_fresh in zip(groups, fresh, strict=True):
+        # exactly 0: an advantage that is almost 0 has a gradient, and NaN must be seen to be refused
+        learns = np.ones(len(group.completions), dtype=bool) if algorithm.every_token_learns else group.advantages != 0
+        (own,) = np.nonzero(learns)
+        if len(own):
+            completions = tuple(group.completions[index] for index in own)
+            yield _Computed(group.prompt_token_ids, completions, group.advantages[own], first + own, is_fresh)
+        first += len(group.completions)
 
 
 def cut_mini_batch(
@@ -62,37 +87,32 @@ def cut_mini_batch(
     max_tokens: int,
     device: torch.device | str = "cpu",
 ) -> MiniBatch:
-    """The groups, which have advantages, in micro-batches of at most `max_tokens` tokens in `layout` (0: one of all). Groups
-    without gradient are left out: no pass is made for them, but their tokens count in the weights of the others."""
+    """The groups, which have advantages, in micro-batches of at most `max_tokens` tokens in `layout` (0: one of all).
+    Completions without gradient are left out: no pass is made for them, but their tokens count in the weights of the others."""
     lengths = torch.tensor([len(completion.token_ids) for group in groups for completion in group.completions])
     weights = token_weights(lengths, algorithm.aggregation, algorithm.constant_divisor)
     total_weight = float((weights * lengths).sum())
-    computed = [has_gradient(group, algorithm) for group in groups]
-    chosen = np.repeat(computed, [len(group.completions) for group in groups])
-    lengths, weights = lengths[chosen], weights[chosen]
-    fresh = list(compress(fresh, computed))
-    groups = list(compress(groups, computed))
-    first = np.cumsum([0, *(len(group.completions) for group in groups)])
+    computed = list(_computed(groups, fresh, algorithm))
     cut = cut_to_budget(
-        [len(group.prompt_token_ids) for group in groups],
-        [[len(completion.token_ids) for completion in group.completions] for group in groups],
+        [len(one.prompt) for one in computed],
+        [[len(completion.token_ids) for completion in one.completions] for one in computed],
         layout,
         max_tokens,
     )
 
     def micro_batch(pieces: Sequence[Piece]) -> MicroBatch:
-        own = [(groups[piece.group], slice(piece.start, piece.stop)) for piece in pieces]
-        completions = [group.completions[part] for group, part in own]
-        places = np.concatenate([np.arange(piece.start, piece.stop) + first[piece.group] for piece in pieces])
-        advantages = torch.from_numpy(np.concatenate([group.advantages[part] for group, part in own])).float()
-        is_fresh = torch.tensor([fresh[piece.group] for piece in pieces for _ in range(piece.start, piece.stop)])
+        own = [(computed[piece.group], slice(piece.start, piece.stop)) for piece in pieces]
+        completions = [one.completions[part] for one, part in own]
+        places = np.concatenate([one.places[part] for one, part in own])
+        advantages = torch.from_numpy(np.concatenate([one.advantages[part] for one, part in own])).float()
+        is_fresh = torch.tensor([one.fresh for (one, _), some in zip(own, completions, strict=True) for _ in some])
         engine = [value for some in completions for completion in some for value in completion.logprobs]
 
         def of_tokens(of_completions: torch.Tensor) -> torch.Tensor:
             return of_completions.repeat_interleave(lengths[places]).to(device)
 
         return MicroBatch(
-            prompts=tuple(group.prompt_token_ids for group, _ in own),
+            prompts=tuple(one.prompt for one, _ in own),
             completions=tuple(tuple(completion.token_ids for completion in some) for some in completions),
             advantages=of_tokens(advantages),
             weights=of_tokens(weights[places]),
@@ -100,4 +120,4 @@ def cut_mini_batch(
             fresh=of_tokens(is_fresh),
         )
 
-    return MiniBatch(tuple(micro_batch(pieces) for pieces in cut), total_weight)
+    return MiniBatch(tuple(micro_batch(pieces) for pieces in cut), total_weight, int(lengths.sum()))

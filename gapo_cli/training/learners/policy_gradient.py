@@ -66,7 +66,7 @@ class PolicyGradient:
         reference = None
         with run.loading():
             policy = load_policy(run.starting_model, experiment.trainer)
-            if experiment.algorithm.kl_coefficient:
+            if experiment.algorithm.needs_reference:
                 reference = make_reference(
                     policy, experiment.model, experiment.trainer.reference_dtype, at_start=run.checkpoint is None
                 )

@@ -2,7 +2,9 @@
 
 Old log-probabilities: with one optimizer step per rollout batch they are the current ones, detached, and cost no pass;
 else they are the engine's own or, with `recompute_logprobs`, those of one extra pass before the first step. Groups that
-an earlier policy sampled (dynamic sampling's surplus) need real ones in any case. Objective: `gapo_cli.training.objectives.clipped_policy`.
+an earlier policy sampled (dynamic sampling's surplus) need real ones in any case. Objective:
+`gapo_cli.training.objectives.clipped_policy` and the terms that `algorithm.terms` adds. What has no gradient gets no pass
+(`gapo_cli.training.batches.mini_batches`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import torch
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.trainer import TrainerConfig
+from gapo_cli.interfaces import LookingBack
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.packing.layout import TokenBatch
 from gapo_cli.models.packing.logprobs import completion_logprobs
@@ -23,12 +26,12 @@ from gapo_cli.training.guards import SkipGuard
 from gapo_cli.training.learners.optimizer import Optimizer
 from gapo_cli.training.learners.update_metrics import UpdateMetrics
 from gapo_cli.training.objectives import clipped_policy as losses
-from gapo_cli.training.objectives.terms import low_var_kl
+from gapo_cli.training.objectives.terms import ComputedTokens
 
 
 @dataclass
 class PolicyUpdate:
-    """Learns from rollout batches. `reference`: the frozen starting model, or None where no KL is asked for (then no
+    """Learns from rollout batches. `reference`: the frozen starting model, or None where no term needs it (then no
     reference pass is made). `temperature`: that of the rollouts, for log-probabilities are of what was sampled from."""
 
     policy: LoadedModel
@@ -40,8 +43,8 @@ class PolicyUpdate:
     guard: SkipGuard = field(default_factory=SkipGuard)
 
     def __post_init__(self) -> None:
-        if (self.reference is not None) != (self.algorithm.kl_coefficient != 0):
-            raise ValueError("a reference model is needed where the KL coefficient is not 0, and only there")
+        if (self.reference is not None) != self.algorithm.needs_reference:
+            raise ValueError("a reference model is needed where a term compares with it, and only there")
 
     def update(self, groups: Sequence[Group], fresh: Sequence[bool]) -> dict[str, float]:
         """All epochs over the groups, which have advantages. `fresh`: which of them the present policy sampled. Returns
@@ -60,6 +63,11 @@ class PolicyUpdate:
             for start in starts
         ]
         metrics = UpdateMetrics()
+        for mini_batch in mini_batches:
+            metrics.add_tokens(mini_batch.computed_tokens, mini_batch.tokens)
+        for term in self.algorithm.terms.values():
+            if isinstance(term, LookingBack):
+                term.before_update(self.policy)
         if len(mini_batches) * self.trainer.epochs_per_step > 1 or not all(fresh):
             for mini_batch in mini_batches:
                 for micro in mini_batch.micro_batches:
@@ -80,7 +88,7 @@ class PolicyUpdate:
     def _backward(self, micro: MicroBatch, metrics: UpdateMetrics) -> None:
         algorithm = self.algorithm
         batch = self._token_batch(micro)
-        entropy = "gradient" if algorithm.entropy_coefficient else "value"
+        entropy = "gradient" if any(term.needs_entropy for term in algorithm.terms.values()) else "value"
         with self.policy.autocast():
             current = completion_logprobs(
                 self.policy.model, batch, self.temperature, entropy, self.trainer.logprob_chunk_tokens
@@ -103,16 +111,26 @@ class PolicyUpdate:
             dual_clip=algorithm.dual_clip,
             importance_weights=importance,
         )
-        loss, kl_loss = policy_loss.loss, None
-        if self.reference is not None:
-            if micro.logprobs_ref is None:
-                micro.logprobs_ref = self._logprobs(self.reference, batch)
-            kl_loss = (micro.weights * low_var_kl(current.logprobs, micro.logprobs_ref)).sum()
-            loss = loss + algorithm.kl_coefficient * kl_loss
-        if algorithm.entropy_coefficient:
-            loss = loss - algorithm.entropy_coefficient * (micro.weights * current.entropy).sum()
+        if self.reference is not None and micro.logprobs_ref is None:
+            micro.logprobs_ref = self._logprobs(self.reference, batch)
+        tokens = ComputedTokens(
+            logprobs=current.logprobs,
+            logprobs_old=old,
+            logprobs_ref=micro.logprobs_ref,
+            entropy=current.entropy,
+            advantages=micro.advantages,
+            weights=micro.weights,
+            batch=batch,
+            policy=self.policy,
+            reference=self.reference,
+            temperature=self.temperature,
+        )
+        loss, terms = policy_loss.loss, {}
+        for name, term in algorithm.terms.items():
+            terms[name] = (micro.weights * term(tokens)).sum()
+            loss = loss + term.coefficient * terms[name]
         loss.backward()
-        metrics.add_micro_batch(policy_loss, micro.weights, current.entropy, kl_loss)
+        metrics.add_micro_batch(policy_loss, micro.weights, current.entropy, terms)
 
     def _fill_old_logprobs(self, micro: MicroBatch, metrics: UpdateMetrics) -> None:
         if self.trainer.recompute_logprobs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -9,36 +10,51 @@ import torch
 from gapo_cli.training.batches.mini_batches import MicroBatch
 from gapo_cli.training.learners.optimizer import StepResult
 from gapo_cli.training.objectives.clipped_policy import PolicyLoss
-from gapo_cli.training.objectives.terms import low_var_kl
+from gapo_cli.training.objectives.kl import low_var_kl
 
 
 @dataclass
 class UpdateMetrics:
-    """Every `actor/*` value is a mean over the optimizer steps that were made, not the skipped ones. `actor/ppo_kl` and
-    `actor/entropy` are means over the tokens that a pass was made for; clip fractions are over all tokens (a token without
-    advantage is never clipped)."""
+    """Every `actor/*` value is a mean over the optimizer steps that were made, not the skipped ones. Over which tokens:
+
+    - `actor/ppo_kl`, `actor/entropy`: a mean over the computed tokens, those that a pass was made for, by their weights in the
+      loss. `training/rollout_probs_diff_*` and `training/rollout_k3`: over those that the present policy sampled, all alike.
+    - `actor/pg_clipfrac`, `actor/pg_clipfrac_lower`: a share of all tokens. A token of advantage 0 is never clipped, so the
+      share is the same whether or not it was computed.
+    - `actor/pg_loss` and each term's `actor/NAME_loss`: what the computed tokens add to the loss of a mini-batch, the weights
+      being those of all its tokens.
+    - `actor/computed_tokens_frac`: computed tokens among all completion tokens of the rollout batch."""
 
     steps: list[StepResult] = field(default_factory=list)
     mini_batch_rows: list[dict[str, torch.Tensor]] = field(default_factory=list)
     mismatched: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
     sums: dict[str, torch.Tensor] = field(default_factory=dict)
+    terms: dict[str, torch.Tensor] = field(default_factory=dict)
+    computed_tokens: int = 0
+    tokens: int = 0
+
+    def add_tokens(self, computed: int, of: int) -> None:
+        """Of a mini-batch of `of` completion tokens `computed` have a pass."""
+        self.computed_tokens += computed
+        self.tokens += of
 
     def add_micro_batch(
-        self, policy_loss: PolicyLoss, weights: torch.Tensor, entropy: torch.Tensor, kl_loss: torch.Tensor | None
+        self, policy_loss: PolicyLoss, weights: torch.Tensor, entropy: torch.Tensor, terms: Mapping[str, torch.Tensor]
     ) -> None:
+        """`terms`: the weighted sums of the terms' values, by name."""
         with torch.no_grad():
             found = {
                 name: getattr(policy_loss, name) for name in ("loss", "clip_fraction", "clip_fraction_lower", "kl", "weight")
             }
             found["entropy"] = (weights * entropy).sum()
-            if kl_loss is not None:
-                found["kl_loss"] = kl_loss
-            for name, value in found.items():
-                self.sums[name] = self.sums.get(name, 0) + value.detach()
+            for sums, values in ((self.sums, found), (self.terms, terms)):
+                for name, value in values.items():
+                    sums[name] = sums.get(name, 0) + value.detach()
 
     def is_finite(self) -> bool:
         """Whether all that was added since the last step is."""
-        return not self.sums or bool(torch.stack([value.float() for value in self.sums.values()]).isfinite().all())
+        values = [value.float() for value in (*self.sums.values(), *self.terms.values())]
+        return not values or bool(torch.stack(values).isfinite().all())
 
     def add_mismatch(self, micro: MicroBatch, logprobs: torch.Tensor) -> None:
         """Compares the engine's log-probabilities with the trainer's at the same weights: stale groups are left out."""
@@ -47,6 +63,7 @@ class UpdateMetrics:
     def add_step(self, result: StepResult, weight: float) -> None:
         """Closes a mini-batch whose tokens weigh `weight` together."""
         sums, self.sums = self.sums, {}
+        terms, self.terms = self.terms, {}
         self.steps.append(result)
         if sums and not result.skipped:
             row = {"actor/pg_loss": sums["loss"]}
@@ -54,8 +71,7 @@ class UpdateMetrics:
             row["actor/pg_clipfrac_lower"] = sums["clip_fraction_lower"] / weight
             row["actor/ppo_kl"] = sums["kl"] / sums["weight"]
             row["actor/entropy"] = sums["entropy"] / sums["weight"]
-            if "kl_loss" in sums:
-                row["actor/kl_loss"] = sums["kl_loss"]
+            row |= {f"actor/{name}_loss": value for name, value in terms.items()}
             self.mini_batch_rows.append(row)
 
     def row(self) -> dict[str, float]:
@@ -68,6 +84,8 @@ class UpdateMetrics:
             row["actor/grad_norm"] = sum(finite) / len(finite)
         row["actor/lr"] = self.steps[-1].learning_rate
         row["actor/skipped_steps"] = float(len(self.steps) - len(finite))
+        if self.tokens:
+            row["actor/computed_tokens_frac"] = self.computed_tokens / self.tokens
         return row | self._mismatch_row()
 
     def _mismatch_row(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The policy objective, token by token: clipped policy gradient, KL to a reference, importance weights, aggregation.
+"""The policy objective, token by token: clipped policy gradient and importance weights.
 
 All functions take flat tensors over the N completion tokens of a micro-batch. How tokens are averaged is decided once for the
 whole mini-batch, by `token_weights`; from there on a loss is a plain sum over tokens, so neither the loss nor its gradient
@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Log-ratios are cut here before exp(): 4.9e8 is far beyond any clip, and its square still fits float32. verl's bound.
-LOG_RATIO_BOUND = 20.0
+from gapo_cli.training.objectives.bounds import LOG_RATIO_BOUND
 
 
 @dataclass(frozen=True, slots=True)

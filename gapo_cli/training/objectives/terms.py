@@ -1,17 +1,37 @@
-"""The terms that are added to a policy loss."""
+"""The door for terms that are added to a policy loss: what a `LossTerm` (gapo_cli/interfaces.py) is called with.
+
+A term that needs another forward pass makes it itself, with `completion_logprobs` under `policy.autocast()`: of `batch` under
+other weights, or of another batch.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from torch import Tensor
 
-from gapo_cli.training.objectives.clipped_policy import LOG_RATIO_BOUND
-
-# One token's KL estimate is cut here, so that a single token of vanished probability cannot outweigh a batch. verl's bound.
-KL_BOUND = 10.0
+from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.models.packing.layout import TokenBatch
 
 
-def low_var_kl(logprobs: Tensor, logprobs_ref: Tensor) -> Tensor:
-    """The k3 estimate of KL(policy ‖ reference) at each token: exp(d) - d - 1 with d = logp_ref - logp, never negative.
-    (N,), (N,) → (N,). Schulman 2020, http://joschu.net/blog/kl-approx.html; verl's low_var_kl, same bounds."""
-    difference = (logprobs_ref.detach() - logprobs).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
-    return (difference.exp() - difference - 1).clamp(max=KL_BOUND)
+@dataclass(frozen=True, slots=True)
+class ComputedTokens:
+    """The N completion tokens of one forward pass, in the order of `batch`; all tensors (N,) float32.
+
+    `logprobs`: under the policy, with a gradient; `logprobs_old`: under the policy that sampled, or `logprobs` without
+    gradient where one optimizer step is made of a rollout batch; `logprobs_ref`: under the starting model, None where no term
+    needs it; `entropy`: of the policy's distribution, with a gradient where a term needs it. `weights`: what each token
+    weighs in the loss of the mini-batch. `reference`: the starting model, for `completion_logprobs`, or None;
+    `temperature`: that of the rollouts."""
+
+    logprobs: Tensor
+    logprobs_old: Tensor
+    logprobs_ref: Tensor | None
+    entropy: Tensor
+    advantages: Tensor
+    weights: Tensor
+    batch: TokenBatch
+    policy: LoadedModel
+    reference: Any
+    temperature: float

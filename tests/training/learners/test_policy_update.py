@@ -1,6 +1,8 @@
-"""The policy update: gradients that do not depend on the cut, passes that are not made, old log-probabilities."""
+"""The policy update: gradients that do not depend on the cut, the terms of the loss, old log-probabilities.
 
-from dataclasses import replace
+What passes are made is seen from the model, by a hook on its trunk: nothing of the update is replaced."""
+
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,18 +13,21 @@ from parts import edit_task
 from gapo_cli.config.algorithm import AGGREGATIONS, AlgorithmConfig
 from gapo_cli.config.trainer import LAYOUTS, OptimizerConfig
 from gapo_cli.models.load import load_model
-from gapo_cli.models.packing import logprobs as logprobs_module
 from gapo_cli.models.packing.layout import pack
+from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.records import Completion, Group
 from gapo_cli.training.batches.mini_batches import cut_mini_batch
-from gapo_cli.training.learners import policy_update as update_module
 from gapo_cli.training.learners.optimizer import Optimizer
 from gapo_cli.training.learners.policy_update import PolicyUpdate
 from gapo_cli.training.learners.update_metrics import UpdateMetrics
+from gapo_cli.training.objectives.entropy import EntropyBonus
+from gapo_cli.training.objectives.kl import LowVarKL
 
 COMPLETIONS = 3
-KL = AlgorithmConfig(name="grpo", kl_coefficient=0.05)
 PLAIN = AlgorithmConfig(name="grpo")
+KL = replace(PLAIN, terms={"kl": LowVarKL(0.05)})
+ENTROPY = replace(PLAIN, terms={"entropy": EntropyBonus(0.01)})
+BOTH = replace(PLAIN, terms={**KL.terms, **ENTROPY.terms})
 
 
 def random_groups(policy, count=5, zero_advantages=(), off_by=0.3, seed=0):
@@ -33,7 +38,7 @@ def random_groups(policy, count=5, zero_advantages=(), off_by=0.3, seed=0):
         prompt = tuple(int(token) for token in random.integers(2, 250, random.integers(3, 12)))
         answers = [tuple(int(token) for token in random.integers(1, 250, random.integers(1, 9))) for _ in range(COMPLETIONS)]
         with torch.no_grad():
-            current = logprobs_module.completion_logprobs(policy.model, pack([prompt], [answers], 0)).logprobs.numpy()
+            current = completion_logprobs(policy.model, pack([prompt], [answers], 0)).logprobs.numpy()
         engine = np.split(
             current + off_by * random.standard_normal(len(current)), np.cumsum([len(ids) for ids in answers])[:-1]
         )
@@ -48,7 +53,7 @@ def random_groups(policy, count=5, zero_advantages=(), off_by=0.3, seed=0):
 
 def updater(policy, trainer, algorithm=PLAIN, rate=1e-3, **changes):
     trainer = replace(trainer, optimizer=OptimizerConfig(learning_rate=rate, warmup_steps=0), **changes)
-    reference = load_model(policy.config).model if algorithm.kl_coefficient else None
+    reference = load_model(policy.config).model if algorithm.needs_reference else None
     if reference is not None:
         with torch.no_grad():
             for parameter in reference.parameters():
@@ -74,12 +79,52 @@ def gradient(policy, groups, trainer, algorithm, old="engine", budget=0, **chang
     )
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass: how many groups and how many tokens go through the model, padding included."""
+
+    groups: int
+    tokens: int
+
+
+def passes_of(model):
+    """A list that every pass of this model from now on is added to."""
+    found = []
+
+    def look(trunk, arguments, inputs):
+        # each prompt has a first token; rows without padding, or the padding's positions count on
+        found.append(Pass(int((inputs["position_ids"] == 0).sum()), inputs["input_ids"].numel()))
+
+    model.get_decoder().register_forward_pre_hook(look, with_kwargs=True)
+    return found
+
+
+@dataclass
+class Listening:
+    """A term of the loss that keeps what it is called with; each token's value is `value` times its log-probability."""
+
+    coefficient: float = 1.0
+    every_token: bool = False
+    needs_reference: bool = False
+    needs_entropy: bool = False
+    value: float = 0.0
+    heard: list = field(default_factory=list)
+    before: list = field(default_factory=list)
+
+    def __call__(self, tokens):
+        self.heard.append(tokens)
+        return self.value * tokens.logprobs
+
+    def before_update(self, policy):
+        self.before.append(next(policy.model.parameters()).detach().clone())
+
+
 def relative_error(ours, theirs):
     return float((ours - theirs).norm() / theirs.norm())
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("algorithm", [PLAIN, KL, replace(KL, entropy_coefficient=0.01)], ids=["plain", "kl", "kl and entropy"])
+@pytest.mark.parametrize("algorithm", [PLAIN, KL, BOTH], ids=["plain", "kl", "kl and entropy"])
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_the_gradient_does_not_depend_on_the_micro_batches(tiny_policy, trainer, aggregation, algorithm, layout):
     algorithm = replace(algorithm, aggregation=aggregation, constant_divisor=12.0)
@@ -117,25 +162,19 @@ def test_tokens_weigh_what_they_weigh_in_the_whole_mini_batch(aggregation, weigh
     assert mini_batch.weight == pytest.approx(expected.sum())
 
 
-@pytest.mark.parametrize("algorithm", [KL, replace(KL, entropy_coefficient=0.01)], ids=["kl", "kl and entropy"])
+@pytest.mark.parametrize("algorithm", [KL, BOTH], ids=["kl", "kl and entropy"])
 def test_the_gradient_does_not_depend_on_the_chunks_of_the_logits(tiny_policy, trainer, algorithm):
     groups = random_groups(tiny_policy)
     whole = gradient(tiny_policy, groups, trainer, algorithm, logprob_chunk_tokens=0)
     assert relative_error(gradient(tiny_policy, groups, trainer, algorithm, logprob_chunk_tokens=7), whole) < 1e-6
 
 
-@pytest.mark.parametrize("coefficient", [0.0, 0.01])
-def test_the_entropy_has_a_gradient_only_where_it_is_in_the_loss(tiny_policy, trainer, coefficient, monkeypatch):
-    seen = []
-
-    def noting(*arguments, **keywords):
-        seen.append(logprobs_module.completion_logprobs(*arguments, **keywords).entropy)
-        return logprobs_module.completion_logprobs(*arguments, **keywords)
-
-    monkeypatch.setattr(update_module, "completion_logprobs", noting)
-    groups = random_groups(tiny_policy, 2)
-    gradient(tiny_policy, groups, trainer, replace(PLAIN, entropy_coefficient=coefficient))
-    assert [entropy.requires_grad for entropy in seen] == [coefficient > 0]
+def test_the_entropy_has_a_gradient_only_where_a_term_asks_for_it(tiny_policy, trainer):
+    for needs in (False, True):
+        term = Listening(needs_entropy=needs)
+        gradient(tiny_policy, random_groups(tiny_policy, 2), trainer, replace(PLAIN, terms={"listening": term}))
+        (tokens,) = term.heard
+        assert tokens.entropy.requires_grad is needs
 
 
 @pytest.mark.parametrize("algorithm", [PLAIN, KL], ids=["plain", "kl"])
@@ -146,68 +185,21 @@ def test_packed_and_padded_layouts_give_the_same_gradient(tiny_policy, trainer, 
         assert relative_error(gradient(tiny_policy, groups, trainer, algorithm, layout=layout), padded) < 1e-5
 
 
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
-def test_groups_without_advantage_are_skipped_and_still_counted(tiny_policy, trainer, aggregation, monkeypatch):
-    algorithm = replace(PLAIN, aggregation=aggregation, constant_divisor=12.0)
-    groups = random_groups(tiny_policy, zero_advantages=(1, 3))
-    passes = count_groups_in_passes(monkeypatch)
-    skipping = gradient(tiny_policy, groups, trainer, algorithm)
-    assert passes == [3]
-    monkeypatch.setattr("gapo_cli.training.batches.mini_batches.has_gradient", lambda group, algorithm: True)
-    computing = gradient(tiny_policy, groups, trainer, algorithm)
-    assert passes == [3, 5]
-    assert relative_error(skipping, computing) < 1e-6
-
-
-def test_a_mini_batch_without_any_advantage_is_a_step_with_zero_gradient(tiny_policy, trainer, monkeypatch):
-    # the first mini-batch leaves momentum behind, which the second one, all zeros, must still be moved by
-    ends = []
-    for skips in (True, False):
-        policy = load_model(tiny_policy.config)
-        if not skips:
-            monkeypatch.setattr("gapo_cli.training.batches.mini_batches.has_gradient", lambda group, algorithm: True)
-        updater(policy, trainer).update(random_groups(tiny_policy, 4, zero_advantages=(2, 3)), [True] * 4)
-        ends.append(torch.cat([parameter.detach().flatten() for parameter in policy.model.parameters()]))
-    assert torch.equal(*ends)
-
-
-@pytest.mark.parametrize("coefficient", ["kl_coefficient", "entropy_coefficient"])
-def test_groups_without_advantage_are_computed_where_kl_or_entropy_ask_for_it(tiny_policy, trainer, coefficient, monkeypatch):
-    groups = random_groups(tiny_policy, zero_advantages=(0, 1, 2, 3, 4))
-    assert gradient(tiny_policy, groups, trainer, PLAIN).norm() == 0
-    assert gradient(tiny_policy, groups, trainer, replace(PLAIN, **{coefficient: 0.1})).norm() > 0
-
-
-def count_groups_in_passes(monkeypatch, seen_models=None):
-    """Patches the log-probability pass to note how many groups each one has."""
-    passes = []
-
-    def counting(model, batch, *arguments, **keywords):
-        passes.append(int((batch.position_ids == 0).sum()))  # each prompt has a first token
-        if seen_models is not None:
-            seen_models.append(model)
-        return logprobs_module.completion_logprobs(model, batch, *arguments, **keywords)
-
-    monkeypatch.setattr(update_module, "completion_logprobs", counting)
-    return passes
-
-
-def test_no_reference_pass_is_made_without_kl(tiny_policy, trainer, monkeypatch):
-    models = []
-    count_groups_in_passes(monkeypatch, models)
-    row = updater(tiny_policy, trainer).update(random_groups(tiny_policy, 4), [True] * 4)
+def test_no_reference_pass_is_made_without_kl(tiny_policy, trainer):
+    groups = random_groups(tiny_policy, 4)
+    passes = passes_of(tiny_policy.model)
+    row = updater(tiny_policy, trainer).update(groups, [True] * 4)
     # two mini-batches, one pass each
-    assert models == [tiny_policy.model] * 2
+    assert [one.groups for one in passes] == [2, 2]
     assert "actor/kl_loss" not in row
 
 
-def test_the_reference_is_asked_once_however_many_epochs(tiny_policy, trainer, monkeypatch):
-    models = []
+def test_the_reference_is_asked_once_however_many_epochs(tiny_policy, trainer):
     one = updater(tiny_policy, trainer, KL, epochs_per_step=3)
-    count_groups_in_passes(monkeypatch, models)
-    row = one.update(random_groups(tiny_policy, 4), [True] * 4)
-    assert models.count(one.reference) == 2
-    assert models.count(tiny_policy.model) == 6
+    groups = random_groups(tiny_policy, 4)
+    of_reference, of_policy = passes_of(one.reference), passes_of(tiny_policy.model)
+    row = one.update(groups, [True] * 4)
+    assert (len(of_reference), len(of_policy)) == (2, 6)
     assert row["actor/kl_loss"] > 0
 
 
@@ -236,14 +228,15 @@ def test_stale_groups_take_the_engines_logprobs_even_in_one_step(tiny_policy, tr
     assert row["actor/pg_clipfrac"] > 0.1
 
 
-def test_recomputed_logprobs_replace_the_engines(tiny_policy, trainer, monkeypatch):
-    passes = count_groups_in_passes(monkeypatch)
+def test_recomputed_logprobs_replace_the_engines(tiny_policy, trainer):
     # a rate of next to nothing: all steps see the same weights
     one = updater(tiny_policy, trainer, rate=1e-12, recompute_logprobs=True)
-    row = one.update(random_groups(tiny_policy, 4, off_by=2.0), [True] * 4)
+    groups = random_groups(tiny_policy, 4, off_by=2.0)
+    passes = passes_of(tiny_policy.model)
+    row = one.update(groups, [True] * 4)
     assert row["actor/pg_clipfrac"] == 0
     assert row["actor/ppo_kl"] == pytest.approx(0, abs=1e-6)
-    assert passes == [2, 2, 2, 2]
+    assert [one.groups for one in passes] == [2, 2, 2, 2]
     # the mismatch is seen in all tokens
     assert row["training/rollout_probs_diff_max"] > 0
     assert row["training/rollout_k3"] > 0.1
@@ -256,11 +249,12 @@ def test_recomputing_leaves_stale_groups_the_engines_logprobs(tiny_policy, train
     assert row["actor/pg_clipfrac"] > 0.02
 
 
-def test_recomputing_for_one_step_makes_no_extra_pass(tiny_policy, trainer, monkeypatch):
-    passes = count_groups_in_passes(monkeypatch)
+def test_recomputing_for_one_step_makes_no_extra_pass(tiny_policy, trainer):
     one = updater(tiny_policy, trainer, recompute_logprobs=True, prompts_per_mini_batch=4)
-    row = one.update(random_groups(tiny_policy, 4, off_by=2.0), [True] * 4)
-    assert passes == [4]
+    groups = random_groups(tiny_policy, 4, off_by=2.0)
+    passes = passes_of(tiny_policy.model)
+    row = one.update(groups, [True] * 4)
+    assert [one.groups for one in passes] == [4]
     assert row["training/rollout_k3"] > 0.1
 
 
@@ -292,6 +286,72 @@ def test_truncated_importance_sampling_scales_what_the_engine_got_wrong(tiny_pol
     assert relative_error(weighted, 2 * plain) < 1e-5
 
 
+def test_a_term_adds_its_coefficient_times_its_weighted_values_and_is_logged_by_its_name(tiny_policy, trainer):
+    # without any advantage the loss is the term alone: 3 x Σ weight x 0.5 x logp
+    groups = random_groups(tiny_policy, 2, zero_advantages=(0, 1))
+    term = Listening(coefficient=3.0, every_token=True, value=0.5)
+    one = updater(tiny_policy, trainer, replace(PLAIN, terms={"mine": term}))
+    row = one.update(groups, [True] * 2)
+    (tokens,) = term.heard
+    value = (tokens.weights * 0.5 * tokens.logprobs).sum().item()
+    assert row["actor/mine_loss"] == pytest.approx(value)
+    assert value < 0
+    # 1.5 times the gradient of the mean log-probability, which a term of coefficient 1.5 and value 1 has too
+    other = replace(PLAIN, terms={"mine": Listening(coefficient=1.5, every_token=True, value=1.0)})
+    ours = gradient(tiny_policy, groups, trainer, one.algorithm)
+    assert ours.norm() > 0
+    assert relative_error(ours, gradient(tiny_policy, groups, trainer, other)) < 1e-6
+
+
+def test_a_term_of_coefficient_zero_is_as_if_it_were_not_there(tiny_policy, trainer):
+    groups = random_groups(tiny_policy, 2, zero_advantages=(0,))
+    term = Listening(coefficient=0.0, every_token=True, needs_reference=True)
+    algorithm = replace(PLAIN, terms={"mine": term, "kl": LowVarKL(0.0)})
+    one = updater(tiny_policy, trainer, algorithm)
+    passes = passes_of(tiny_policy.model)
+    row = one.update(groups, [True] * 2)
+    assert one.reference is None
+    assert [one.groups for one in passes] == [1]
+    assert (term.heard, term.before) == ([], [])
+    assert not {"actor/mine_loss", "actor/kl_loss"} & row.keys()
+
+
+def test_a_term_is_told_of_the_policy_before_the_first_step_of_every_rollout_batch(tiny_policy, trainer):
+    term = Listening()
+    one = updater(tiny_policy, trainer, replace(PLAIN, terms={"mine": term}), epochs_per_step=2)
+    start = next(tiny_policy.model.parameters()).detach().clone()
+    one.update(random_groups(tiny_policy, 4), [True] * 4)
+    after = next(tiny_policy.model.parameters()).detach().clone()
+    one.update(random_groups(tiny_policy, 4), [True] * 4)
+    assert len(term.heard) == 2 * 2 * 2  # batches, mini-batches, epochs
+    assert torch.equal(term.before[0], start)
+    assert torch.equal(term.before[1], after)
+    assert not torch.equal(start, after)
+
+
+@dataclass(frozen=True)
+class Smoothness:
+    """KL(policy on the prompt ‖ policy with its embeddings nudged) would be such a term; here the mean log-probability of the
+    same tokens under a second pass of its own, which has a gradient."""
+
+    coefficient: float
+    every_token = True
+    needs_reference = False
+    needs_entropy = False
+
+    def __call__(self, tokens):
+        return completion_logprobs(tokens.policy.model, tokens.batch, tokens.temperature).logprobs
+
+
+def test_a_term_can_make_a_pass_of_its_own(tiny_policy, trainer):
+    groups = random_groups(tiny_policy, 2)
+    passes = passes_of(tiny_policy.model)
+    second = gradient(tiny_policy, groups, trainer, replace(PLAIN, terms={"second": Smoothness(0.5)}))
+    assert len(passes) == 2
+    first = gradient(tiny_policy, groups, trainer, replace(PLAIN, terms={"first": Listening(0.5, every_token=True, value=1.0)}))
+    assert relative_error(second, first) < 1e-6
+
+
 def test_metrics_do_not_depend_on_the_micro_batches(tiny_policy, trainer):
     rows = []
     for budget in (0, 30):
@@ -307,7 +367,18 @@ def test_metrics_do_not_depend_on_the_micro_batches(tiny_policy, trainer):
 
 def test_metrics_have_verls_names(tiny_policy, trainer):
     row = updater(tiny_policy, trainer, KL).update(random_groups(tiny_policy, 4), [True] * 4)
-    names = ("pg_loss", "pg_clipfrac", "pg_clipfrac_lower", "ppo_kl", "kl_loss", "entropy", "grad_norm", "lr", "skipped_steps")
+    names = (
+        "pg_loss",
+        "pg_clipfrac",
+        "pg_clipfrac_lower",
+        "ppo_kl",
+        "kl_loss",
+        "entropy",
+        "grad_norm",
+        "lr",
+        "skipped_steps",
+        "computed_tokens_frac",
+    )
     assert {f"actor/{name}" for name in names} <= row.keys()
     assert {f"training/rollout_probs_diff_{name}" for name in ("mean", "max", "std")} <= row.keys()
     # 258 tokens: at most log 258
@@ -332,7 +403,7 @@ def test_an_update_raises_the_probability_of_what_was_rewarded(tiny_policy, trai
 
     def likelihood():
         with torch.no_grad():
-            return float(logprobs_module.completion_logprobs(tiny_policy.model, batch).logprobs.sum())
+            return float(completion_logprobs(tiny_policy.model, batch).logprobs.sum())
 
     found = [likelihood()]
     for _ in range(3):

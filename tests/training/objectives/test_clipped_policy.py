@@ -11,7 +11,7 @@ from gapo_cli.config.algorithm import AGGREGATIONS
 from gapo_cli.errors import UserError
 from gapo_cli.training.objectives.aggregation import token_weights
 from gapo_cli.training.objectives.clipped_policy import PolicyLoss, policy_loss, truncated_importance_weights
-from gapo_cli.training.objectives.terms import low_var_kl
+from gapo_cli.training.objectives.kl import low_var_kl
 
 CASES = json.loads((Path(__file__).parents[2] / "golden" / "losses.json").read_text(encoding="utf-8"))["cases"]
 CLIP = {"clip_low": 0.2, "clip_high": 0.28, "dual_clip": 10.0}
@@ -144,32 +144,6 @@ def test_cut_into_micro_batches_changes_neither_loss_nor_gradient_nor_statistics
     assert abs(whole_gradient.item()) > 1e-3 and whole_totals[1] > 0
     torch.testing.assert_close(gradient, whole_gradient, rtol=1e-12, atol=0)
     assert totals == pytest.approx(whole_totals, rel=1e-12)
-
-
-def test_low_var_kl_is_zero_for_equal_and_positive_for_other_logprobs():
-    assert low_var_kl(doubles(-1.0), doubles(-1.0)).tolist() == [0]
-    # hand: d = ln 2: 2 - ln 2 - 1 = .306853; d = -ln 2: .5 + ln 2 - 1 = .193147
-    found = low_var_kl(doubles(-2.0, -2.0), doubles(-2 + math.log(2), -2 - math.log(2)))
-    assert found.tolist() == pytest.approx([0.306853, 0.193147], abs=1e-6)
-
-
-def test_low_var_kl_averages_to_the_exact_divergence():
-    # KL(p, q) = Σ p ln(p / q), over p's own samples: the expectation of k3 is exact
-    p, q = doubles(0.5, 0.3, 0.2), doubles(0.2, 0.2, 0.6)
-    assert (p * low_var_kl(p.log(), q.log())).sum().item() == pytest.approx((p * (p / q).log()).sum().item())
-
-
-def test_low_var_kl_pulls_towards_the_reference():
-    logprobs = doubles(-1.0, -3.0, gradient=True)
-    low_var_kl(logprobs, doubles(-2.0, -2.0)).sum().backward()
-    # d/dlogp (exp(d) - d - 1) = 1 - exp(d): d = -1 → .632121, d = 1 → -1.718282; descent lowers the first, raises the second
-    assert logprobs.grad.tolist() == pytest.approx([0.632121, -1.718282], abs=1e-6)
-
-
-def test_low_var_kl_of_one_token_is_bounded():
-    logprobs = torch.tensor([-1000.0, 0.0, 0.0])
-    # hand: exp(20) - 21, cut to 10; d = -20: exp(-20) + 19, cut to 10; d = -5: .006738 + 4
-    assert low_var_kl(logprobs, torch.tensor([0.0, -1000.0, -5.0])).tolist() == pytest.approx([10, 10, 4.006738], abs=1e-5)
 
 
 def test_truncated_importance_weights_are_ratios_up_to_the_cap():
