@@ -110,12 +110,14 @@ def rollout(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Sample and score groups of completions; keep them as parquet.
+    """Sample and score groups of completions; keep them as parquet. What is stopped can go on.
 
     \b
     Examples:
       gapo rollout
-      gapo rollout sampling.group_size=16 sampling.temperature=0.8
+      gapo rollout rollout.tasks=200 sampling.group_size=128
+      gapo rollout resume=outputs/rollout/RUN
+      gapo rollout reward=em engine=replay engine.path=outputs/rollout/RUN
       gapo rollout model.path=outputs/train/RUN/checkpoints/best
     """
     run_verb("rollout", words, config_dir, print_config, quiet)

@@ -15,6 +15,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from gapo_cli import metric_names as names
+
 if TYPE_CHECKING:
     from gapo_cli.planning.plan import Plan
     from gapo_cli.reports.tables import Table as TextTable
@@ -30,7 +32,7 @@ UNLIMITED_WIDTH = 10_000
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the live table: a metric by its name in metrics.jsonl."""
+    """One column of the live table: a metric by its name in metrics.jsonl, under a title shorter than its own."""
 
     title: str
     key: str
@@ -38,17 +40,17 @@ class Column:
 
 
 COLUMNS = (
-    Column("step", "step", 0),
-    Column("reward", "critic/score/mean", 3),
-    Column("exact", "reward/em/mean", 3),
-    Column("loss", "sft/loss", 3),
-    Column("clip", "actor/pg_clipfrac", 4),
-    Column("entropy", "actor/entropy", 3),
-    Column("zero spread", "group/zero_std_frac", 2),
-    Column("grad norm", "actor/grad_norm", 3),
-    Column("s/step", "timing_s/step", 2),
-    Column("val exact", "val/exact_match", 3),
-    Column("val sampled", "val/sampled/exact_match", 3),
+    Column("step", names.STEP, 0),
+    Column("reward", names.MEAN_SCORE, 3),
+    Column("exact", names.component("em"), 3),
+    Column("loss", names.SUPERVISED_LOSS, 3),
+    Column("clip", names.CLIPPED, 4),
+    Column("entropy", names.ENTROPY, 3),
+    Column("zero spread", names.ZERO_SPREAD, 2),
+    Column("grad norm", names.GRADIENT_NORM, 3),
+    Column("s/step", names.STEP_SECONDS, 2),
+    Column("val exact", names.GREEDY_EXACT, 3),
+    Column("val sampled", names.SAMPLED_EXACT, 3),
 )
 
 
@@ -227,7 +229,7 @@ class ConsoleDisplay:
 
     def metrics(self, row: Mapping[str, float]) -> None:
         shown = cells(row)
-        if not shown or (self.only_evaluations and not any(key.startswith("val/") for key in row)):
+        if not shown or (self.only_evaluations and not any(key.startswith(names.GREEDY) for key in row)):
             return
         self.rows.append(shown)
         if not self.console.is_terminal:

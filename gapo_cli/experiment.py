@@ -10,7 +10,7 @@ from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.checks import require
 from gapo_cli.config.data import DataConfig, PlanConfig
 from gapo_cli.config.model import ModelConfig
-from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
+from gapo_cli.config.sampling import EvaluationConfig, RolloutConfig, SamplingConfig
 from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import GuardsConfig, TrainerConfig
 from gapo_cli.interfaces import CheckedEngine, Engine, Estimator, Learner, Reward, TaskSource, Template, TextEngine
@@ -40,6 +40,7 @@ class Experiment:
     learner: Learner
     resume: str | None = None
     plan: PlanConfig = field(default_factory=PlanConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
     guards: GuardsConfig = field(default_factory=GuardsConfig)
 
 
@@ -54,15 +55,18 @@ def check_settings(experiment: Experiment) -> None:
         f"algorithm.importance_cap={algorithm.importance_cap}: with several optimizer steps a rollout batch it needs "
         "trainer.recompute_logprobs=null or true, or there is nothing to compare the engine's log-probabilities with",
     )
-    overlong = algorithm.overlong
-    require(
-        overlong is None or overlong.buffer_tokens <= sampling.max_new_tokens,
-        f"algorithm.overlong.buffer_tokens={overlong and overlong.buffer_tokens}: need at most "
-        f"sampling.max_new_tokens={sampling.max_new_tokens}",
-    )
+    check_length_penalty(experiment)
     require(
         sampling.temperature > 0,
         f"sampling.temperature={sampling.temperature}: need above 0 to train, all completions are equal at 0",
+    )
+
+
+def check_length_penalty(experiment: Experiment) -> None:
+    overlong, limit = experiment.algorithm.overlong, experiment.sampling.max_new_tokens
+    require(
+        overlong is None or overlong.buffer_tokens <= limit,
+        f"algorithm.overlong.buffer_tokens={overlong and overlong.buffer_tokens}: need at most sampling.max_new_tokens={limit}",
     )
 
 

@@ -255,7 +255,7 @@ class TextEngine(Protocol):
     """An engine that is asked in words: a model that lies on a server. No policy is loaded for it and none can be trained
     with it. `generate_texts` returns, for each prompt, `sampling.group_size` Completions, or None where the server says
     that the prompt does not fit its model's context. Finished answers are kept in `journal`; what stands there already is
-    not asked again."""
+    not asked again, and where `keeps_answers` is True the same command may therefore go on in a folder with results."""
 
     def generate_texts(
         self,
@@ -265,3 +265,23 @@ class TextEngine(Protocol):
         journal: Path,
         progress: Progress = no_progress,
     ) -> list[tuple[Completion, ...] | None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedPrompt:
+    """A prompt as the model read it when its answers were recorded."""
+
+    text: str
+    token_ids: tuple[int, ...]
+
+
+@runtime_checkable
+class RecordedEngine(TextEngine, Protocol):
+    """A TextEngine whose answers were given earlier. `gapo rollout` takes the tasks from the recording, in its order, and
+    keeps their prompts as they were."""
+
+    def recorded_task_ids(self) -> Sequence[str]: ...
+
+    def recorded_task(self, task_id: str) -> EditTask: ...
+
+    def recorded_prompt(self, task_id: str) -> RecordedPrompt: ...

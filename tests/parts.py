@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.estimators.gapo import GAPO
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import QuietDisplay
-from gapo_cli.records import Completion, EditTask, ParsedAnswer, Prompt, Source
+from gapo_cli.records import Completion, EditTask, Group, ParsedAnswer, Prompt, Source
 
 if TYPE_CHECKING:
     from gapo_cli.training.run_context import RunContext
@@ -145,6 +145,21 @@ def run_of(
     from gapo_cli.training.run_context import RunContext
 
     return RunContext(experiment, experiment.run_dir, tasks, held_out, display or QuietDisplay(), checkpoint)
+
+
+def assert_same_groups(found: Sequence[Group], expected: Sequence[Group]) -> None:
+    """Equal in every field, arrays bit for bit: NaN equals NaN, and 0.0 is not -0.0."""
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        for name in (one.name for one in fields(Group)):
+            mine, other = getattr(ours, name), getattr(theirs, name)
+            if name == "components":
+                assert list(mine) == list(other)
+                assert all(mine[key].tobytes() == other[key].tobytes() for key in mine)
+            elif isinstance(other, np.ndarray | float):
+                assert np.asarray(mine).tobytes() == np.asarray(other).tobytes(), name
+            else:
+                assert mine == other, name
 
 
 TASKS_PER_SPLIT = 12

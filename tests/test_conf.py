@@ -21,6 +21,7 @@ NEEDS = {
     "data=git": ["data.repo=."],
     "data=jsonl": ["data.path=tasks"],
     "engine=openai": ["engine.base_url=http://localhost:8000/v1", "engine.model=some-model"],
+    "engine=replay": ["engine.path=some/rollouts.parquet"],
     "model=served": ["engine=openai", "engine.base_url=http://localhost:8000/v1", "engine.model=some-model"],
 }
 

@@ -1,4 +1,4 @@
-"""The sections `sampling` and `evaluation`: how answers are drawn in training and in evaluation."""
+"""The sections `sampling`, `evaluation` and `rollout`: how answers are drawn, and how many."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Literal
 from gapo_cli.config.checks import one_of, positive, require
 
 BASELINES = ("copy", "replace")
+SOME_TASKS = 256
+"""What a rollout takes where nobody says how many: minutes with a small model, and a share of 256 groups is known within 6
+points."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,26 @@ class SamplingConfig:
         require(self.temperature >= 0, f"sampling.temperature={self.temperature}: need 0 (greedy) or more")
         require(0 < self.top_p <= 1, f"sampling.top_p={self.top_p}: need 0 < top_p <= 1")
         require(self.top_k >= 0, f"sampling.top_k={self.top_k}: need 0 (off) or more")
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """How much `gapo rollout` samples. `tasks` of the split (None: all; auto: SOME_TASKS, and of a recording all) are chosen
+    by `seed` (None: the experiment's). `completions_per_part`: completions sampled and written at a time, at least one group;
+    this bounds the memory, and what a rollout that is stopped has to sample again."""
+
+    tasks: int | None | Literal["auto"] = "auto"
+    seed: int | None = None
+    split: str = "train"
+    completions_per_part: int = 1024
+
+    def __post_init__(self) -> None:
+        require(
+            self.tasks in (None, "auto") or self.tasks > 0,
+            f"rollout.tasks={self.tasks}: need at least 1, auto, or null for all",
+        )
+        require(self.seed is None or self.seed >= 0, f"rollout.seed={self.seed}: need 0 or more, or null for the seed")
+        positive("rollout", completions_per_part=self.completions_per_part)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ class OpenAIEngine:
     `tries`, `first_wait_s`, `longest_wait_s`, `timeout_s`: gapo_cli.engines.served.persistent_requests.Patience.
     """
 
+    keeps_answers = True
+
     base_url: str
     model: str
     api_key_env: str = "OPENAI_API_KEY"

@@ -17,6 +17,7 @@ from gapo_cli.edits import matching
 from gapo_cli.edits.measures import changed_lines, chrf, delta_chrf
 from gapo_cli.errors import DataError
 from gapo_cli.evaluation.predictions import MODES, NOT_GENERATED, Mode, Prediction
+from gapo_cli.metric_names import GREEDY, SAMPLED
 from gapo_cli.statistics.intervals import Measure, measure_means, pass_at_k, wilson
 
 NOT_MEASURED = Measure()
@@ -136,7 +137,7 @@ class Summary:
         for mode, breakdown in self.by_mode().items():
             if breakdown is None:
                 continue
-            prefix = "val/" if mode == "greedy" else "val/sampled/"
+            prefix = GREEDY if mode == "greedy" else SAMPLED
             overall = breakdown.overall
             found: dict[str, float | None] = {name: getattr(overall, name).value for name in MEASURES}
             found |= {"exact_match_low": overall.exact_match.low, "exact_match_high": overall.exact_match.high}

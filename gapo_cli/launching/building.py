@@ -18,7 +18,7 @@ from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.checks import require
 from gapo_cli.config.data import DataConfig, PlanConfig
 from gapo_cli.config.model import ModelConfig
-from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
+from gapo_cli.config.sampling import EvaluationConfig, RolloutConfig, SamplingConfig
 from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import GuardsConfig, TrainerConfig
 from gapo_cli.config.typed import build_section, convert, show, typed_arguments
@@ -35,6 +35,7 @@ SECTIONS = {
     "trainer": TrainerConfig,
     "supervised": SupervisedConfig,
     "evaluation": EvaluationConfig,
+    "rollout": RolloutConfig,
     "plan": PlanConfig,
     "guards": GuardsConfig,
 }

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from gapo_cli.errors import UserError
-from gapo_cli.interfaces import Display, TextEngine
+from gapo_cli.interfaces import Display
 from gapo_cli.launching.building import build_experiment
 from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree, without_hydra
 from gapo_cli.launching.model_choice import choose_model
@@ -61,7 +61,7 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
                 f"hydra.run.dir={run_dir}: holds a run already; name another folder, or go on with it by resume={run_dir}"
             )
         # a served model's answers are kept as they come, and the same command goes on with them
-        if verb in RESULTS and not isinstance(experiment.engine, TextEngine) and (run_dir / RESULTS[verb]).exists():
+        if verb in RESULTS and not getattr(experiment.engine, "keeps_answers", False) and (run_dir / RESULTS[verb]).exists():
             raise UserError(
                 f"hydra.run.dir={run_dir}: holds the results of an earlier run ({RESULTS[verb]}); name another folder"
             )

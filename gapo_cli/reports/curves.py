@@ -6,38 +6,57 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gapo_cli.evaluation.predictions import MODES, Mode
+from gapo_cli.metric_names import (
+    CLIPPED,
+    ENTROPY,
+    GRADIENT_NORM,
+    KL_LOSS,
+    LEFT,
+    MEAN_LENGTH,
+    MEAN_SCORE,
+    NORMAL,
+    RIGHT,
+    STEP_SECONDS,
+    SUPERVISED_LOSS,
+    SYMMETRIC,
+    ZERO_SPREAD,
+    find,
+)
 from gapo_cli.reports.charts import Chart, Point, Series, area_chart, line_chart
 from gapo_cli.runs.run_data import RunData
 
 SHAPE_METRICS = {
-    "normal": "group/normal_frac",
-    "left-skewed": "group/left_frac",
-    "right-skewed": "group/right_frac",
-    "symmetric": "group/symmetric_frac",
-    "no spread": "group/zero_std_frac",
+    "normal": NORMAL,
+    "left-skewed": LEFT,
+    "right-skewed": RIGHT,
+    "symmetric": SYMMETRIC,
+    "no spread": ZERO_SPREAD,
 }
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A chart of one metric, the same for every run."""
+    """A chart of one metric, the same for every run, under the metric's own title."""
 
-    title: str
     key: str
     note: str
     from_zero: bool = False
 
+    @property
+    def title(self) -> str:
+        return find(self.key).title
+
 
 CURVES = (
-    Curve("Reward", "critic/score/mean", "mean score of the batch that is learnt from"),
-    Curve("Clip fraction", "actor/pg_clipfrac", "share of the tokens whose ratio was clipped", from_zero=True),
-    Curve("Entropy", "actor/entropy", "of the policy, nats a token", from_zero=True),
-    Curve("Gradient norm", "actor/grad_norm", "before clipping", from_zero=True),
-    Curve("Answer length", "response_length/mean", "tokens, mean"),
-    Curve("Groups without spread", "group/zero_std_frac", "share of the groups in which all rewards are equal", from_zero=True),
-    Curve("KL to the starting model", "actor/kl_loss", "low-variance estimate", from_zero=True),
-    Curve("Training loss", "train/loss", "cross-entropy of the answers, nats a token"),
-    Curve("Time a step", "timing_s/step", "seconds", from_zero=True),
+    Curve(MEAN_SCORE, "mean score of the batch that is learnt from"),
+    Curve(CLIPPED, "share of the tokens whose ratio was clipped", from_zero=True),
+    Curve(ENTROPY, "of the policy, nats a token", from_zero=True),
+    Curve(GRADIENT_NORM, "before clipping", from_zero=True),
+    Curve(MEAN_LENGTH, "tokens, mean"),
+    Curve(ZERO_SPREAD, "share of the groups in which all rewards are equal", from_zero=True),
+    Curve(KL_LOSS, "low-variance estimate", from_zero=True),
+    Curve(SUPERVISED_LOSS, "cross-entropy of the answers, nats a token"),
+    Curve(STEP_SECONDS, "seconds", from_zero=True),
 )
 
 

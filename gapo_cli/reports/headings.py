@@ -8,6 +8,7 @@ from typing import Any
 
 from gapo_cli.evaluation.predictions import MODES
 from gapo_cli.evaluation.summary import Breakdown
+from gapo_cli.metric_names import CLIPPED, STEP, TIME
 from gapo_cli.models.nano.base_note import base_note
 from gapo_cli.reports.tables import NOTHING, Table, answers_of, with_interval
 from gapo_cli.runs.run_data import RunData, change_of
@@ -77,7 +78,7 @@ def facts(run: RunData) -> list[Fact]:
         else:
             change = difference_words(first, last, changes.get(mode, Measure()))
             found.append(Fact(f"exact match, {mode}", f"{points(first)} → {points(last)}", change))
-    steps = [row["step"] for row in run.metrics if isinstance(row.get("step"), int)]
+    steps = [row[STEP] for row in run.metrics if isinstance(row.get(STEP), int)]
     if steps:
         planned = run.learner.get("steps")
         best = f"best model: step {run.best['step']}" if run.best and "step" in run.best else ""
@@ -113,7 +114,7 @@ def difference_words(first: Measure, last: Measure, paired: Measure) -> str:
 
 
 def wall_time(run: RunData) -> float | None:
-    times = [value for _, value in run.curve("time_s")]
+    times = [value for _, value in run.curve(TIME)]
     return max(times) if times else None
 
 
@@ -149,7 +150,7 @@ def comparison_table(runs: Sequence[RunData]) -> Table:
             found = run.exact_match(mode)
             cells += [with_interval(found[0][1]), with_interval(found[-1][1])] if found else [NOTHING, NOTHING]
             cells.append(signed_points(changes.get(mode, Measure())))
-        clipped = [value for _, value in run.curve("actor/pg_clipfrac")]
+        clipped = [value for _, value in run.curve(CLIPPED)]
         seconds = wall_time(run)
         cells += [
             f"{sum(clipped) / len(clipped):.4f}" if clipped else NOTHING,

@@ -14,8 +14,8 @@ from gapo_cli.reports.curves import learning_curves, shape_chart
 from gapo_cli.reports.groups import browse
 from gapo_cli.reports.headings import base_notes, before_and_after, comparison_table, facts, run_words
 from gapo_cli.reports.tables import Table, evaluation_tables
-from gapo_cli.runs.layout import CONFIG
-from gapo_cli.runs.run_data import CASES, RunData, read_runs, run_folders
+from gapo_cli.runs.layout import CASES, CONFIG
+from gapo_cli.runs.run_data import RunData, read_runs, run_folders
 from gapo_cli.storage.files import write_text
 
 FOLDER = Path(__file__).parent

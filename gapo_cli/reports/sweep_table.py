@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.statistics.over_seeds import GREEDY, MEASURES, PAIRED, SAMPLED, JobRecord, settings_table
+from gapo_cli.metric_names import GREEDY_EXACT, SAMPLED_EXACT
+from gapo_cli.statistics.over_seeds import MEASURES, PAIRED, JobRecord, settings_table
 from gapo_cli.storage.files import atomic_path
 
 HEADINGS = (
@@ -92,7 +93,9 @@ def plot(jobs: Sequence[JobRecord], path: Path) -> None:
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     colours = colormaps["tab10"]
-    for axes, (title, key) in zip(figure.subplots(1, 2, sharey=True), (("greedy", GREEDY), ("sampled", SAMPLED)), strict=True):
+    for axes, (title, key) in zip(
+        figure.subplots(1, 2, sharey=True), (("greedy", GREEDY_EXACT), ("sampled", SAMPLED_EXACT)), strict=True
+    ):
         for number, setting in enumerate(settings):
             colour = colours(number % 10)
             curves = [dict(job.curve(key)) for job in jobs if job.setting == setting and job.error is None]

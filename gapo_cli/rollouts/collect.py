@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,12 @@ from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Engine, Estimator, Progress, Reward, Template, no_progress
 from gapo_cli.records import Group
-from gapo_cli.rollouts.advantages import spread, with_advantages
+from gapo_cli.rollouts.advantages import spread
+from gapo_cli.rollouts.chain import Chain
 from gapo_cli.rollouts.data_order import DataOrder
 from gapo_cli.rollouts.encoding import EncodedTask
-from gapo_cli.rollouts.overlong import overlong_penalty
-from gapo_cli.rollouts.sampling import prompt_seed, sample_encoded, score
-from gapo_cli.runs.group_files import group_from_dict, group_to_dict
+from gapo_cli.rollouts.sampling import prompt_seed
+from gapo_cli.runs.group_json import group_from_dict, group_to_dict
 from gapo_cli.statistics.reward_shapes import EQUAL_WITHIN
 
 
@@ -74,6 +74,9 @@ class Collector:
     seed: int
     waiting: tuple[Group, ...] = ()
 
+    def __post_init__(self) -> None:
+        self.chain = Chain(self.template, self.sampling, self.reward, self.algorithm.overlong, self.estimator)
+
     @property
     def position(self) -> Position:
         return Position(self.order.state, self.waiting)
@@ -103,7 +106,7 @@ class Collector:
         kept = kept[: self.prompts_per_step]
         started = time.perf_counter()
         # dropped groups get their advantages too: they are kept on disk beside the others
-        estimated = with_advantages(kept + dropped, self.estimator)
+        estimated = self.chain.estimate(kept + dropped)
         seconds["adv"] = time.perf_counter() - started
         return RolloutBatch(
             step=step,
@@ -119,9 +122,9 @@ class Collector:
         chosen = [self.tasks[index] for index in self.order.draw(self.prompts_per_step)]
         seeds = [prompt_seed(self.seed, step, already + index) for index in range(len(chosen))]
         started = time.perf_counter()
-        sampled = sample_encoded(self.engine, self.template, chosen, self.sampling, seeds, progress)
+        sampled = self.chain.sample(self.engine, chosen, seeds, progress)
         generated = time.perf_counter()
-        groups = [replace(self._penalised(group), sampled_at=step) for group in score(sampled, self.reward)]
+        groups = self.chain.score(sampled, sampled_at=step)
         seconds["gen"] += generated - started
         seconds["reward"] += time.perf_counter() - generated
         if all(np.isnan(group.rewards).all() for group in groups):
@@ -130,14 +133,6 @@ class Collector:
                 f"missing (NaN); need at least one number to learn from, look at what it says about task {groups[0].task.id}"
             )
         return groups
-
-    def _penalised(self, group: Group) -> Group:
-        overlong = self.algorithm.overlong
-        if overlong is None:
-            return group
-        lengths = np.array([len(completion.token_ids) for completion in group.completions])
-        penalty = overlong_penalty(lengths, self.sampling.max_new_tokens, overlong.buffer_tokens, overlong.factor)
-        return replace(group, rewards=group.scores + penalty)
 
     def _not_full(self, kept: int, generated: Sequence[Group], dropped: Sequence[Group]) -> str:
         mean = float(np.nanmean([group.scores for group in generated]))

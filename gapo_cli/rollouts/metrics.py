@@ -7,66 +7,101 @@ drops included: what the policy does, not what was selected from it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
+from gapo_cli import metric_names as names
 from gapo_cli.edits.matching import exact_match
 from gapo_cli.records import Completion, EditTask, Group
 from gapo_cli.rollouts.collect import RolloutBatch
 from gapo_cli.statistics.reward_shapes import shape_shares
 
 
+@dataclass(frozen=True, slots=True)
+class GroupNumbers:
+    """What the metrics read of one group, each (G,): a small part of it, so that a pool can be measured group by group.
+    `advantages`: None before the estimator."""
+
+    scores: np.ndarray
+    rewards: np.ndarray
+    advantages: np.ndarray | None
+    components: Mapping[str, np.ndarray]
+    lengths: np.ndarray
+    cut: np.ndarray
+    malformed: np.ndarray
+    noop: np.ndarray
+    noop_right: np.ndarray
+    baseline: float
+    width: float
+
+    @classmethod
+    def of(cls, group: Group) -> GroupNumbers:
+        task = group.task
+        noop = [is_noop(completion, task) for completion in group.completions]
+        right = [left and exact_match(one.region, task.target) for one, left in zip(group.completions, noop, strict=True)]
+        return cls(
+            scores=group.scores,
+            rewards=group.rewards,
+            advantages=group.advantages,
+            components=group.components,
+            lengths=np.array([completion.length for completion in group.completions], dtype=np.float64),
+            cut=np.array([completion.finish_reason == "length" for completion in group.completions]),
+            malformed=np.array([completion.malformed is not None for completion in group.completions]),
+            noop=np.array(noop),
+            noop_right=np.array(right, dtype=np.float64),
+            baseline=group.baseline,
+            width=group.high - group.low,
+        )
+
+
 def rollout_metrics(batch: RolloutBatch) -> dict[str, float]:
-    row = batch_metrics(batch.groups)
-    row |= generated_metrics(batch.generated)
+    row = batch_metrics(map(GroupNumbers.of, batch.groups))
+    row |= generated_metrics(map(GroupNumbers.of, batch.generated))
     row |= {
-        "group/generated": float(len(batch.generated)),
-        "group/dropped": float(len(batch.dropped)),
-        "group/waiting": float(batch.waiting),
-        "group/rounds": float(batch.rounds),
+        names.GENERATED: float(len(batch.generated)),
+        names.DROPPED: float(len(batch.dropped)),
+        names.WAITING: float(batch.waiting),
+        names.ROUNDS: float(batch.rounds),
     }
-    return row | {f"timing_s/{name}": seconds for name, seconds in batch.seconds.items()}
+    return row | {f"{names.SECONDS}{name}": seconds for name, seconds in batch.seconds.items()}
 
 
-def batch_metrics(groups: Sequence[Group]) -> dict[str, float]:
+def batch_metrics(groups: Iterable[GroupNumbers]) -> dict[str, float]:
     """Scores, advantages, baselines and lengths of groups that have advantages. A measure of which nothing is there
     (all scores missing, an estimator without interval) is left out."""
-    completions = [completion for group in groups for completion in group.completions]
-    lengths = np.array([completion.length for completion in completions], dtype=np.float64)
+    groups = list(groups)
+    lengths = np.concatenate([group.lengths for group in groups])
     rewards = np.stack([group.rewards for group in groups])
-    advantages = np.stack([group.advantages for group in groups])
-    flat = advantages.ravel()
-    row = _mean_max_min("critic/score", np.stack([group.scores for group in groups]).ravel())
-    row |= _mean_max_min("critic/rewards", rewards.ravel())
-    row |= _mean_max_min("critic/advantages", flat)
+    advantages = np.stack([group.advantages for group in groups]).ravel()
+    row = _mean_max_min(names.SCORE, np.stack([group.scores for group in groups]).ravel())
+    row |= _mean_max_min(names.REWARDS, rewards.ravel())
+    row |= _mean_max_min(names.ADVANTAGES, advantages)
     if lengths.any():
-        row["critic/advantages/mean"] = float(np.sum(flat * lengths) / lengths.sum())
-    row |= _mean_max_min("response_length", lengths)
-    row["response_length/clip_ratio"] = float(np.mean([completion.finish_reason == "length" for completion in completions]))
-    row["group/negative_adv_frac"] = float(np.mean(flat < 0))
+        row[names.MEAN_ADVANTAGE] = float(np.sum(advantages * lengths) / lengths.sum())
+    row |= _mean_max_min(names.LENGTH, lengths)
+    row[names.CUT] = float(np.mean(np.concatenate([group.cut for group in groups])))
+    row[names.NEGATIVE] = float(np.mean(advantages < 0))
     present = ~np.isnan(rewards)
     means = np.sum(rewards, axis=1, where=present) / np.maximum(present.sum(axis=1), 1)
-    row |= _mean("group/q_minus_mean", np.array([group.baseline for group in groups]) - means)
-    return row | _mean("group/hdi_width", np.array([group.high - group.low for group in groups]))
+    row |= _mean(names.Q_MINUS_MEAN, np.array([group.baseline for group in groups]) - means)
+    return row | _mean(names.WIDTH, np.array([group.width for group in groups]))
 
 
-def generated_metrics(groups: Sequence[Group]) -> dict[str, float]:
+def generated_metrics(groups: Iterable[GroupNumbers]) -> dict[str, float]:
     """Reward components, missing rewards and reward shapes of all groups sampled in a step; nothing for no groups."""
+    groups = list(groups)
     if not groups:
         return {}
     row: dict[str, float] = {}
     for name in groups[0].components:
-        row |= _mean(f"reward/{name}/mean", np.concatenate([group.components[name] for group in groups]))
+        row |= _mean(names.component(name), np.concatenate([group.components[name] for group in groups]))
     rewards = np.stack([group.rewards for group in groups])
-    row["reward/missing"] = float(np.isnan(rewards).sum())
-    row["reward/malformed_frac"] = float(
-        np.mean([completion.malformed is not None for group in groups for completion in group.completions])
-    )
-    answers = [(completion, group.task) for group in groups for completion in group.completions]
-    noops = [(completion, task) for completion, task in answers if is_noop(completion, task)]
-    row["reward/noop_frac"] = len(noops) / len(answers)
-    row["reward/noop_em/mean"] = sum(exact_match(completion.region, task.target) for completion, task in noops) / len(answers)
+    row[names.MISSING] = float(np.isnan(rewards).sum())
+    row[names.MALFORMED] = float(np.mean(np.concatenate([group.malformed for group in groups])))
+    row[names.NOOP] = float(np.mean(np.concatenate([group.noop for group in groups])))
+    row[names.NOOP_RIGHT] = float(np.mean(np.concatenate([group.noop_right for group in groups])))
     return row | shape_metrics(shape_shares(rewards))
 
 
@@ -76,8 +111,9 @@ def is_noop(completion: Completion, task: EditTask) -> bool:
 
 
 def shape_metrics(shares: Mapping[str, float]) -> dict[str, float]:
-    row = {f"group/{name}_frac": share for name, share in shares.items() if name != "zero"}
-    return row | {"group/zero_std_frac": shares["zero"]}
+    """The shares of reward shapes under their metrics."""
+    metrics = {"normal": names.NORMAL, "left": names.LEFT, "right": names.RIGHT, "symmetric": names.SYMMETRIC}
+    return {metrics[name]: share for name, share in shares.items() if name != "zero"} | {names.ZERO_SPREAD: shares["zero"]}
 
 
 def _mean_max_min(name: str, values: np.ndarray) -> dict[str, float]:

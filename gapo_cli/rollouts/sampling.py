@@ -1,4 +1,4 @@
-"""Sampled answers and their scores: tasks to completions, completions to groups."""
+"""Sampled answers: tasks to completions, with the regions that they stand for."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from gapo_cli.config.sampling import SamplingConfig
-from gapo_cli.errors import UserError
-from gapo_cli.interfaces import Engine, Progress, Reward, Template, TextEngine, no_progress
+from gapo_cli.interfaces import Engine, Progress, Template, TextEngine, no_progress
 from gapo_cli.models.loaded import LoadedModel
-from gapo_cli.records import Completion, EditTask, Group, Prompt
+from gapo_cli.records import Completion, EditTask, Prompt
 from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks
 
 TRUNCATED = "truncated"
@@ -96,33 +95,8 @@ def sample_texts(
     return SampledTexts(tuple(sampled), tuple(too_long))
 
 
-def score(sampled: Sequence[Sampled], reward: Reward) -> list[Group]:
-    """All completions scored in one call. `rewards` of the groups equal their `scores`: no length penalty yet. A NaN
-    stays NaN. Raises UserError where the reward gives no "score" or not one number a completion."""
-    predictions = [completion.region for one in sampled for completion in one.completions]
-    targets = [one.task.target for one in sampled for _ in one.completions]
-    components = {name: np.asarray(values, dtype=np.float64) for name, values in reward(predictions, targets).items()}
-    if "score" not in components:
-        raise UserError(
-            f"reward={type(reward).__name__}: gives {', '.join(components) or 'nothing'}; need a component named score"
-        )
-    for name, values in components.items():
-        if values.shape != (len(predictions),):
-            raise UserError(
-                f"reward={type(reward).__name__}: component {name} has shape {values.shape}; need one number for each of "
-                f"the {len(predictions)} completions"
-            )
-    groups, start = [], 0
-    for one in sampled:
-        end = start + len(one.completions)
-        own = {name: values[start:end] for name, values in components.items()}
-        groups.append(Group(one.task, one.prompt_token_ids, one.completions, own, own["score"], own["score"]))
-        start = end
-    return groups
-
-
 def _parsed(template: Template, task: EditTask, completion: Completion) -> Completion:
-    if completion.malformed is not None:  # the engine knows already that there is no answer to read
+    if completion.malformed is not None or completion.region is not None:  # the engine knows already: a recorded answer
         return completion
     if completion.finish_reason == "length":
         return replace(completion, region=None, malformed=TRUNCATED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,19 +17,21 @@ from gapo_cli.records import EditTask
 from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks, split_by_length
 from gapo_cli.rollouts.sampling import Sampled, prompt_seed, sample_encoded, sample_texts
 
+Task = TypeVar("Task")
+"""A task, or its id."""
 PROMPT_TOO_LONG = "prompt_too_long"
 SELECTION_SEED = 0
-"""Which tasks of a split are asked must not depend on the experiment's seed: runs are compared on them."""
+"""Which tasks of a split an evaluation asks must not depend on the experiment's seed: runs are compared on them."""
 VALIDATION = 0x76616C
 """Sets the seeds of validation apart from those of any training step ("val")."""
 
 
-def select_tasks(tasks: Sequence[EditTask], count: int | None) -> tuple[EditTask, ...]:
-    """`count` tasks of a split (None: all), the same ones for every seed and model, in the split's order. They are
-    drawn from the whole split, since neighbours in it come from one file or family."""
+def select_tasks(tasks: Sequence[Task], count: int | None, seed: int = SELECTION_SEED) -> tuple[Task, ...]:
+    """`count` tasks of a split (None: all) in the split's order, the same ones for the same `seed`. They are drawn from the
+    whole split, since neighbours in it come from one file or family."""
     if count is None or count >= len(tasks):
         return tuple(tasks)
-    chosen = np.random.default_rng(SELECTION_SEED).permutation(len(tasks))[:count]
+    chosen = np.random.default_rng(seed).permutation(len(tasks))[:count]
     return tuple(tasks[index] for index in np.sort(chosen))
 
 

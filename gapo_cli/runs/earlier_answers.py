@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gapo_cli.errors import DataError, UserError, first_line
 from gapo_cli.records import EditTask
-from gapo_cli.runs.layout import EVALUATIONS
+from gapo_cli.runs.layout import EVALUATIONS, steps_in
 
 if TYPE_CHECKING:
     from gapo_cli.evaluation.predictions import Mode, Prediction
@@ -26,7 +26,7 @@ def read_answers(run: Path) -> tuple[Path, list[Prediction]]:
     else:
         if not run.is_dir():
             raise UserError(f"against={run}: no such folder; name a run of gapo eval or gapo train, as outputs/eval/TIME")
-        files = sorted((run / EVALUATIONS).glob("step-*.parquet"))
+        files = list(steps_in(run / EVALUATIONS, ".parquet").values())
         if not files:
             raise UserError(f"against={run}: has no predictions in {EVALUATIONS}/; name a run of gapo eval or gapo train")
         path = files[-1]

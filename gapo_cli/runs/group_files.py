@@ -1,33 +1,176 @@
-"""Groups on disk: every completion as a row of a parquet file, and whole groups as JSON for the checkpoint."""
+"""Groups on disk: every completion is a row of a parquet file, and `read_groups` gives back what `write_groups` wrote.
+
+What is known once a group (its task as JSON, the prompt's token ids) stands in the row of its first completion and is null
+in the others. A row group of the file holds whole groups, so a reader needs one row group in memory, not the file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from gapo_cli.errors import DataError, first_line
 from gapo_cli.evaluation.predictions import family_of
 from gapo_cli.records import Completion, EditTask, Group
 from gapo_cli.storage.files import atomic_path
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VERSION_KEY, VERSION = b"gapo.rollouts", b"1"
+"""In the metadata of the file: that it holds rollouts, and which columns a reader may expect."""
+ROWS_AT_ONCE = 4096
+"""Completions in a row group, unless a single group has more."""
+COMPONENT = "component_"
+"""How the columns of a reward's components begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGroup:
+    """A group with what the file says beside it: the prompt as the model read it, and whether dynamic sampling left the
+    group out of the batch."""
+
+    group: Group
+    prompt: str
+    dropped: bool
+
 
 def write_groups(
-    path: Path, step: int, groups: Sequence[Group], prompt_text: Callable[[Group], str], dropped: Sequence[bool] | None = None
+    path: Path,
+    step: int,
+    groups: Sequence[Group],
+    prompt_text: Callable[[Group], str],
+    dropped: Sequence[bool] | None = None,
+    first: int = 0,
 ) -> None:
     """One row a completion, group by group. `prompt_text` gives the prompt as the model read it. `dropped` marks the
-    groups that dynamic sampling left out of the batch (None: none was)."""
-    import pyarrow as pa
+    groups that dynamic sampling left out of the batch (None: none was). `first`: the number of the first group."""
     import pyarrow.parquet as pq
 
     dropped = dropped if dropped is not None else [False] * len(groups)
+    tables = (
+        _table(step, groups[start:end], prompt_text, dropped[start:end], first + start)
+        for start, end in _row_groups([len(group.completions) for group in groups])
+    )
+    table = next(tables)
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, table.schema, compression="zstd") as writer:
+        writer.write_table(table)
+        for table in tables:
+            writer.write_table(table)
+
+
+def join_files(parts: Sequence[Path], path: Path) -> None:
+    """Writes the groups of several files, which `write_groups` wrote, as one file; one row group is in memory at a time.
+    Raises DataError for a part that cannot be read."""
+    import pyarrow.parquet as pq
+
+    with GroupFile(parts[0]) as file:
+        schema = file.schema
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for part in parts:
+            with GroupFile(part) as file:
+                for number in range(file.row_groups):
+                    writer.write_table(file.table(number))
+
+
+def read_groups(path: Path, dropped: bool | None = None) -> list[Group]:
+    """The groups as they were written, NaN included. `dropped`: only those that dynamic sampling left out (True), or only
+    the others (False). Raises DataError for a file that is missing, cut, of another version, or holds no rollouts."""
+    return list(iterate_groups(path, dropped))
+
+
+def iterate_groups(path: Path, dropped: bool | None = None) -> Iterator[Group]:
+    """As `read_groups`, with one row group of the file in memory at a time."""
+    with GroupFile(path) as file:
+        for number in range(file.row_groups):
+            for stored in file.groups(number):
+                if dropped is None or stored.dropped == dropped:
+                    yield stored.group
+
+
+class GroupFile:
+    """A rollout file open for reading, as a context manager. Every method raises DataError, with one sentence, for a file
+    that is missing, cut, of another version, or holds no rollouts."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self.path = path
+        try:
+            self._file = pq.ParquetFile(path)
+        except FileNotFoundError as error:
+            raise DataError(f"{path}: no such file; name a rollouts parquet of gapo rollout or gapo train") from error
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: is no parquet file, or was cut ({first_line(error)}); name another file") from error
+        version = (self._file.schema_arrow.metadata or {}).get(VERSION_KEY)
+        if version != VERSION:
+            self._file.close()
+            kind = "holds no rollouts, or those of an older gapo" if version is None else f"is of version {version.decode()}"
+            raise DataError(f"{path}: {kind}, this gapo reads version {VERSION.decode()}; make the rollouts again")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._file.schema_arrow
+
+    @property
+    def row_groups(self) -> int:
+        return self._file.num_row_groups
+
+    def table(self, row_group: int, columns: Sequence[str] | None = None) -> pa.Table:
+        try:
+            return self._file.read_row_group(row_group, columns=columns)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path}: cannot be read to its end ({first_line(error)}); was it cut?") from error
+
+    def task_ids(self, row_group: int) -> list[str]:
+        """The tasks of a row group, one for each of its groups."""
+        table = self.table(row_group, ["task_id", "completion"])
+        first = np.flatnonzero(table["completion"].to_numpy() == 0)
+        return table["task_id"].take(first).to_pylist()
+
+    def groups(self, row_group: int) -> list[StoredGroup]:
+        """The groups of a row group, in the order in which they were written."""
+        names = [name for name in self.schema.names if name in READ or name.startswith(COMPONENT)]
+        return _groups_of(self.table(row_group, names))
+
+
+def _row_groups(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(start, end) of runs of groups with at most ROWS_AT_ONCE completions together, or of a single larger group; a run
+    without groups where there are none, since their file still has its columns."""
+    start = rows = 0
+    for place, size in enumerate(sizes):
+        if rows + size > ROWS_AT_ONCE and place > start:
+            yield start, place
+            start, rows = place, 0
+        rows += size
+    yield start, len(sizes)
+
+
+def _table(
+    step: int, groups: Sequence[Group], prompt_text: Callable[[Group], str], dropped: Sequence[bool], first: int
+) -> pa.Table:
+    import pyarrow as pa
+
     sizes = np.array([len(group.completions) for group in groups], dtype=np.int64)
     completions = [completion for group in groups for completion in group.completions]
 
     def per_group(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return pa.array(values, kind).take(pa.array(np.repeat(np.arange(len(groups)), sizes)))
+
+    def once(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+        spread = [row for value, size in zip(values, sizes, strict=True) for row in (value, *[None] * (size - 1))]
+        return pa.array(spread, kind)
 
     def per_completion(arrays: Sequence[np.ndarray]) -> pa.Array:
         return pa.array(np.concatenate(arrays) if arrays else np.empty(0), pa.float64(), from_pandas=False)
@@ -37,7 +180,7 @@ def write_groups(
 
     columns = {
         "step": pa.array(np.full(len(completions), step, dtype=np.int32)),
-        "group": per_group(np.arange(len(groups), dtype=np.int32), pa.int32()),
+        "group": per_group(np.arange(first, first + len(groups), dtype=np.int32), pa.int32()),
         "completion": pa.array(np.concatenate([np.arange(size, dtype=np.int32) for size in sizes] or [[]]), pa.int32()),
         "task_id": text_of_task("id"),
         "family": per_group([family_of(group.task) for group in groups], pa.string()),
@@ -57,7 +200,7 @@ def write_groups(
         "logprobs": pa.array([completion.logprobs for completion in completions], pa.list_(pa.float32())),
     }
     for name in groups[0].components if groups else ():
-        columns[f"component_{name}"] = per_completion([group.components[name] for group in groups])
+        columns[f"{COMPONENT}{name}"] = per_completion([group.components[name] for group in groups])
     advantages = [np.full(len(group.completions), np.nan) if group.advantages is None else group.advantages for group in groups]
     columns |= {
         "score": per_completion([group.scores for group in groups]),
@@ -67,36 +210,44 @@ def write_groups(
         "low": per_group([group.low for group in groups], pa.float64()),
         "high": per_group([group.high for group in groups], pa.float64()),
         "dropped": per_group(list(dropped), pa.bool_()),
+        "sampled_at": per_group([group.sampled_at for group in groups], pa.int32()),
+        "counted": pa.array([completion.counted for completion in completions], pa.int32()),
+        "prompt_token_ids": once([group.prompt_token_ids for group in groups], pa.list_(pa.int32())),
+        "task": once([json.dumps(group.task.to_dict(), ensure_ascii=False) for group in groups], pa.string()),
     }
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.table(columns), temporary, compression="zstd")
+    return pa.table(columns).replace_schema_metadata({VERSION_KEY: VERSION})
 
 
-def group_to_dict(group: Group) -> dict[str, Any]:
-    """A JSON-ready dict of a group that has no advantages yet (NaN: missing reward). Floats keep every bit."""
-    return {
-        "task": group.task.to_dict(),
-        "prompt_token_ids": list(group.prompt_token_ids),
-        "completions": [asdict(completion) for completion in group.completions],
-        "components": {name: values.tolist() for name, values in group.components.items()},
-        "scores": group.scores.tolist(),
-        "rewards": group.rewards.tolist(),
-        "sampled_at": group.sampled_at,
+OF_COMPLETION = ("token_ids", "logprobs", "text", "finish_reason", "region", "malformed", "counted")
+"""The fields of a Completion, each a column."""
+OF_GROUP = ("task", "prompt_token_ids", "baseline", "low", "high", "sampled_at", "prompt", "dropped")
+READ = ("completion", *OF_COMPLETION, *OF_GROUP, "score", "reward", "advantage")
+
+
+def _groups_of(table: pa.Table) -> list[StoredGroup]:
+    starts = np.flatnonzero(table["completion"].to_numpy() == 0)
+    ends = np.append(starts, len(table))[1:]
+    columns = [table[name].to_pylist() for name in OF_COMPLETION]
+    rows = [
+        Completion(tuple(token_ids), tuple(logprobs), *others) for token_ids, logprobs, *others in zip(*columns, strict=True)
+    ]
+    per_group = table.select(OF_GROUP).take(starts).to_pylist()
+    components = {
+        name.removeprefix(COMPONENT): table[name].to_numpy() for name in table.column_names if name.startswith(COMPONENT)
     }
-
-
-def group_from_dict(row: dict[str, Any]) -> Group:
-    """The inverse of `group_to_dict`."""
-    completions = tuple(
-        Completion(**{**one, "token_ids": tuple(one["token_ids"]), "logprobs": tuple(one["logprobs"])})
-        for one in row["completions"]
-    )
-    return Group(
-        task=EditTask.from_dict(row["task"]),
-        prompt_token_ids=tuple(row["prompt_token_ids"]),
-        completions=completions,
-        components={name: np.array(values, dtype=np.float64) for name, values in row["components"].items()},
-        scores=np.array(row["scores"], dtype=np.float64),
-        rewards=np.array(row["rewards"], dtype=np.float64),
-        sampled_at=row["sampled_at"],
-    )
+    scores, rewards, advantages = (table[name].to_numpy() for name in ("score", "reward", "advantage"))
+    found = []
+    for start, end, shared in zip(starts, ends, per_group, strict=True):
+        group = Group(
+            task=EditTask.from_dict(json.loads(shared["task"])),
+            prompt_token_ids=tuple(shared["prompt_token_ids"]),
+            completions=tuple(rows[start:end]),
+            components={name: values[start:end] for name, values in components.items()},
+            scores=scores[start:end],
+            rewards=rewards[start:end],
+            # an estimator gives no NaN: those are of a group that has no advantages yet
+            advantages=None if np.isnan(advantages[start:end]).all() else advantages[start:end],
+            **{name: shared[name] for name in ("baseline", "low", "high", "sampled_at")},
+        )
+        found.append(StoredGroup(group, shared["prompt"], shared["dropped"]))
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 CONFIG = "config.resolved.yaml"
 HYDRA = ".hydra"
 """The folder that Hydra writes: what was typed, and which yaml of each group was chosen."""
@@ -18,7 +20,14 @@ ROLLOUTS = "rollouts"
 """The folder of a training run's rollouts, a parquet file a step."""
 ROLLOUT_FILE = "rollouts.parquet"
 """What `gapo rollout` writes."""
+ROLLOUT_PARTS = "rollouts.parts"
+"""The folder of what a `gapo rollout` that is under way has finished."""
+PARTS_PLAN = "plan.json"
 EVALUATIONS = "eval"
+EVALUATION_TABLE = "evaluation.md"
+COMPARISON = "comparison.json"
+CASES = "cases.html"
+"""The page that an evaluation writes of its cases."""
 ANSWERS = "answers.jsonl"
 """What a served model has answered so far: a run that was stopped goes on from it."""
 INSPECTION = "stopped"
@@ -46,5 +55,21 @@ STATISTICS_PLOT = "statistics.svg"
 
 RESULTS = {"eval": EVALUATIONS, "rollout": ROLLOUT_FILE}
 """What a verb writes that an earlier run's may not be replaced by."""
-CLOCKS = ("time_s", "timing_s/", "perf/")
-"""How the keys of metrics begin that are read off a clock: no two runs have the same, resumed or not."""
+
+STEP_PREFIX = "step-"
+
+
+def step_name(step: int) -> str:
+    """How files and folders of one step are called, without their suffix."""
+    return f"{STEP_PREFIX}{step:05d}"
+
+
+def steps_in(folder: Path, suffix: str = "") -> dict[int, Path]:
+    """Step → path of what `folder` holds of it, by rising step; nothing where there is no such folder. `suffix`: as ".json",
+    "" for a folder."""
+    found = {}
+    for path in folder.glob(f"{STEP_PREFIX}*{suffix}") if folder.is_dir() else ():
+        number = path.name.removeprefix(STEP_PREFIX).removesuffix(suffix)
+        if number.isdigit():
+            found[int(number)] = path
+    return dict(sorted(found.items()))

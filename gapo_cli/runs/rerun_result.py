@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.errors import DataError
+from gapo_cli.runs.layout import RERUN
 from gapo_cli.storage.files import write_json
 
-RECORD = "rerun.json"
 NOT_COMPARED = ("command", "hardware.memory_mib")
 """Of environment.json: what does not bear upon the numbers."""
 
@@ -35,7 +35,7 @@ class RerunResult:
     def save(self) -> None:
         """Writes rerun.json into the new run's folder."""
         values = asdict(self) | {"of": str(self.of), "run_dir": str(self.run_dir), "matched": self.matched}
-        write_json(self.run_dir / RECORD, values)
+        write_json(self.run_dir / RERUN, values)
 
     def verdict(self) -> str:
         if self.run_dir is None:
@@ -44,7 +44,7 @@ class RerunResult:
             return f"rerun of {self.of}: matched, bit for bit: metrics without clocks, rollouts, evaluations, checkpoints ({self.run_dir})"
         more = len(self.results) - 1
         return f"rerun of {self.of}: did NOT match: {self.results[0]}" + (
-            f"; and {more} more in {self.run_dir / RECORD}" if more else ""
+            f"; and {more} more in {self.run_dir / RERUN}" if more else ""
         )
 
 

@@ -13,13 +13,24 @@ from gapo_cli.errors import first_line
 from gapo_cli.evaluation.paired import paired_differences
 from gapo_cli.evaluation.predictions import Mode, from_rows
 from gapo_cli.evaluation.summary import Breakdown, Summary
-from gapo_cli.runs.layout import CONFIG, ENVIRONMENT, EVALUATIONS, LEARNER, METRICS, ROLLOUT_FILE, ROLLOUTS, SWEEP_PLAN
+from gapo_cli.metric_names import GREEDY_EXACT, SAMPLED_EXACT
+from gapo_cli.runs.layout import (
+    BEST,
+    BEST_RECORD,
+    CHECKPOINTS,
+    CONFIG,
+    ENVIRONMENT,
+    EVALUATIONS,
+    LEARNER,
+    METRICS,
+    ROLLOUT_FILE,
+    ROLLOUTS,
+    SWEEP_PLAN,
+    steps_in,
+)
 from gapo_cli.statistics.intervals import Measure
 
-BEST = "checkpoints/best/best.json"
-CASES = "cases.html"
-"""The page that an evaluation writes of its cases."""
-METRIC_OF_MODE: Mapping[Mode, str] = {"greedy": "val/exact_match", "sampled": "val/sampled/exact_match"}
+METRIC_OF_MODE: Mapping[Mode, str] = {"greedy": GREEDY_EXACT, "sampled": SAMPLED_EXACT}
 
 
 @dataclass(frozen=True)
@@ -112,7 +123,7 @@ def read_run(path: Path, name: str | None = None) -> RunData:
     notes: list[str] = []
     config = _read_config(path / CONFIG, notes)
     metrics = _read_metrics(path / METRICS, notes)
-    rollouts = _numbered(path / ROLLOUTS, "parquet")
+    rollouts = steps_in(path / ROLLOUTS, ".parquet")
     if not rollouts and (path / ROLLOUT_FILE).is_file():
         rollouts = {0: path / ROLLOUT_FILE}
     verb = config.get("verb")
@@ -137,7 +148,7 @@ def read_run(path: Path, name: str | None = None) -> RunData:
         metrics=tuple(metrics),
         evaluations=tuple(evaluations),
         rollouts=rollouts,
-        best=_read_object(path / BEST, []),
+        best=_read_object(path / CHECKPOINTS / BEST / BEST_RECORD, []),
         notes=tuple(notes),
     )
 
@@ -212,7 +223,7 @@ def _read_metrics(path: Path, notes: list[str]) -> list[dict[str, Any]]:
 
 def _read_evaluations(folder: Path, notes: list[str]) -> list[Evaluation]:
     evaluations = []
-    for step, path in _numbered(folder, "json").items():
+    for step, path in steps_in(folder, ".json").items():
         try:
             row = json.loads(path.read_text(encoding="utf-8"))
             summary = Summary.from_dict(row)
@@ -223,12 +234,3 @@ def _read_evaluations(folder: Path, notes: list[str]) -> list[Evaluation]:
         answers = path.with_suffix(".parquet")
         evaluations.append(Evaluation(step, summary, baselines, answers if answers.is_file() else None))
     return evaluations
-
-
-def _numbered(folder: Path, suffix: str) -> dict[int, Path]:
-    found = {}
-    for path in folder.glob(f"step-*.{suffix}") if folder.is_dir() else ():
-        number = path.stem.removeprefix("step-")
-        if number.isdigit():
-            found[int(number)] = path
-    return dict(sorted(found.items()))

@@ -11,9 +11,10 @@ from typing import Any
 from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import Breakdown, Summary
 from gapo_cli.interfaces import Display, Learner
+from gapo_cli.metric_names import CLOCKS
 from gapo_cli.records import EditTask, Group
 from gapo_cli.runs.group_files import write_groups
-from gapo_cli.runs.layout import CLOCKS, EVALUATIONS, INSPECTION, LEARNER, METRICS, ROLLOUTS
+from gapo_cli.runs.layout import EVALUATIONS, INSPECTION, LEARNER, METRICS, ROLLOUTS, step_name, steps_in
 from gapo_cli.storage.files import append_jsonl, atomic_path, remove_temporaries, sync, write_json, write_jsonl
 
 
@@ -92,13 +93,13 @@ class RunFiles:
             write_jsonl(self.metrics, _whole_rows(self.metrics)[:rows])
         for folder in (ROLLOUTS, EVALUATIONS):
             remove_temporaries(self.run_dir / folder)
-            for path in (self.run_dir / folder).glob("step-*"):
-                number = path.stem.removeprefix("step-")
-                if number.isdigit() and int(number) > step:
-                    path.unlink()
+            for suffix in (".json", ".parquet"):
+                for number, path in steps_in(self.run_dir / folder, suffix).items():
+                    if number > step:
+                        path.unlink()
 
     def _numbered(self, folder: str, step: int, suffix: str) -> Path:
-        return self.run_dir / folder / f"step-{step:05d}.{suffix}"
+        return self.run_dir / folder / f"{step_name(step)}.{suffix}"
 
 
 def repeatable(row: Mapping[str, float]) -> dict[str, float]:

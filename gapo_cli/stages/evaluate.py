@@ -15,14 +15,12 @@ from gapo_cli.experiment import Experiment, check_engine
 from gapo_cli.interfaces import Display, TextEngine
 from gapo_cli.records import EditTask
 from gapo_cli.runs.earlier_answers import check_overlap, read_answers
-from gapo_cli.runs.layout import ANSWERS
+from gapo_cli.runs.layout import ANSWERS, CASES, COMPARISON, EVALUATION_TABLE
 from gapo_cli.stages.run_setup import set_up_run
 from gapo_cli.tasks.sets.prepared import load_tasks
 
 STEP = 0
 """Nothing is learnt here: an evaluation's files are those of a run's step 0."""
-TABLE = "evaluation.md"
-COMPARISON = "comparison.json"
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,6 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     from gapo_cli.reports.paired_words import comparison_lines
     from gapo_cli.reports.tables import BASELINE_NAMES, answers_of, evaluation_tables
     from gapo_cli.rollouts.validation import select_tasks
-    from gapo_cli.runs.run_data import CASES
     from gapo_cli.runs.run_files import RunFiles
     from gapo_cli.storage.files import write_json, write_text
 
@@ -80,7 +77,7 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
         row = {"against": str(other), **{mode: one.to_dict() for mode, one in comparison.items()}}
         write_json(experiment.run_dir / COMPARISON, row)
     notes = [line for line in (cut_line(predictions), None if rule else base_note(experiment.model.path)) if line]
-    table = experiment.run_dir / TABLE
+    table = experiment.run_dir / EVALUATION_TABLE
     parts = [f"# {heading}\n", *(table.to_markdown() for table in tables), *(f"{line}\n" for line in (*compared, *notes))]
     write_text(table, "\n".join(parts))
     cases = write_cases(selected, predictions, heading, experiment.run_dir / CASES)

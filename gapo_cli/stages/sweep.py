@@ -13,6 +13,7 @@ from typing import Any
 
 from gapo_cli.errors import DataError
 from gapo_cli.interfaces import Display
+from gapo_cli.metric_names import TIME
 from gapo_cli.reports.sweep_table import markdown, plot
 from gapo_cli.runs.layout import METRICS, SWEEP_PLOT, SWEEP_TABLE, SWEEP_VALUES
 from gapo_cli.runs.outcome import DONE, FAILED, RUNNING, STOPPED, RunOutcome, read_outcome
@@ -49,7 +50,7 @@ def read_job(folder: Path, job: PlannedJob) -> JobRecord:
     ended = read_outcome(folder) or RunOutcome(FAILED, error="never started")
     reasons = {DONE: damage, FAILED: ended.error or damage, STOPPED: "stopped before its end", RUNNING: "its process died"}
     # the training's own clock where it ran: the first job of a process also pays for its imports
-    seconds = metrics[-1].get("time_s", ended.seconds) if metrics else ended.seconds
+    seconds = metrics[-1].get(TIME, ended.seconds) if metrics else ended.seconds
     return JobRecord(job.number, job.setting, job.seed, tuple(metrics), seconds, reasons[ended.status])
 
 

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-GREEDY = "val/exact_match"
-SAMPLED = "val/sampled/exact_match"
-CLIP_FRACTION = "actor/pg_clipfrac"
+from gapo_cli.metric_names import CLIPPED, GREEDY_EXACT, SAMPLED_EXACT
 
 
 @dataclass(frozen=True)
@@ -32,12 +30,12 @@ class JobRecord:
         """The job's numbers in the table; NaN where its metrics lack one. Exact match: before training, after it, and the
         best evaluation of the run; clip fraction: mean over steps; wall time in seconds."""
         found = {}
-        for name, key in (("greedy", GREEDY), ("sampled", SAMPLED)):
+        for name, key in (("greedy", GREEDY_EXACT), ("sampled", SAMPLED_EXACT)):
             points = [value for _, value in self.curve(key)]
             found[f"{name}_first"] = points[0] if points else math.nan
             found[f"{name}_final"] = points[-1] if points else math.nan
             found[f"{name}_best"] = max(points) if points else math.nan
-        clipped = [value for _, value in self.curve(CLIP_FRACTION)]
+        clipped = [value for _, value in self.curve(CLIPPED)]
         found["clip_fraction"] = sum(clipped) / len(clipped) if clipped else math.nan
         found["seconds"] = self.seconds
         return found

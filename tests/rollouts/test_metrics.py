@@ -7,8 +7,9 @@ import pytest
 from parts import completion_of, edit_task
 
 from gapo_cli.records import Group
+from gapo_cli.rollouts import metrics
 from gapo_cli.rollouts.collect import RolloutBatch
-from gapo_cli.rollouts.metrics import batch_metrics, generated_metrics, rollout_metrics
+from gapo_cli.rollouts.metrics import GroupNumbers, rollout_metrics
 
 NAN = float("nan")
 
@@ -17,6 +18,10 @@ def group(texts, scores, advantages, **filled):
     completions = tuple(completion_of(text) for text in texts)
     scores = np.array(scores)
     return Group(edit_task(0), (5, 6), completions, {"em": scores}, scores, scores, np.array(advantages), **filled)
+
+
+def batch_metrics(groups):
+    return metrics.batch_metrics(map(GroupNumbers.of, groups))
 
 
 def test_names_and_numbers_of_a_batch():
@@ -86,6 +91,6 @@ def test_noop_answers_and_the_exact_match_that_they_earn_are_shares_of_all_answe
     completions = tuple(replace(completion_of("a"), region=text) for text in texts)
     asked_to_change = replace(group(["a"] * 4, [0.0] * 4, [0.0] * 4), completions=completions)
     as_it_stands = replace(asked_to_change, task=edit_task(1, target="a = b\n"))
-    row = generated_metrics([asked_to_change, as_it_stands])
+    row = metrics.generated_metrics(map(GroupNumbers.of, [asked_to_change, as_it_stands]))
     assert row["reward/noop_frac"] == 4 / 8
     assert row["reward/noop_em/mean"] == 2 / 8

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from gapo_cli.errors import UserError
 from gapo_cli.records import Completion
 
@@ -31,11 +33,12 @@ def kept_choices(answer: Any, count: int, url: str) -> list[dict[str, Any]]:
 
 
 def completions_of(choices: Sequence[Mapping[str, Any]]) -> tuple[Completion, ...]:
-    """Completions with regions not yet parsed, from what `kept_choices` made."""
+    """Completions with regions not yet parsed, from what `kept_choices` made; log-probabilities rounded to float32, as other
+    engines give them and as they are stored."""
     return tuple(
         Completion(
             token_ids=tuple(choice.get("token_ids", ())),
-            logprobs=tuple(choice.get("logprobs", ())),
+            logprobs=tuple(float(np.float32(one)) for one in choice.get("logprobs", ())),
             text=choice["text"],
             finish_reason="length" if choice["finish_reason"] == "length" else "stop",
             malformed=CONTENT_FILTER if choice["finish_reason"] == CONTENT_FILTER else None,

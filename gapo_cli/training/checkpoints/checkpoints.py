@@ -22,7 +22,7 @@ from gapo_cli.errors import CheckpointError
 from gapo_cli.models.load import save_model
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.records import EditTask
-from gapo_cli.runs.layout import CHECKPOINTS, STATE_TENSORS, STATE_VALUES
+from gapo_cli.runs.layout import CHECKPOINTS, STATE_TENSORS, STATE_VALUES, step_name, steps_in
 from gapo_cli.storage.files import remove_folder
 from gapo_cli.storage.whole_folder import new_folder, remove_left_behind
 from gapo_cli.training.checkpoints.best_model import BestModel
@@ -104,13 +104,12 @@ class Checkpoints:
 
 
 def path_of(folder: Path, step: int) -> Path:
-    return folder / f"step-{step:05d}"
+    return folder / step_name(step)
 
 
 def steps_of(folder: Path) -> list[int]:
     """The steps of which `folder` has a checkpoint, rising."""
-    names = [entry.name for entry in folder.glob("step-*") if entry.is_dir()]
-    return sorted(int(name.removeprefix("step-")) for name in names if name.removeprefix("step-").isdigit())
+    return [step for step, path in steps_in(folder).items() if path.is_dir()]
 
 
 def find_checkpoint(path: str | Path) -> Path:
