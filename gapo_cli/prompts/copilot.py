@@ -82,7 +82,9 @@ class Copilot:
         area = Area.of(task, rows, self.area)
         file, cut = clipped_file(task, area, self.file_tokens, self.area_in_file, self.line_numbers)
         related = sorted(related_hints(task, file), key=lambda hint: hint.order)[: self.snippets]
-        snippets = [section(SNIPPET, f"code_snippet_file_path: {hint.path}\n{hint.text.removesuffix(chr(10))}") for hint in related]
+        snippets = [
+            section(SNIPPET, f"code_snippet_file_path: {hint.path}\n{hint.text.removesuffix(chr(10))}") for hint in related
+        ]
         shown = first_that_fit(snippets, self.snippet_tokens, estimated_tokens)
         events = [text for text in map(entry_text, task.history) if text]
         newest = newest_that_fit(events[max(0, len(events) - self.history_events) :], self.history_tokens, estimated_tokens)

@@ -99,7 +99,7 @@ class Instinct:
 
 
 def _edit_text(event: HistoryEvent) -> str:
-    """"" for an event without a diff."""
+    """ "" for an event without a diff."""
     if event.kind != "edit" or not event.diff:
         return ""
     diff = event.diff.removesuffix("\n")

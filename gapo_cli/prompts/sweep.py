@@ -116,7 +116,7 @@ def _files(task: EditTask, shown: str) -> list[str]:
 
 
 def _change_text(event: HistoryEvent) -> str:
-    """"" for an event that changes nothing."""
+    """ "" for an event that changes nothing."""
     if event.kind == "rename":
         return block(f"{event.path}.diff", f"original:\npath: {event.old_path}\nupdated:\npath: {event.path}")
     changes = changes_of(event)

@@ -69,7 +69,10 @@ def sample_encoded(
     generated = engine.generate([one.token_ids for one in encoded], sampling, seeds, progress)
     return [
         Sampled(
-            one.task, one.prompt, one.token_ids, tuple(_parsed(template, one.task, completion) for completion in completions)
+            one.task,
+            one.prompt,
+            one.token_ids,
+            tuple(read_answer(template, one.task, completion) for completion in completions),
         )
         for one, completions in zip(encoded, generated, strict=True)
     ]
@@ -92,7 +95,9 @@ def sample_texts(
         if completions is None:
             too_long.append(task)
         else:
-            sampled.append(Sampled(task, prompt, (), tuple(_parsed(template, task, completion) for completion in completions)))
+            sampled.append(
+                Sampled(task, prompt, (), tuple(read_answer(template, task, completion) for completion in completions))
+            )
     return SampledTexts(tuple(sampled), tuple(too_long))
 
 
@@ -121,7 +126,7 @@ def score(sampled: Sequence[Sampled], reward: Reward) -> list[Group]:
     return groups
 
 
-def _parsed(template: Template, task: EditTask, completion: Completion) -> Completion:
+def read_answer(template: Template, task: EditTask, completion: Completion) -> Completion:
     if completion.malformed is not None:  # the engine knows already that there is no answer to read
         return completion
     if completion.finish_reason == "length":

@@ -8,8 +8,10 @@ from prompt_parts import make_task
 
 from gapo_cli.prompts.copilot import Copilot
 from gapo_cli.prompts.instinct import Instinct
+from gapo_cli.prompts.instinct import MARKERS as INSTINCT
+from gapo_cli.prompts.mercury import MARKERS as MERCURY
 from gapo_cli.prompts.mercury import Mercury
-from gapo_cli.prompts.parts.numbered_borders import TAG_START
+from gapo_cli.prompts.parts.copilot_sections import MARKERS as COPILOT
 from gapo_cli.prompts.parts.rows import RegionRows
 from gapo_cli.prompts.parts.special_text import TEACHER_WORDS, has_marker
 from gapo_cli.prompts.sweep import Sweep
@@ -31,11 +33,14 @@ FORMATS = {
     "copilot, patch": Copilot(answer_as="patch"),
 }
 RAW = ("zeta2", "zeta2_1", "zeta2_qwen", "sweep", "sweep_v2")
-OTHER_MARKERS = ("<|editable_region", "<|context_file|>", "<|snippet|>", "<|code_to_edit|>", "<|/code_to_edit|>", "<|area_around", "<|current_file",
-                 "<|recently_viewed", "<|edit_diff", "<|/")  # fmt: skip
-MARKERS = tuple(
-    dict.fromkeys((*Zeta2.markers, ">>>>>>> UPDATED", *Zeta21.markers, *Zeta2Qwen.markers, *Sweep.markers, *SweepV2.markers, TAG_START, "<|user_cursor", "<|cursor|>", *OTHER_MARKERS))
-)  # fmt: skip
+MARKERS = {
+    **{name: FORMATS[name].markers for name in RAW},
+    "zeta2": (*Zeta2.markers, Zeta2.stop[0]),
+    "instinct": INSTINCT,
+    "mercury": MERCURY,
+    "copilot": COPILOT,
+    "copilot, patch": COPILOT,
+}
 LINES = (
     "import math", "", "", "def area(r):", "    return math.pi * r * r", "}", "  }", "    return", "break;", "# größer → ü", "x = '```'",
     "```", "```python", "None", "-a", "+b", "src/a.py:3", "@@ -1 +1 @@", "\tif x:", "é", " ", "a = 1", "end", "])", "=======x", "--- a/x",
@@ -44,7 +49,7 @@ LINES = (
 
 def can_be_said(name: str, task: EditTask, region: str) -> str | None:
     """Why a format has no way to say this region, or None where it has one."""
-    if any(has_marker(text, marker) for marker in MARKERS for text in (region, task.region)):
+    if any(has_marker(text, marker) for marker in MARKERS[name] for text in (region, task.region)):
         return "has a marker"
     if any(word in region.split("\n") or region.strip() == word for word in TEACHER_WORDS):
         return "is a teacher's word"
@@ -72,7 +77,9 @@ def rows_of(name: str, task: EditTask) -> RegionRows:
     return RegionRows.of(task)
 
 
-LINE = st.one_of(st.sampled_from(LINES), st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\n"), max_size=12))
+LINE = st.one_of(
+    st.sampled_from(LINES), st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\n"), max_size=12)
+)
 CODE = st.lists(LINE, max_size=40).flatmap(
     lambda lines: st.sampled_from(("\n".join(lines), "\n".join(lines) + ("\n" if lines else "")))
 )
@@ -92,7 +99,10 @@ def generated_task(seed: int) -> EditTask:
     source = random.Random(seed)
 
     def lines(most: int) -> list[str]:
-        return [f"{line}{source.choice(('', '', str(source.randrange(9))))}" for line in source.choices(LINES, k=source.randrange(most))]
+        return [
+            f"{line}{source.choice(('', '', str(source.randrange(9))))}"
+            for line in source.choices(LINES, k=source.randrange(most))
+        ]
 
     before, region, after = lines(12), lines(45), lines(12)
     target = list(region)
@@ -100,13 +110,19 @@ def generated_task(seed: int) -> EditTask:
         place = source.randrange(len(target) + 1)
         target[place : place + source.randrange(4)] = lines(4)
     at_end = source.random() < 0.15
-    ended = [text + "\n" if lines else "" for lines in (before, region, [] if at_end else after, target) for text in ["\n".join(lines)]]
+    ended = [
+        text + "\n" if lines else ""
+        for lines in (before, region, [] if at_end else after, target)
+        for text in ["\n".join(lines)]
+    ]
     if at_end and source.random() < 0.5:
         ended[1], ended[3] = ended[1].removesuffix("\n"), ended[3].removesuffix("\n")
     cursor = source.randrange(len(ended[1]) + 1) if source.random() < 0.8 else None
     cursor_after = source.randrange(len(ended[3]) + 1) if source.random() < 0.3 else None
     events = tuple(source.choices(EVENTS, k=source.randrange(4)))
-    return make_task(ended[0], ended[1], ended[2], ended[3], cursor, history=events, cursor_after=cursor_after, id=f"made/{seed}")
+    return make_task(
+        ended[0], ended[1], ended[2], ended[3], cursor, history=events, cursor_after=cursor_after, id=f"made/{seed}"
+    )
 
 
 EVENTS = (

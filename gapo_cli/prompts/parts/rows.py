@@ -50,9 +50,7 @@ class RegionRows:
         opening = sum(len(row) + 1 for row in rows[:first])
         closing = opening + sum(len(row) + 1 for row in rows[first : last + 1]) - 1
         behind = min(closing + 1, len(text))
-        return cls(
-            text[:opening], text[opening:start], text[start:end], text[end:behind], text[closing:], first, cursor_row
-        )
+        return cls(text[:opening], text[opening:start], text[start:end], text[end:behind], text[closing:], first, cursor_row)
 
     @property
     def shown(self) -> str:
