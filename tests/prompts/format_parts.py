@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from prompt_parts import make_task
 
 from gapo_cli.prompts.copilot import Copilot
-from gapo_cli.prompts.instinct import Instinct
 from gapo_cli.prompts.instinct import MARKERS as INSTINCT
+from gapo_cli.prompts.instinct import Instinct
 from gapo_cli.prompts.mercury import MARKERS as MERCURY
 from gapo_cli.prompts.mercury import Mercury
 from gapo_cli.prompts.parts.copilot_sections import MARKERS as COPILOT
