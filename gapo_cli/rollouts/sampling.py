@@ -10,7 +10,7 @@ import numpy as np
 
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.errors import UserError
-from gapo_cli.interfaces import Engine, Progress, Reward, Template, TextEngine, no_progress
+from gapo_cli.interfaces import Engine, Progress, Reward, StoppedTemplate, Template, TextEngine, no_progress
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.records import Completion, EditTask, Group, Prompt
 from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks
@@ -66,7 +66,8 @@ def sample_encoded(
     progress: Progress = no_progress,
 ) -> list[Sampled]:
     """As `sample`, for prompts that are tokenised already."""
-    generated = engine.generate([one.token_ids for one in encoded], sampling, seeds, progress)
+    asked = with_stops(sampling, template)
+    generated = engine.generate([one.token_ids for one in encoded], asked, seeds, progress)
     return [
         Sampled(
             one.task,
@@ -89,7 +90,7 @@ def sample_texts(
 ) -> SampledTexts:
     """As `sample`, of an engine that needs no policy. What `journal` holds is not asked again."""
     prompts = [template.render(task) for task in tasks]
-    generated = engine.generate_texts(prompts, sampling, seeds, journal, progress)
+    generated = engine.generate_texts(prompts, with_stops(sampling, template), seeds, journal, progress)
     sampled, too_long = [], []
     for task, prompt, completions in zip(tasks, prompts, generated, strict=True):
         if completions is None:
@@ -99,6 +100,12 @@ def sample_texts(
                 Sampled(task, prompt, (), tuple(read_answer(template, task, completion) for completion in completions))
             )
     return SampledTexts(tuple(sampled), tuple(too_long))
+
+
+def with_stops(sampling: SamplingConfig, template: Template) -> SamplingConfig:
+    """The sampling with the template's stop texts before its own."""
+    stops = template.stop if isinstance(template, StoppedTemplate) else ()
+    return replace(sampling, stop=tuple(dict.fromkeys((*stops, *sampling.stop))))
 
 
 def score(sampled: Sequence[Sampled], reward: Reward) -> list[Group]:
@@ -127,6 +134,7 @@ def score(sampled: Sequence[Sampled], reward: Reward) -> list[Group]:
 
 
 def read_answer(template: Template, task: EditTask, completion: Completion) -> Completion:
+    """The completion with the region that it stands for. What the token limit cut stands for none, whatever it says."""
     if completion.malformed is not None:  # the engine knows already that there is no answer to read
         return completion
     if completion.finish_reason == "length":
