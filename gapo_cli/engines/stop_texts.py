@@ -53,9 +53,7 @@ class StopTexts:
         return self.may_end[token]
 
 
-def whole_text(
-    tokenizer: Any, before: int, tokens: Sequence[int], end_tokens: Sequence[int], stops: Sequence[str]
-) -> str:
+def whole_text(tokenizer: Any, before: int, tokens: Sequence[int], end_tokens: Sequence[int], stops: Sequence[str]) -> str:
     """The text of an answer's tokens: without an end token, unless that is a stop text itself, and up to its stop text."""
     ended = bool(tokens) and tokens[-1] in end_tokens
     text = answer_text(tokenizer, before, tokens[:-1] if ended else tokens)

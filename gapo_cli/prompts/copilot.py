@@ -27,9 +27,9 @@ from gapo_cli.prompts.parts.copilot_sections import (
 )
 from gapo_cli.prompts.parts.fill import first_that_fit, left_out, newest_that_fit
 from gapo_cli.prompts.parts.line_patches import NO_PATCH, NOT_APPLICABLE, patched, patches_between, read_patches
-from gapo_cli.prompts.parts.reading import EMPTY_ANSWER, REPEATED_MARKER, TEXT_OUTSIDE_REGION, UNCLOSED_FENCE
+from gapo_cli.prompts.parts.reading import EMPTY_ANSWER, TEXT_OUTSIDE_REGION, UNCLOSED_FENCE
 from gapo_cli.prompts.parts.rows import RegionRows
-from gapo_cli.prompts.parts.special_text import TEACHER_WORD, collisions, echoed, has_teacher_word, says_teacher_word
+from gapo_cli.prompts.parts.special_text import answer_of, collisions, says_teacher_word, why_no_code
 from gapo_cli.prompts.parts.zed_sections import related_hints, without_place
 from gapo_cli.prompts.parts.zed_text import FENCE
 from gapo_cli.records import EditTask, Message, ParsedAnswer, Prompt
@@ -115,8 +115,9 @@ class Copilot:
     def parse(self, task: EditTask, text: str) -> ParsedAnswer:
         if says_teacher_word(text):
             return ParsedAnswer(task.region)
-        if echoed(text, MARKERS, task.excerpt):
-            return ParsedAnswer(None, REPEATED_MARKER)
+        why = why_no_code(text.replace("\n+", "\n"), MARKERS, task.excerpt)
+        if why:
+            return ParsedAnswer(None, why)
         read = self._read_window if self.answer_as == "window" else self._read_patches
         return read(task, text)
 
@@ -126,10 +127,7 @@ class Copilot:
         lines = text.strip("\n").split("\n")
         if len(lines) < 2 or not lines[0].startswith(FENCE) or lines[-1].rstrip() != FENCE:
             return ParsedAnswer(None, UNCLOSED_FENCE)
-        if has_teacher_word("\n".join(lines), task.excerpt):
-            return ParsedAnswer(None, TEACHER_WORD)
-        region = self._rows(task).read_rows(lines[1:-1])
-        return ParsedAnswer(region, TEXT_OUTSIDE_REGION if region is None else None)
+        return answer_of(self._rows(task).read_rows(lines[1:-1]))
 
     def _read_patches(self, task: EditTask, text: str) -> ParsedAnswer:
         if not text.strip() or text.strip() == NO_EDIT:
@@ -141,12 +139,7 @@ class Copilot:
         if any(patch.path != task.path or not rows.first <= patch.line <= rows.last + 1 for patch in patches):
             return ParsedAnswer(None, TEXT_OUTSIDE_REGION)
         new = patched(rows.shown.split("\n"), rows.first, patches)
-        if new is None:
-            return ParsedAnswer(None, NOT_APPLICABLE)
-        if has_teacher_word("\n".join(new), task.excerpt):
-            return ParsedAnswer(None, TEACHER_WORD)
-        region = rows.read_rows(new)
-        return ParsedAnswer(region, TEXT_OUTSIDE_REGION if region is None else None)
+        return ParsedAnswer(None, NOT_APPLICABLE) if new is None else answer_of(rows.read_rows(new))
 
     def _rows(self, task: EditTask) -> RegionRows:
         return RegionRows.of(task, self.above, self.below)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from gapo_cli.config.checks import require
 from gapo_cli.prompts.parts.fill import first_that_fit, left_out
-from gapo_cli.prompts.parts.reading import EMPTY_ANSWER, REPEATED_MARKER, TEXT_OUTSIDE_REGION
+from gapo_cli.prompts.parts.reading import EMPTY_ANSWER
 from gapo_cli.prompts.parts.rows import RegionRows
-from gapo_cli.prompts.parts.special_text import TEACHER_WORD, collisions, echoed, has_teacher_word, says_teacher_word
+from gapo_cli.prompts.parts.special_text import answer_of, collisions, says_teacher_word, why_no_code
 from gapo_cli.prompts.parts.zed_sections import estimated_tokens, related_hints, without_place
 from gapo_cli.prompts.parts.zed_text import CURSOR, FENCE, REGION_END, REGION_START
 from gapo_cli.records import EditTask, HistoryEvent, Message, ParsedAnswer, Prompt
@@ -87,12 +87,8 @@ class Instinct:
         if not text:
             return ParsedAnswer(None, EMPTY_ANSWER)
         rows = self._rows(task)
-        if echoed(text, MARKERS, rows.shown):
-            return ParsedAnswer(None, REPEATED_MARKER)
-        if has_teacher_word(text, rows.shown):
-            return ParsedAnswer(None, TEACHER_WORD)
-        region = rows.read_rows(text.split("\n"))
-        return ParsedAnswer(region, TEXT_OUTSIDE_REGION if region is None else None)
+        why = why_no_code(text, MARKERS, rows.shown)
+        return ParsedAnswer(None, why) if why else answer_of(rows.read_rows(text.split("\n")))
 
     def _rows(self, task: EditTask) -> RegionRows:
         return RegionRows.of(task, self.region_rows, self.region_rows)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from gapo_cli.config.checks import require
 from gapo_cli.prompts.parts.fill import first_that_fit, left_out
-from gapo_cli.prompts.parts.reading import EMPTY_ANSWER, REPEATED_MARKER, TEXT_OUTSIDE_REGION, UNCLOSED_FENCE
+from gapo_cli.prompts.parts.reading import EMPTY_ANSWER, UNCLOSED_FENCE
 from gapo_cli.prompts.parts.rows import RegionRows
-from gapo_cli.prompts.parts.special_text import TEACHER_WORD, collisions, echoed, has_teacher_word, says_teacher_word
+from gapo_cli.prompts.parts.special_text import answer_of, collisions, says_teacher_word, why_no_code
 from gapo_cli.prompts.parts.zed_sections import context, estimated_tokens, event_text, related_hints, without_place
 from gapo_cli.prompts.parts.zed_text import FENCE
 from gapo_cli.records import EditTask, Message, ParsedAnswer, Prompt
@@ -86,12 +86,8 @@ class Mercury:
             return ParsedAnswer(None, UNCLOSED_FENCE)
         body = "" if opening and ending == FENCE else ending.removesuffix(CLOSING)
         rows = RegionRows.of(task)
-        if echoed(body, MARKERS, rows.shown):
-            return ParsedAnswer(None, REPEATED_MARKER)
-        if has_teacher_word(body, rows.shown):
-            return ParsedAnswer(None, TEACHER_WORD)
-        region = rows.read(body)
-        return ParsedAnswer(region, TEXT_OUTSIDE_REGION if region is None else None)
+        why = why_no_code(body, MARKERS, rows.shown)
+        return ParsedAnswer(None, why) if why else answer_of(rows.read(body))
 
 
 def _tagged(name: str, text: str) -> str:

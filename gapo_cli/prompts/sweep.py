@@ -14,16 +14,8 @@ from typing import ClassVar
 from gapo_cli.config.checks import require
 from gapo_cli.prompts.parts.changes import before_last_edit, changes_of, same_rows
 from gapo_cli.prompts.parts.fill import first_that_fit, left_out, newest_that_fit
-from gapo_cli.prompts.parts.reading import REPEATED_MARKER, TEXT_OUTSIDE_REGION
 from gapo_cli.prompts.parts.rows import RegionRows
-from gapo_cli.prompts.parts.special_text import (
-    TEACHER_WORD,
-    check_on_missing,
-    collisions,
-    echoed,
-    has_teacher_word,
-    says_teacher_word,
-)
+from gapo_cli.prompts.parts.special_text import answer_of, check_on_missing, collisions, says_teacher_word, why_no_code
 from gapo_cli.prompts.parts.zed_sections import Counter, estimated_tokens, line_ended, related_hints, without_place
 from gapo_cli.records import EditTask, HistoryEvent, ParsedAnswer, Prompt
 
@@ -99,12 +91,8 @@ def read_window(task: EditTask, text: str, rows: RegionRows, stops: Sequence[str
     body = text[: min(ends)] if ends else text
     if not body or says_teacher_word(body):
         return ParsedAnswer(task.region)
-    if echoed(body, echoes, rows.shown):
-        return ParsedAnswer(None, REPEATED_MARKER)
-    if has_teacher_word(body, rows.shown):
-        return ParsedAnswer(None, TEACHER_WORD)
-    region = rows.read(body)
-    return ParsedAnswer(region, TEXT_OUTSIDE_REGION if region is None else None)
+    why = why_no_code(body, echoes, rows.shown)
+    return ParsedAnswer(None, why) if why else answer_of(rows.read(body))
 
 
 def _files(task: EditTask, shown: str) -> list[str]:

@@ -17,7 +17,7 @@ from gapo_cli.prompts.parts.reading import (
     TEXT_OUTSIDE_REGION,
 )
 from gapo_cli.prompts.parts.rows import RegionRows
-from gapo_cli.prompts.parts.special_text import TEACHER_WORD, echoed, has_teacher_word, says_teacher_word
+from gapo_cli.prompts.parts.special_text import answer_of, says_teacher_word, why_no_code
 from gapo_cli.prompts.parts.zed_fim import CURSOR, ZedFim
 from gapo_cli.prompts.parts.zed_sections import line_ended
 from gapo_cli.records import EditTask, ParsedAnswer
@@ -57,9 +57,5 @@ class Zeta2(ZedFim):
             return ParsedAnswer(None, REPEATED_MARKER if UPDATED in behind else TEXT_OUTSIDE_REGION)
         rows = RegionRows.of(task)
         body = body.replace(CURSOR, "", 1)
-        if echoed(body, (SUFFIX, PREFIX, MIDDLE, CURRENT, SEPARATOR, CURSOR), rows.shown):
-            return ParsedAnswer(None, REPEATED_MARKER)
-        if has_teacher_word(body, rows.shown):
-            return ParsedAnswer(None, TEACHER_WORD)
-        region = rows.read(body)
-        return ParsedAnswer(region, TEXT_OUTSIDE_REGION if region is None else None)
+        why = why_no_code(body, (SUFFIX, PREFIX, MIDDLE, CURRENT, SEPARATOR, CURSOR), rows.shown)
+        return ParsedAnswer(None, why) if why else answer_of(rows.read(body))

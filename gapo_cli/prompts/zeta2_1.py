@@ -29,13 +29,14 @@ class Zeta21(ZedFim):
     stop: ClassVar[tuple[str, ...]] = (END,)
 
     def cursor_section(self, task: EditTask, rows: RegionRows, before: str) -> str:
-        return f"{FILE}{task.path}\n{before}{line_ended(tagged(rows.shown, rows.cursor_offset(task), CURSOR))}"
+        return f"{self.file_marker}{task.path}\n{before}{line_ended(tagged(rows.shown, rows.cursor_offset(task), CURSOR))}"
 
     def assembled(self, context_sections: str, cursor_section: str, after: str) -> str:
         return f"{SUFFIX}{after}{PREFIX}{context_sections}{cursor_section}{MIDDLE}"
 
     def answer(self, task: EditTask, region: str) -> str:
-        return written(task, RegionRows.of(task), region, CURSOR) + END
+        return written(task, RegionRows.of(task), region, CURSOR) + self.stop[0]
 
     def parse(self, task: EditTask, text: str) -> ParsedAnswer:
-        return read(task, text, END, (SUFFIX, PREFIX, MIDDLE), CURSOR)
+        (end,) = self.stop
+        return read(task, text, end, tuple(token for token in self.tokens if token != end), CURSOR)

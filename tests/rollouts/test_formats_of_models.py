@@ -46,7 +46,9 @@ def test_a_cut_answer_is_no_edit_even_where_its_text_is_whole():
 
 
 def test_tokens_that_the_model_lacks_are_named(tiny_policy):
-    with pytest.raises(UserError, match=r"its tokenizer has no token <\[fim-suffix\]>, <\[fim-prefix\]>, <\[fim-middle\]>, which"):
+    with pytest.raises(
+        UserError, match=r"its tokenizer has no token <\[fim-suffix\]>, <\[fim-prefix\]>, <\[fim-middle\]>, which"
+    ):
         encode_tasks(tiny_policy, Zeta2(), TASKS)
     # plain text where that is asked for
     assert len(encode_tasks(tiny_policy, Zeta2(missing_tokens="text"), TASKS)) == 2

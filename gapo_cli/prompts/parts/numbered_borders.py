@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
+from itertools import pairwise
 
 from gapo_cli.prompts.parts.reading import (
     EMPTY_ANSWER,
     MISSING_END_MARKER,
     MISSING_START_MARKER,
-    REPEATED_MARKER,
-    TEXT_OUTSIDE_REGION,
 )
 from gapo_cli.prompts.parts.rows import RegionRows
-from gapo_cli.prompts.parts.special_text import TEACHER_WORD, echoed, has_teacher_word, says_teacher_word
+from gapo_cli.prompts.parts.special_text import answer_of, says_teacher_word, why_no_code
 from gapo_cli.records import EditTask, ParsedAnswer
 
 LEAST_LINES, MOST_LINES = 6, 16
@@ -70,7 +69,7 @@ def tagged(shown: str, cursor: int | None, cursor_marker: str) -> str:
     found = borders(text)
     at = None if cursor is None else len(to_bytes(shown[:cursor]))
     parts = []
-    for number, (start, end) in enumerate(zip(found, found[1:], strict=False), 1):
+    for number, (start, end) in enumerate(pairwise(found), 1):
         block = text[start:end]
         if at is not None and start <= at <= end:
             block = text[start:at] + cursor_marker.encode() + text[at:end]
@@ -100,7 +99,7 @@ def written(task: EditTask, rows: RegionRows, region: str, cursor_marker: str) -
         first = last - 1
     stops = _moved(places[first : last + 1], old, new, prefix, suffix)
     parts = [tag(first + 1)]
-    for number, (start, end) in enumerate(zip(stops, stops[1:], strict=False), first + 2):
+    for number, (start, end) in enumerate(pairwise(stops), first + 2):
         block = new[start:end]
         if cursor is not None and start <= cursor <= end:
             block = new[start:cursor] + cursor_marker.encode() + new[cursor:end]
@@ -129,15 +128,13 @@ def read(task: EditTask, text: str, end_marker: str, echoes: tuple[str, ...], cu
     if first > last:
         return ParsedAnswer(None, WRONG_TAGS)
     span = TAG.sub("", body[tags[0].end() : tags[-1].start()]).replace(cursor_marker, "", 1)
-    if echoed(span, (TAG_START, cursor_marker, *echoes), rows.shown):
-        return ParsedAnswer(None, REPEATED_MARKER)
-    if has_teacher_word(span, rows.shown):
-        return ParsedAnswer(None, TEACHER_WORD)
+    why = why_no_code(span, (TAG_START, cursor_marker, *echoes), rows.shown)
+    if why:
+        return ParsedAnswer(None, why)
     old = to_bytes(rows.write(rows.region))
     places = [*found[:-1], len(old)]
     new = to_text(old[: places[first - 1]]) + span + to_text(old[places[last - 1] :])
-    region = rows.read(new)
-    return ParsedAnswer(region, TEXT_OUTSIDE_REGION if region is None else None)
+    return answer_of(rows.read(new))
 
 
 def to_bytes(text: str) -> bytes:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gapo_cli.errors import UserError
+from gapo_cli.prompts.parts.reading import REPEATED_MARKER, TEXT_OUTSIDE_REGION
+from gapo_cli.records import ParsedAnswer
 
 TEACHER_WORDS = ("NO_EDITS", "KEEP_PREVIOUS")
 """What models that teach are told to say where nothing should change; their students say it too."""
@@ -24,16 +26,24 @@ def has_teacher_word(text: str, known: str) -> bool:
     return any(word in lines and word not in known for word in TEACHER_WORDS)
 
 
+def why_no_code(text: str, markers: Iterable[str], known: str) -> str | None:
+    """The reason why an answer's text is not code, or None: it has one of the markers, or a line that is a teacher's word,
+    which `known`, the code as it was, does not have."""
+    if any(has_marker(text, marker) and not has_marker(known, marker) for marker in markers):
+        return REPEATED_MARKER
+    return TEACHER_WORD if has_teacher_word(text, known) else None
+
+
+def answer_of(region: str | None) -> ParsedAnswer:
+    """`region` None: the answer changes what stands around it."""
+    return ParsedAnswer(region, TEXT_OUTSIDE_REGION if region is None else None)
+
+
 def has_marker(text: str, marker: str) -> bool:
     """A marker that ends in a line break is there where a whole line is it; any other, anywhere."""
     if not marker.endswith("\n"):
         return marker in text
     return f"\n{marker}" in f"\n{text}\n"
-
-
-def echoed(text: str, markers: Iterable[str], known: str) -> bool:
-    """One of the markers is in an answer and not in `known`, the code as it was."""
-    return any(has_marker(text, marker) and not has_marker(known, marker) for marker in markers)
 
 
 def collisions(text: str, markers: Iterable[str]) -> tuple[str, ...]:
