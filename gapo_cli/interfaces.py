@@ -63,6 +63,22 @@ class Template(Protocol):
     def parse(self, task: EditTask, text: str) -> ParsedAnswer: ...
 
 
+@runtime_checkable
+class StoppedTemplate(Protocol):
+    """A Template whose answers end in a text: each of `stop` ends one. Engines leave it in the answer that `parse` gets."""
+
+    @property
+    def stop(self) -> Sequence[str]: ...
+
+
+@runtime_checkable
+class TokenTemplate(Protocol):
+    """A Template that writes a model's own tokens: each of `special_tokens` must be one token of its tokenizer."""
+
+    @property
+    def special_tokens(self) -> Sequence[str]: ...
+
+
 class Reward(Protocol):
     """Predicted and target regions → component name → scores (N,) in [0, 1], float64; "score" is the one to train on.
     A prediction None (malformed answer) scores 0."""
@@ -106,7 +122,8 @@ class LookingBack(Protocol):
 class Engine(Protocol):
     """`generate` returns, for each prompt (token ids), `sampling.group_size` Completions with regions not yet parsed.
     `seeds`: one a prompt; equal seed, prompt and weights give equal completions, however prompts are batched.
-    `sync` makes the policy's present weights the ones sampled from.
+    `sync` makes the policy's present weights the ones sampled from. An answer that one of `sampling.stop` ends has it as the
+    end of its text, and the tokens up to the one that completes it.
 
     Two attributes may say more: `shares_weights` True, that it computes with the policy's own modules, so that its
     log-probabilities serve as the old ones of an update; `dtype`, what it computes in where that is not the policy's. What

@@ -16,13 +16,15 @@ points."""
 @dataclass(frozen=True)
 class SamplingConfig:
     """How rollouts are drawn. Every setting is explicit: a model's own generation_config never leaks in.
-    `temperature` 0 is greedy; `top_p` 1 and `top_k` 0 are off."""
+    `temperature` 0 is greedy; `top_p` 1 and `top_k` 0 are off. `stop`: texts that end an answer and are the last part of it,
+    beside those of the prompt template and the model's end tokens."""
 
     group_size: int
     max_new_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require(self.group_size >= 1, f"sampling.group_size={self.group_size}: need at least 1")
@@ -30,6 +32,11 @@ class SamplingConfig:
         require(self.temperature >= 0, f"sampling.temperature={self.temperature}: need 0 (greedy) or more")
         require(0 < self.top_p <= 1, f"sampling.top_p={self.top_p}: need 0 < top_p <= 1")
         require(self.top_k >= 0, f"sampling.top_k={self.top_k}: need 0 (off) or more")
+        require(
+            not isinstance(self.stop, str) and all(isinstance(one, str) and one for one in self.stop),
+            f"sampling.stop={self.stop}: need a list of texts, as in sampling.stop=['<|end|>']",
+        )
+        object.__setattr__(self, "stop", tuple(self.stop))
 
 
 @dataclass(frozen=True)

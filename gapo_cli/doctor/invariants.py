@@ -98,9 +98,8 @@ def _wrong_form(subject: Subject, groups: Sequence[Sequence[Completion]], asked:
         for one in group:
             if len(one.token_ids) > asked.max_new_tokens:
                 return f"asked for at most {asked.max_new_tokens} tokens, the engine gave an answer of {len(one.token_ids)}"
-            if ends & set(one.token_ids[:-1]) or (one.finish_reason == "stop") != (
-                one.token_ids[-1:] != () and one.token_ids[-1] in ends
-            ):
+            is_over = (one.token_ids[-1:] != () and one.token_ids[-1] in ends) or one.text.endswith(asked.stop)
+            if ends & set(one.token_ids[:-1]) or (one.finish_reason == "stop") != is_over:
                 return f"an answer with finish_reason={one.finish_reason} does not end where its first end token is"
     return None
 

@@ -21,7 +21,7 @@ from gapo_cli.records import Completion, Group
 from gapo_cli.rollouts.advantages import with_advantages
 from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks, split_by_length
 from gapo_cli.rollouts.engine_agreement import TOLERANCE, coarser
-from gapo_cli.rollouts.sampling import prompt_seed, sample_encoded
+from gapo_cli.rollouts.sampling import prompt_seed, sample_encoded, with_stops
 from gapo_cli.training.batches.mini_batches import cut_mini_batch
 from gapo_cli.training.learners.optimizer import Optimizer
 from gapo_cli.training.learners.policy_update import PolicyUpdate
@@ -57,6 +57,7 @@ class Subject:
         self.algorithm = self.algorithm.without_reference()
         tokens = min(self.sampling.max_new_tokens, ANSWER_TOKENS)
         self.sampling = replace(self.sampling, group_size=min(self.sampling.group_size, ANSWERS), max_new_tokens=tokens)
+        self.sampling = with_stops(self.sampling, self.template)
 
     @cached_property
     def encoded(self) -> Sequence[EncodedTask]:

@@ -31,7 +31,7 @@ class OpenAIEngine:
     """`base_url`: where `completions` lies under, most end in /v1. `api_key_env`: the environment variable with the key;
     unset or empty: none is sent. `concurrency`: requests under way at a time. `many_per_request`: all answers of a group
     in one request (`n`); False for servers that know no n. `logprobs`: ask for log-probabilities. `stop`: texts that end an
-    answer. `extra`: more of the request's body, over everything else; null takes a setting out.
+    answer and are cut off, beside `sampling.stop`, which the answer keeps. `extra`: more of the request's body, over everything else; null takes a setting out.
 
     `tries`, `first_wait_s`, `longest_wait_s`, `timeout_s`: gapo_cli.engines.served.persistent_requests.Patience.
     """
@@ -93,7 +93,7 @@ class OpenAIEngine:
                 f"{error}; {len(kept.answers)} answers are kept in {journal}: the same command with "
                 f"hydra.run.dir={journal.parent} goes on from them"
             ) from error
-        return [self._completions(of_prompt, kept) for of_prompt in requests]
+        return [self._completions(of_prompt, kept, sampling.stop) for of_prompt in requests]
 
     def _ask(self, waiting: Sequence[_Request], kept: AnswerJournal, total: int, progress: Progress) -> None:
         from gapo_cli.engines.served.persistent_requests import Patience, Refused, post_all
@@ -143,8 +143,8 @@ class OpenAIEngine:
         }
         if sampling.top_k:
             body["top_k"] = sampling.top_k  # not OpenAI's, but most servers of open models have it
-        if self.stop:
-            body["stop"] = list(self.stop)
+        if self.stop or sampling.stop:
+            body["stop"] = list(dict.fromkeys((*sampling.stop, *self.stop)))
         if self.logprobs:
             body["logprobs"] = True if prompt.messages else 1  # a switch there; here how many tokens, and 0 is off for some
         url, requests = f"{self.base_url.rstrip('/')}/{path}", []
@@ -154,11 +154,13 @@ class OpenAIEngine:
             requests.append(_Request(url, whole, size, key_of(url, whole)))
         return requests
 
-    def _completions(self, requests: Sequence[_Request], kept: AnswerJournal) -> tuple[Completion, ...] | None:
+    def _completions(
+        self, requests: Sequence[_Request], kept: AnswerJournal, stops: Sequence[str]
+    ) -> tuple[Completion, ...] | None:
         answers = [kept.answers[request.key] for request in requests]
         if any("too_long" in answer for answer in answers):
             return None
-        return tuple(one for answer in answers for one in completions_of(answer["choices"]))
+        return tuple(one for answer in answers for one in completions_of(answer["choices"], stops))
 
     def _advice(self, status: int) -> str:
         if status in (401, 403):

@@ -13,7 +13,8 @@ import torch
 from gapo_cli.config.checks import positive
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.engines.decoding.schedule import Decoding, Written, bytes_per_token
-from gapo_cli.engines.token_answers import answer_text, check_prompts
+from gapo_cli.engines.stop_texts import whole_text
+from gapo_cli.engines.token_answers import check_prompts
 from gapo_cli.interfaces import EngineMemory, Progress, RolloutScale, no_progress
 from gapo_cli.records import Completion
 
@@ -87,7 +88,8 @@ class TorchEngine:
 
         Log-probabilities are those of the full distribution at `sampling.temperature` (at 1 where it is 0), not
         renormalised over what top-k and top-p leave. A completion ends at the first of the model's end tokens, which
-        is part of `token_ids` and not of `text` ("stop"), or at `sampling.max_new_tokens` ("length"). Other special
+        is part of `token_ids` and not of `text` ("stop"), with the first text of `sampling.stop`, which is part of both
+        ("stop"), or at `sampling.max_new_tokens` ("length"). Other special
         tokens stay in the text: templates use them as markers. Raises UserError for a prompt that is empty or does not
         leave room for `sampling.max_new_tokens` in the context.
         """
@@ -98,7 +100,7 @@ class TorchEngine:
             written = Decoding(self.policy, self.max_rows, self.kv_cache_gib, prompts, seeds, sampling, progress).run()
         size = sampling.group_size
         return [
-            tuple(self._completion(prompt, written, index * size + place) for place in range(size))
+            tuple(self._completion(prompt, written, index * size + place, sampling.stop) for place in range(size))
             for index, prompt in enumerate(prompts)
         ]
 
@@ -113,12 +115,12 @@ class TorchEngine:
         finally:
             model.train(training)
 
-    def _completion(self, prompt: Sequence[int], written: Written, index: int) -> Completion:
+    def _completion(self, prompt: Sequence[int], written: Written, index: int, stops: Sequence[str]) -> Completion:
         length, stopped = int(written.lengths[index]), bool(written.stopped[index])
         tokens = written.tokens[index, :length].tolist()
         return Completion(
             token_ids=tuple(tokens),
             logprobs=tuple(written.logprobs[index, :length].tolist()),
-            text=answer_text(self.policy.tokenizer, prompt[-1], tokens[:-1] if stopped else tokens),
+            text=whole_text(self.policy.tokenizer, prompt[-1], tokens, self.policy.eos_token_ids, stops),
             finish_reason="stop" if stopped else "length",
         )

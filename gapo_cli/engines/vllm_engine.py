@@ -19,7 +19,8 @@ import numpy as np
 from gapo_cli.config.checks import one_of, positive, require
 from gapo_cli.config.model import DTYPES
 from gapo_cli.config.sampling import SamplingConfig
-from gapo_cli.engines.token_answers import answer_text, check_prompts
+from gapo_cli.engines.stop_texts import StopTexts, whole_text
+from gapo_cli.engines.token_answers import check_prompts
 from gapo_cli.engines.vllm_process import (
     collect_engines,
     imported,
@@ -154,7 +155,8 @@ class VLLMEngine:
 
         Log-probabilities are those at `sampling.temperature` (at 1 where it is 0). A completion ends at the first of the
         model's end tokens, which is part of `token_ids` and not of `text` ("stop"), or at `sampling.max_new_tokens`
-        ("length"). Raises UserError for a sampling that vLLM does not do right, and for a prompt that is empty or does not
+        ("length"). vLLM, which knows no texts here, stops at a text of `sampling.stop` where that is one token; an answer is
+        cut at any other afterwards. Raises UserError for a sampling that vLLM does not do right, and for a prompt that is empty or does not
         leave room for `sampling.max_new_tokens` in the context.
         """
         self.settings.check_sampling(sampling)
@@ -168,8 +170,10 @@ class VLLMEngine:
         parameters = [self._parameters(sampling, seed) for _, seed in asked]
         with process_state_kept():
             outputs = self._run(requests, parameters, progress)
+        stop_texts = StopTexts(self.policy.tokenizer, sampling.stop)
         completions = [
-            self._completion(request["prompt_token_ids"][-1], output) for request, output in zip(requests, outputs, strict=True)
+            self._completion(request["prompt_token_ids"][-1], output, stop_texts)
+            for request, output in zip(requests, outputs, strict=True)
         ]
         return [tuple(completions[start : start + len(places)]) for start in range(0, len(completions), len(places))]
 
@@ -234,11 +238,16 @@ class VLLMEngine:
             seed=seed,
             max_tokens=sampling.max_new_tokens,
             min_tokens=0,
-            stop_token_ids=list(self.policy.eos_token_ids),
+            stop_token_ids=[*self.policy.eos_token_ids, *self._stop_tokens(sampling.stop)],
             ignore_eos=True,  # the end tokens are those above, not what a config says
             logprobs=0,  # the drawn token's only
             detokenize=False,
         )
+
+    def _stop_tokens(self, stops: Sequence[str]) -> list[int]:
+        """The stop texts that are tokens of their own."""
+        encoded = [self.policy.tokenizer.encode(stop, add_special_tokens=False) for stop in stops]
+        return [ids[0] for ids in encoded if len(ids) == 1]
 
     def _run(self, requests: Sequence[Any], parameters: Sequence[Any], progress: Progress) -> list[Any]:
         """The finished outputs, in the order of the requests. Nothing is left behind in vLLM when this is interrupted."""
@@ -254,15 +263,17 @@ class VLLMEngine:
                 engine.abort_request(names, internal=True)
         return sorted(outputs, key=lambda output: int(output.request_id))
 
-    def _completion(self, before: int, output: Any) -> Completion:
+    def _completion(self, before: int, output: Any, stop_texts: StopTexts) -> Completion:
         (answer,) = output.outputs
         if answer.finish_reason not in ("stop", "length"):
             raise RuntimeError(f"vLLM ended an answer for the reason {answer.finish_reason}")
-        tokens, stopped = list(answer.token_ids), answer.finish_reason == "stop"
+        count = stop_texts.first_end(answer.token_ids) if stop_texts.stops else None
+        tokens, logprobs = list(answer.token_ids[:count]), answer.logprobs[:count]
+        stopped = answer.finish_reason == "stop" or count is not None
         return Completion(
             token_ids=tuple(tokens),
-            logprobs=tuple(row[token].logprob for token, row in zip(tokens, answer.logprobs, strict=True)),
-            text=answer_text(self.policy.tokenizer, before, tokens[:-1] if stopped else tokens),
+            logprobs=tuple(row[token].logprob for token, row in zip(tokens, logprobs, strict=True)),
+            text=whole_text(self.policy.tokenizer, before, tokens, self.policy.eos_token_ids, stop_texts.stops),
             finish_reason="stop" if stopped else "length",
         )
 

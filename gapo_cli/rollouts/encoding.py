@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gapo_cli.errors import DataError
-from gapo_cli.interfaces import Progress, Template, no_progress
+from gapo_cli.errors import DataError, UserError
+from gapo_cli.interfaces import Progress, Template, TokenTemplate, no_progress
 from gapo_cli.models.load import encode_prompts
 from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.models.prompt_tokens import encode_texts
 from gapo_cli.records import EditTask, Prompt
 
 TASKS_AT_ONCE = 512  # between two reports of progress
@@ -34,6 +35,8 @@ class Fitted:
 def encode_tasks(
     policy: LoadedModel, template: Template, tasks: Sequence[EditTask], progress: Progress = no_progress
 ) -> list[EncodedTask]:
+    """Raises UserError for a template that writes tokens which the model does not have."""
+    check_special_tokens(policy, template)
     encoded: list[EncodedTask] = []
     for start in range(0, len(tasks), TASKS_AT_ONCE):
         some = tasks[start : start + TASKS_AT_ONCE]
@@ -41,6 +44,19 @@ def encode_tasks(
         encoded.extend(map(EncodedTask, some, prompts, encode_prompts(policy, prompts)))
         progress("tokenising tasks", len(encoded), len(tasks))
     return encoded
+
+
+def check_special_tokens(policy: LoadedModel, template: Template) -> None:
+    """Raises UserError where a token of the template's format is several tokens, or none, of the model's tokenizer."""
+    if not isinstance(template, TokenTemplate):
+        return
+    tokens = list(template.special_tokens)
+    missing = [token for token, ids in zip(tokens, encode_texts(policy.tokenizer, tokens), strict=True) if len(ids) != 1]
+    if missing:
+        raise UserError(
+            f"model.path={policy.config.path}: its tokenizer has no token {', '.join(missing)}, which the format of prompt="
+            f"{type(template).__name__} needs; choose a model that has, or set prompt.missing_tokens=text to write plain text"
+        )
 
 
 def split_by_length(encoded: Iterable[EncodedTask], context_length: int, max_new_tokens: int) -> Fitted:

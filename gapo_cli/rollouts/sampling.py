@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gapo_cli.config.sampling import SamplingConfig
-from gapo_cli.interfaces import Engine, Progress, Template, TextEngine, no_progress
+from gapo_cli.interfaces import Engine, Progress, StoppedTemplate, Template, TextEngine, no_progress
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.records import Completion, EditTask, Prompt
 from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks
@@ -65,10 +65,14 @@ def sample_encoded(
     progress: Progress = no_progress,
 ) -> list[Sampled]:
     """As `sample`, for prompts that are tokenised already."""
-    generated = engine.generate([one.token_ids for one in encoded], sampling, seeds, progress)
+    asked = with_stops(sampling, template)
+    generated = engine.generate([one.token_ids for one in encoded], asked, seeds, progress)
     return [
         Sampled(
-            one.task, one.prompt, one.token_ids, tuple(_parsed(template, one.task, completion) for completion in completions)
+            one.task,
+            one.prompt,
+            one.token_ids,
+            tuple(read_answer(template, one.task, completion) for completion in completions),
         )
         for one, completions in zip(encoded, generated, strict=True)
     ]
@@ -85,17 +89,26 @@ def sample_texts(
 ) -> SampledTexts:
     """As `sample`, of an engine that needs no policy. What `journal` holds is not asked again."""
     prompts = [template.render(task) for task in tasks]
-    generated = engine.generate_texts(prompts, sampling, seeds, journal, progress)
+    generated = engine.generate_texts(prompts, with_stops(sampling, template), seeds, journal, progress)
     sampled, too_long = [], []
     for task, prompt, completions in zip(tasks, prompts, generated, strict=True):
         if completions is None:
             too_long.append(task)
         else:
-            sampled.append(Sampled(task, prompt, (), tuple(_parsed(template, task, completion) for completion in completions)))
+            sampled.append(
+                Sampled(task, prompt, (), tuple(read_answer(template, task, completion) for completion in completions))
+            )
     return SampledTexts(tuple(sampled), tuple(too_long))
 
 
-def _parsed(template: Template, task: EditTask, completion: Completion) -> Completion:
+def with_stops(sampling: SamplingConfig, template: Template) -> SamplingConfig:
+    """The sampling with the template's stop texts before its own."""
+    stops = template.stop if isinstance(template, StoppedTemplate) else ()
+    return replace(sampling, stop=tuple(dict.fromkeys((*stops, *sampling.stop))))
+
+
+def read_answer(template: Template, task: EditTask, completion: Completion) -> Completion:
+    """The completion with the region that it stands for. What the token limit cut stands for none, whatever it says."""
     if completion.malformed is not None or completion.region is not None:  # the engine knows already: a recorded answer
         return completion
     if completion.finish_reason == "length":

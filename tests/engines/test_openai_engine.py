@@ -80,6 +80,14 @@ def test_a_chat_prompt_goes_to_chat_completions_as_messages(serve, journal):
     assert completion.text == "```python\nif c is None:\n```"
 
 
+def test_the_stop_texts_of_the_sampling_are_asked_for_and_stay_in_the_answer(serve, journal):
+    served, engine = serve(stop=["<|end|>"])
+    ((completion,),) = engine.generate_texts([raw("c")], replace(GREEDY, stop=(">>>>>>> UPDATED",)), [0], journal)
+    assert served.requests[0]["body"]["stop"] == [">>>>>>> UPDATED", "<|end|>"]
+    # this server does not say what ended it: it is taken to be the sampling's
+    assert completion.text == "if c is None:\n>>>>>>> UPDATED"
+
+
 def test_groups_come_back_in_order_with_log_probabilities_and_lengths(serve, journal):
     _, engine = serve(concurrency=3)
     names = [f"x{number}" for number in range(7)]

@@ -14,6 +14,7 @@ from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.engines.decoding.completion_cache import Cells, Step
 from gapo_cli.engines.decoding.drawing import draw, uniforms
 from gapo_cli.engines.decoding.prompt_cache import PromptCache
+from gapo_cli.engines.stop_texts import StopTexts
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Progress
 
@@ -90,6 +91,7 @@ class Decoding:
         # a mask of four dimensions is passed on as it is, so that transformers makes none of its own
         self.no_mask = torch.zeros(1, 1, 1, 1, device=self.device)
         self.ends = np.array(policy.eos_token_ids)
+        self.stop_texts = StopTexts(policy.tokenizer, sampling.stop) if sampling.stop else None
         self.limit = sampling.max_new_tokens
         total = len(prompts) * sampling.group_size
         self.written = Written.empty(total, self.limit)
@@ -141,7 +143,16 @@ class Decoding:
         tokens, logprobs = (drawn.cpu().numpy() for drawn in draw(logits, numbers, self.sampling))
         stopped = np.isin(tokens, self.ends)
         self.written.add(samples, tokens, logprobs, stopped)
+        if self.stop_texts is not None:
+            stopped |= self._over(samples)
+            self.written.stopped[samples] = stopped
         return tokens, ~stopped & (places + 1 < self.limit)
+
+    def _over(self, samples: np.ndarray) -> np.ndarray:
+        """Whose newest token ends a stop text, (n,)."""
+        lengths = self.written.lengths[samples]
+        rows = zip(samples, lengths, strict=True)
+        return np.array([self.stop_texts.over(self.written.tokens[sample, :length]) for sample, length in rows], dtype=bool)
 
     def _report(self) -> None:
         """Completions count as far as they have used their token limit, so that long answers show."""

@@ -7,16 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from gapo_cli.engines.stop_texts import up_to_stop
 from gapo_cli.errors import UserError
 from gapo_cli.records import Completion
 
 CONTENT_FILTER = "content_filter"
 """The finish reason, and the reason why there is no region, of an answer that the server held back."""
+STOPPED_BY = ("stop_reason", "matched_stop")
+"""Where vLLM and SGLang say which text, or nothing but the end token, ended an answer."""
 
 
 def kept_choices(answer: Any, count: int, url: str) -> list[dict[str, Any]]:
     """What is kept of an answer, one dict a choice in their order: text, finish_reason, and, where the server gives them,
-    tokens (their number), token_ids and logprobs. Raises UserError for an answer of another shape or size."""
+    stopped_by (the text that ended it, None for an end token), tokens (their number), token_ids and logprobs. Raises UserError for an answer of another shape or size."""
     try:
         choices = sorted(answer["choices"], key=lambda choice: choice.get("index", 0))
         usage = (answer.get("usage") or {}).get("completion_tokens") if len(choices) == 1 else None
@@ -32,20 +35,29 @@ def kept_choices(answer: Any, count: int, url: str) -> list[dict[str, Any]]:
     return kept
 
 
-def completions_of(choices: Sequence[Mapping[str, Any]]) -> tuple[Completion, ...]:
-    """Completions with regions not yet parsed, from what `kept_choices` made; log-probabilities rounded to float32, as other
-    engines give them and as they are stored."""
+def completions_of(choices: Sequence[Mapping[str, Any]], stops: Sequence[str] = ()) -> tuple[Completion, ...]:
+    """Completions with regions not yet parsed, from what `kept_choices` made; log-probabilities rounded to float32, as other engines
+    give them and as they are stored. Servers cut off the text of `stops` that ended an
+    answer: it is put back. Where a server does not say which it was, it is taken to be the first."""
     return tuple(
         Completion(
             token_ids=tuple(choice.get("token_ids", ())),
             logprobs=tuple(float(np.float32(one)) for one in choice.get("logprobs", ())),
-            text=choice["text"],
+            text=_with_stop(choice, stops),
             finish_reason="length" if choice["finish_reason"] == "length" else "stop",
             malformed=CONTENT_FILTER if choice["finish_reason"] == CONTENT_FILTER else None,
             counted=choice.get("tokens", 0),
         )
         for choice in choices
     )
+
+
+def _with_stop(choice: Mapping[str, Any], stops: Sequence[str]) -> str:
+    text = up_to_stop(choice["text"], stops)
+    if not stops or choice["finish_reason"] != "stop" or text.endswith(tuple(stops)):
+        return text
+    stop = choice.get("stopped_by", stops[0])
+    return text + stop if stop in stops else text
 
 
 def _kept(choice: Mapping[str, Any], usage: Any) -> dict[str, Any]:
@@ -56,6 +68,9 @@ def _kept(choice: Mapping[str, Any], usage: Any) -> dict[str, Any]:
     if not isinstance(text, str | None):
         raise TypeError(f"a text is {type(text).__name__}")
     kept: dict[str, Any] = {"text": text or "", "finish_reason": choice.get("finish_reason")}
+    for name in STOPPED_BY:
+        if name in choice:
+            kept["stopped_by"] = choice[name] if isinstance(choice[name], str) else None
     logprobs = _logprobs(choice.get("logprobs"))
     token_ids = choice.get("token_ids")  # vLLM, asked by engine.extra={return_token_ids: true}
     if isinstance(token_ids, list) and all(map(_is_whole, token_ids)):

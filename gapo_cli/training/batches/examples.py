@@ -68,7 +68,9 @@ def encode_examples(
     context = policy.config.context_length
     fitting, kept, too_long, longest = [], [], [], 0
     for encoded, answer in zip(prompts, answers, strict=True):
-        example = Example(encoded.token_ids, (*answer, policy.eos_token_id))
+        # an answer may write its format's end marker, which is the end token of the format's own model
+        ended = answer if answer[-1:] == (policy.eos_token_id,) else (*answer, policy.eos_token_id)
+        example = Example(encoded.token_ids, ended)
         if len(example) <= context:
             fitting.append(encoded.task)
             kept.append(example)

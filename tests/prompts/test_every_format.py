@@ -1,0 +1,152 @@
+"""What holds for every format of an editor: answers come back, no text raises or changes what lies around the region, no cut
+answer is an edit."""
+
+import random
+from pathlib import Path
+
+import pytest
+from format_parts import FORMATS, RAW, can_be_said, generated_task, mutated, tasks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prompt_parts import TASKS, make_task
+
+from gapo_cli.interfaces import no_progress
+from gapo_cli.prompts.parts.rows import RegionRows
+from gapo_cli.records import Completion, HistoryEvent
+from gapo_cli.rollouts.sampling import read_answer
+from gapo_cli.tasks.jsonl import JsonLines
+from gapo_cli.tasks.zeta import Zeta
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+every_format = pytest.mark.parametrize("name", FORMATS)
+
+
+@every_format
+@settings(max_examples=60)
+@given(both=tasks())
+def test_the_answer_for_a_region_is_read_as_that_region(name, both):
+    task, region = both
+    if can_be_said(name, task, region) is None:
+        answer = FORMATS[name].parse(task, FORMATS[name].answer(task, region))
+        assert (answer.region, answer.malformed) == (region, None)
+
+
+@every_format
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_the_unchanged_region_comes_back(name, task):
+    if can_be_said(name, task, task.region) is None:
+        assert FORMATS[name].parse(task, FORMATS[name].answer(task, task.region)).region == task.region
+
+
+@every_format
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_every_task_renders_with_its_region_as_a_raw_or_a_chat_prompt(name, task):
+    prompt = FORMATS[name].render(task)
+    text = prompt.text + "".join(message.content for message in prompt.messages)
+    for marker in ("<|user_cursor|>", "<|cursor|>", "<|user_cursor_is_here|>"):
+        text = text.replace(marker, "")
+    assert RegionRows.of(task).shown in text
+    assert bool(prompt.text) == (name in RAW) != bool(prompt.messages)
+
+
+@every_format
+def test_generated_tasks_come_back(name):
+    comes_back(name, map(generated_task, range(150)))
+
+
+@every_format
+@pytest.mark.slow
+def test_ten_thousand_generated_tasks_come_back(name):
+    comes_back(name, map(generated_task, range(10_000)))
+
+
+@every_format
+@settings(max_examples=50)
+@given(text=st.text(), task=st.sampled_from(list(TASKS.values())))
+def test_any_text_is_a_region_or_has_a_named_reason(name, text, task):
+    answer = FORMATS[name].parse(task, text)
+    assert (answer.region is None) == (answer.malformed is not None)
+    assert answer.malformed is None or answer.malformed.replace("_", "").isalpha()
+
+
+@every_format
+def test_mutated_answers_are_read_and_cut_ones_are_no_edit(name):
+    fuzz(name, 200)
+
+
+@every_format
+@pytest.mark.slow
+def test_a_hundred_thousand_mutated_answers_are_read_and_cut_ones_are_no_edit(name):
+    fuzz(name, 100_000)
+
+
+@every_format
+@pytest.mark.parametrize("piece", ["```\n", "\n", "<|marker_1|>", "=======\n", "m.py:0\n", "-a\n", "+b\n", "NO_EDITS\n", "x:1"])
+def test_a_very_long_answer_of_one_repeated_piece_is_read(name, piece):
+    FORMATS[name].parse(TASKS["whole lines"], piece * 50_000)
+
+
+@pytest.mark.parametrize("name", ["zeta2", "copilot"])
+def test_every_cut_of_an_answer_that_has_an_end_marker_is_malformed(name):
+    task = make_task("a\n", "b\nc\n", "d\n")
+    whole = FORMATS[name].answer(task, "b\nx\nc\n").rstrip("\n")
+    for length in range(len(whole)):
+        assert FORMATS[name].parse(task, whole[:length]).region is None, whole[:length]
+
+
+@pytest.mark.parametrize("name", ["zeta2_1", "zeta2_qwen"])
+def test_a_cut_answer_without_its_last_tag_is_malformed(name):
+    task = make_task("", "a\n" * 20, "d\n")
+    whole = FORMATS[name].answer(task, "x\n" * 20)
+    assert whole.count("<|marker_") == 3
+    second = whole.index("<|marker_", 1)
+    for length in range(second + len("<|marker_2|>")):
+        assert FORMATS[name].parse(task, whole[:length]).region is None, whole[:length]
+
+
+@every_format
+def test_a_history_without_hunks_and_a_file_without_a_name_are_rendered(name):
+    history = (
+        HistoryEvent("edit", "", "what is no diff"),
+        HistoryEvent("edit", "m.py", ""),
+        HistoryEvent("edit", "m.py", "@@ x @@\n"),
+    )
+    FORMATS[name].render(make_task(history=history, path=""))
+
+
+@every_format
+@pytest.mark.skipif(not (DATA / "zeta" / "train.jsonl").is_file(), reason=f"the zeta data set is not at {DATA}")
+def test_every_row_of_zeta_comes_back(name):
+    for split in Zeta(str(DATA / "zeta")).build(no_progress).splits.values():
+        comes_back(name, split)
+
+
+@every_format
+@pytest.mark.skipif(not (DATA / "editeval").is_dir(), reason=f"EditEval is not at {DATA}")
+def test_every_row_of_editeval_comes_back(name):
+    fields = {"id": "task_id", "excerpt": "input", "target": "output"}
+    source = JsonLines(str(DATA / "editeval"), fields=fields, values={"language": "python", "path": "edited_code.py"})
+    for split in source.build(no_progress).splits.values():
+        comes_back(name, split)
+
+
+def comes_back(name, of_split):
+    for task in of_split:
+        FORMATS[name].render(task)
+        if can_be_said(name, task, task.target) is None:
+            assert FORMATS[name].parse(task, FORMATS[name].answer(task, task.target)).region == task.target, task.id
+
+
+def fuzz(name, answers):
+    """Mutated answers of generated tasks: what is read keeps the text around the region, and as a completion that the token
+    limit cut it is never an edit."""
+    source, template = random.Random(0), FORMATS[name]
+    for number in range(answers):
+        if number % 25 == 0:
+            task = generated_task(number)
+            whole = template.answer(task, task.target)
+        text = mutated(source, whole)
+        answer = template.parse(task, text)
+        assert (answer.region is None) == (answer.malformed is not None), text
+        cut = read_answer(template, task, Completion((), (), text, "length"))
+        assert (cut.region, cut.malformed) == (None, "truncated")
