@@ -7,7 +7,7 @@ are put in by prompt templates and never stored; whether an edit changes nothing
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -29,24 +29,38 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
+    """Something beside the excerpt that helps. `text`: an excerpt of a related file, or a diagnostic's message. `rows`: the
+    rows [start, end) of `path`, from 0, that it is or speaks of; `file_rows`: how many rows that file has. `order`: the
+    smaller, the sooner it is shown where not all fit. `source`: how it was found (`git_commit`, `import`, `lsp`, ...).
+    `snippet`: the code that a diagnostic speaks of."""
+
     kind: Literal["diagnostic", "related_file", "outline", "note"]
     path: str | None
     text: str
+    rows: tuple[int, int] | None = None
+    order: int = 0
+    source: str | None = None
+    file_rows: int | None = None
+    snippet: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryEvent:
-    """One thing the developer did before; `diff` is a unified diff's body (hunk header and lines)."""
+    """One thing the developer did before; `diff` is a unified diff's body (hunk header and lines). `predicted`: it was a
+    prediction that the developer accepted, not typed."""
 
     kind: Literal["edit", "open", "rename"]
     path: str
     diff: str = ""
     old_path: str | None = None
+    predicted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class EditTask:
-    """One code edit to predict: `target` replaces `excerpt[editable[0]:editable[1]]`. History is oldest first."""
+    """One code edit to predict: `target` replaces `excerpt[editable[0]:editable[1]]`; each of `alternatives` is as right.
+    `no_edit`: the right answer is to predict nothing, and the target is the region as it stands. `cursor_after`: where the
+    cursor goes once the edit is made, as an offset into `target`. History is oldest first."""
 
     id: str
     source: Source
@@ -67,6 +81,8 @@ class EditTask:
     tests: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     raw: Mapping[str, Any] | None = None
+    cursor_after: int | None = None
+    no_edit: bool = False
 
     def __post_init__(self) -> None:
         start, end = self.editable
@@ -78,6 +94,12 @@ class EditTask:
             raise DataError(
                 f"task {self.id}: cursor {list(self.cursor)} lies outside its excerpt of {len(self.excerpt)} characters"
             )
+        if self.cursor_after is not None and not 0 <= self.cursor_after <= len(self.target):
+            raise DataError(
+                f"task {self.id}: cursor_after {self.cursor_after} lies outside its target of {len(self.target)} characters"
+            )
+        if self.no_edit and not self.is_noop:
+            raise DataError(f"task {self.id}: no_edit, but its target is not the region as it stands")
 
     @property
     def region(self) -> str:
@@ -96,13 +118,19 @@ class EditTask:
         """The right answer changes nothing (compared stripped, as exact match is)."""
         return self.region.strip() == self.target.strip()
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every acceptable region, the first one first, each once."""
+        return tuple(dict.fromkeys((self.target, *self.alternatives)))
+
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dict; empty optional fields are left out. `EditTask.from_dict` is its inverse."""
-        row = asdict(self)
-        return {key: value for key, value in row.items() if value not in (None, (), [], {}, False)} | {
-            "excerpt": self.excerpt,
-            "target": self.target,
-        }
+        """A JSON-ready dict; what is as by default is left out. `EditTask.from_dict` is its inverse."""
+        row = said(self)
+        row["source"] = asdict(self.source)
+        for name in ("history", "hints"):
+            if name in row:
+                row[name] = [said(entry) for entry in row[name]]
+        return row
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> EditTask:
@@ -114,7 +142,7 @@ class EditTask:
             if values.get("cursor") is not None:
                 values["cursor"] = tuple(values["cursor"])
             values["history"] = tuple(HistoryEvent(**event) for event in values.get("history", ()))
-            values["hints"] = tuple(Hint(**hint) for hint in values.get("hints", ()))
+            values["hints"] = tuple(_hint(hint) for hint in values.get("hints", ()))
             for name in ("alternatives", "rejected"):
                 values[name] = tuple(values.get(name, ()))
             for name in ("id", "language", "path", "excerpt", "target"):
@@ -125,6 +153,22 @@ class EditTask:
             raise DataError(f"field {error} is missing") from error
         except TypeError as error:
             raise DataError(f"not an edit task: {error}") from error
+
+
+def said(record: Any) -> dict[str, Any]:
+    """The fields of a record that are not as by default."""
+    row = {}
+    for one in fields(record):
+        value = getattr(record, one.name)
+        default = one.default if one.default_factory is MISSING else one.default_factory()
+        if default is MISSING or value != default:
+            row[one.name] = value
+    return row
+
+
+def _hint(row: Mapping[str, Any]) -> Hint:
+    rows = row.get("rows")
+    return Hint(**{**row, "rows": None if rows is None else tuple(rows)})
 
 
 @dataclass(frozen=True, slots=True)

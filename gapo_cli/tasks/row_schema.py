@@ -1,6 +1,6 @@
 """What a row of a user's own tasks may hold: every field of `EditTask` and its type, checked before a task is made of it.
 
-docs/data.md has the same as a table. What passes here can be stored, rendered and compared; what does not is answered
+docs/reference/tasks.md has the same as a table. What passes here can be stored, rendered and compared; what does not is answered
 with the field's name and what it must be.
 """
 
@@ -150,9 +150,22 @@ SOURCE = Fields(
     needed=("dataset", "split"),
 )
 HISTORY_EVENT = Fields(
-    {"kind": OneOf(HISTORY_KINDS), "path": text, "diff": text, "old_path": OrNull(text)}, needed=("kind", "path")
+    {"kind": OneOf(HISTORY_KINDS), "path": text, "diff": text, "old_path": OrNull(text), "predicted": flag},
+    needed=("kind", "path"),
 )
-HINT = Fields({"kind": OneOf(HINT_KINDS), "path": OrNull(text), "text": text}, needed=("kind", "path", "text"))
+HINT = Fields(
+    {
+        "kind": OneOf(HINT_KINDS),
+        "path": OrNull(text),
+        "text": text,
+        "rows": OrNull(offsets),
+        "order": whole,
+        "source": OrNull(text),
+        "file_rows": OrNull(whole),
+        "snippet": OrNull(text),
+    },
+    needed=("kind", "path", "text"),
+)
 ROW = Fields(
     {
         "id": text,
@@ -174,6 +187,8 @@ ROW = Fields(
         "tests": OrNull(text),
         "labels": texts_by_name,
         "raw": OrNull(anything),
+        "cursor_after": OrNull(whole),
+        "no_edit": flag,
     },
     needed=("id", "source", "language", "path", "excerpt", "editable", "target"),
 )

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
 from gapo_cli.errors import DataError
-from gapo_cli.records import EditTask, Source, TaskSet
+from gapo_cli.records import EditTask, Hint, HistoryEvent, Source, TaskSet
 from gapo_cli.tasks.sets.store import check_files, fingerprint_hash, load_split, read_manifest, save_task_set
 
 
@@ -22,6 +23,19 @@ def test_what_is_saved_is_loaded_in_order(tmp_path):
     assert load_split(tmp_path / "set", "train") == SET.splits["train"]
     assert load_split(tmp_path / "set", "eval") == SET.splits["eval"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]  # no temporary folder is left
+
+
+def test_every_field_of_a_task_is_stored(tmp_path):
+    whole = replace(
+        task("t1"),
+        history=(HistoryEvent("edit", "b.py", "@@ -1 +1 @@\n-a\n+b\n", predicted=True),),
+        hints=(Hint("related_file", "b.py", "b\n", rows=(0, 1), order=1, source="git_commit", file_rows=4),),
+        alternatives=("c\n",),
+        cursor_after=0,
+    )
+    still = replace(task("t2", target="a\n"), no_edit=True)
+    save_task_set(TaskSet({"train": (whole, still)}), tmp_path / "set", {})
+    assert load_split(tmp_path / "set", "train") == (whole, still)
 
 
 def test_the_manifest_counts_and_hashes_each_split(tmp_path):

@@ -1,0 +1,73 @@
+"""Edit tasks: what they refuse, what they derive, and that JSON gives them back."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from parts import edit_task
+
+from gapo_cli.errors import DataError
+from gapo_cli.records import EditTask, Hint, HistoryEvent
+
+WHOLE = replace(
+    edit_task(1),
+    history=(
+        HistoryEvent("edit", "a.py", "@@ -1 +1 @@\n-a\n+b\n", predicted=True),
+        HistoryEvent("rename", "b.py", old_path="a.py"),
+    ),
+    hints=(
+        Hint("related_file", "c.py", "def f(): ...\n", rows=(3, 4), order=2, source="import", file_rows=9),
+        Hint("diagnostic", "made/up.py", "b is not defined", rows=(1, 2), snippet="a = b\n"),
+    ),
+    alternatives=("a = d\n",),
+    cursor_after=0,
+)
+
+
+def stored(task):
+    return EditTask.from_dict(json.loads(json.dumps(task.to_dict())))
+
+
+def test_every_field_comes_back_from_json():
+    assert stored(WHOLE) == WHOLE
+    assert stored(WHOLE).cursor_after == 0  # the first place of a target is not nowhere
+    still = replace(edit_task(2, target="a = b\n"), no_edit=True)
+    assert stored(still) == still and stored(still).no_edit
+
+
+def test_a_row_says_nothing_of_what_is_as_by_default():
+    row = edit_task(1).to_dict()
+    assert set(row) == {"id", "source", "language", "path", "excerpt", "editable", "target", "labels"}
+    event, rename = WHOLE.to_dict()["history"]
+    assert set(event) == {"kind", "path", "diff", "predicted"} and set(rename) == {"kind", "path", "old_path"}
+
+
+def test_rows_without_the_newer_fields_are_read_as_they_were():
+    row = edit_task(1).to_dict() | {
+        "history": [{"kind": "edit", "path": "a.py", "diff": "", "old_path": None}],
+        "hints": [{"kind": "note", "path": None, "text": "x"}],
+    }
+    task = EditTask.from_dict(row)
+    assert task.history == (HistoryEvent("edit", "a.py"),) and not task.history[0].predicted
+    assert task.hints == (Hint("note", None, "x"),) and task.cursor_after is None and not task.no_edit
+
+
+def test_acceptable_targets_stand_once_and_the_first_one_first():
+    assert replace(WHOLE, alternatives=("a = d\n", WHOLE.target, "a = d\n")).targets == ("a = c\n", "a = d\n")
+
+
+def test_a_cursor_outside_the_target_and_a_no_edit_that_edits_are_refused():
+    with pytest.raises(DataError, match="cursor_after 7 lies outside its target of 6 characters"):
+        replace(edit_task(1), cursor_after=7)
+    with pytest.raises(DataError, match="no_edit, but its target is not the region"):
+        replace(edit_task(1), no_edit=True)
+
+
+@given(
+    st.sampled_from(["related_file", "diagnostic"]), st.none() | st.tuples(st.integers(0, 9), st.integers(0, 9)), st.integers()
+)
+def test_any_hint_comes_back(kind, rows, order):
+    task = replace(edit_task(1), hints=(Hint(kind, None, "text", rows, order),))
+    assert stored(task) == task
