@@ -20,6 +20,7 @@ NEEDS = {
     "data=editeval": ["data.path=tasks"],
     "data=git": ["data.repo=."],
     "data=jsonl": ["data.path=tasks"],
+    "data=zed": ["data.path=tasks"],
     "engine=openai": ["engine.base_url=http://localhost:8000/v1", "engine.model=some-model"],
     "model=served": ["engine=openai", "engine.base_url=http://localhost:8000/v1", "engine.model=some-model"],
 }

@@ -16,7 +16,7 @@ SHORT_KEYS = {"tau": "estimator.tau", "samples": "evaluation.samples"}
 EVAL_KEYS = {"baseline": "evaluation.baseline", "against": "evaluation.against"}
 """Short keys that only `eval` has."""
 PATH_KEYS = frozenset({
-    "data.path", "data.repo", "data.directory", "model.path", "resume", "against", "evaluation.against",
+    "data.path", "data.repo", "data.repos", "data.directory", "model.path", "resume", "against", "evaluation.against",
     "supervised.save_as", "hydra.run.dir", "hydra.sweep.dir",
 })  # fmt: skip
 """Keys whose values are paths, which may hold what Hydra's grammar reads otherwise or not at all."""

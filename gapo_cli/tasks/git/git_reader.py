@@ -136,6 +136,12 @@ class GitReader:
         split = ((*attributes.decode().split(), name) for attributes, name in entries)
         return {name.decode("utf-8", "replace"): blob for mode, kind, blob, name in split if mode in REGULAR}
 
+    def file(self, revision: str, path: str) -> bytes | None:
+        """The content of a plain file of a commit, None where it has none by that path."""
+        rows = self._run(["--literal-pathspecs", "ls-tree", "-z", revision, "--", path]).stdout.split(b"\0")
+        mode, kind, blob = rows[0].split(b"\t", 1)[0].decode().split() if rows[0] else ("", "", "")
+        return self.blob(blob) if mode in REGULAR and kind == "blob" else None
+
     def blob(self, blob_id: str) -> bytes:
         """The content of a blob."""
         answers, size = self._ask("--batch", blob_id)
