@@ -171,6 +171,7 @@ def evaluate(
       gapo eval on jsonl data.path=my_tasks/ evaluation.split=eval
       gapo eval run=outputs/train/RUN against=outputs/eval/RUN
       gapo eval on zeta baseline=copy
+      gapo eval rescore=outputs/eval/RUN          measure its answers again, without a model
 
     With no model named, the checkpoint that was trained last under outputs/ is taken, and the line above the table says so.
     """

@@ -101,8 +101,8 @@ def build_part(config: DictConfig, key: str, choice: str) -> Any:
     group = key.split(".")[0]
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise UserError(f"{key}: needs a _target_, the class to build; choose one by {group}=NAME")
-    if key in HEAVY and config.verb == "prepare":
-        return functools.partial(instantiate, node)  # this verb has no use for it
+    if key in HEAVY and (config.verb == "prepare" or config.evaluation.rescore is not None):
+        return functools.partial(instantiate, node)  # nothing has a use for it
     values = OmegaConf.to_container(node, resolve=True)
     for nested, target in entries(values, key):
         if nested.endswith(f".{TARGET}"):

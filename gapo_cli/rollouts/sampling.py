@@ -127,4 +127,4 @@ def _parsed(template: Template, task: EditTask, completion: Completion) -> Compl
     if completion.finish_reason == "length":
         return replace(completion, region=None, malformed=TRUNCATED)
     answer = template.parse(task, completion.text)
-    return replace(completion, region=answer.region, malformed=answer.malformed)
+    return replace(completion, region=answer.region, malformed=answer.malformed, cursor=answer.cursor)
