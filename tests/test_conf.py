@@ -39,6 +39,8 @@ def test_the_tree_has_every_group_of_the_command_line():
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_each_option_composes_and_builds(option):
+    if option == "reward=parses":
+        pytest.importorskip("tree_sitter_language_pack")
     experiment = experiment_of("train", [option, *NEEDS.get(option, [])])
     assert callable(experiment.engine) or isinstance(experiment.engine, TextEngine)
     assert callable(experiment.estimator)

@@ -19,6 +19,9 @@ from gapo_cli.edits.patch_measures import LineCounts, cursor_distance, ended, ex
 from gapo_cli.evaluation.predictions import Prediction
 
 
+NO_CHANGE = LineCounts(0, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """`best`: the place of the target among the prediction's targets. `wrong_region` is None where no edit was made,
@@ -36,7 +39,7 @@ class Scores:
     kept_rate: float = 0.0
     kept_recall: float = 0.0
     reversal_ratio: float = 0.0
-    lines: LineCounts = LineCounts(0, 0, 0)
+    lines: LineCounts = NO_CHANGE
     wrong_region: bool | None = None
     isolated_blanks: bool = False
     cursor_distance: int | None = None

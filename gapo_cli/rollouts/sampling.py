@@ -100,8 +100,8 @@ def score(sampled: Sequence[Sampled], reward: Reward) -> list[Group]:
     """All completions scored in one call. `rewards` of the groups equal their `scores`: no length penalty yet. A NaN
     stays NaN. Raises UserError where the reward gives no "score" or not one number a completion."""
     predictions = [completion.region for one in sampled for completion in one.completions]
-    targets = [one.task.target for one in sampled for _ in one.completions]
-    components = {name: np.asarray(values, dtype=np.float64) for name, values in reward(predictions, targets).items()}
+    tasks = [one.task for one in sampled for _ in one.completions]
+    components = {name: np.asarray(values, dtype=np.float64) for name, values in reward(predictions, tasks).items()}
     if "score" not in components:
         raise UserError(
             f"reward={type(reward).__name__}: gives {', '.join(components) or 'nothing'}; need a component named score"

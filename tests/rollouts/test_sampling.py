@@ -60,12 +60,12 @@ def test_a_missing_reward_stays_missing():
 
 def test_a_reward_without_score_is_refused():
     with pytest.raises(UserError, match="gives em; need a component named score"):
-        score([sampled_group(edit_task(0), "a")], lambda predictions, targets: {"em": np.zeros(1)})
+        score([sampled_group(edit_task(0), "a")], lambda predictions, tasks: {"em": np.zeros(1)})
 
 
 def test_a_reward_of_the_wrong_length_is_refused():
     with pytest.raises(UserError, match=r"component score has shape \(3,\); need one number for each of the 2"):
-        score([sampled_group(edit_task(0), "a", "b")], lambda predictions, targets: {"score": np.zeros(3)})
+        score([sampled_group(edit_task(0), "a", "b")], lambda predictions, tasks: {"score": np.zeros(3)})
 
 
 def test_seeds_of_prompts_differ_and_repeat():
