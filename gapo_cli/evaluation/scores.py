@@ -18,7 +18,6 @@ from gapo_cli.edits.partial_reversal import reversal_ratio
 from gapo_cli.edits.patch_measures import LineCounts, cursor_distance, ended, exact_lines, has_isolated_blanks, is_wrong_region
 from gapo_cli.evaluation.predictions import Prediction
 
-
 NO_CHANGE = LineCounts(0, 0, 0)
 
 
