@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -143,14 +143,20 @@ class _Walk:
         """The tasks with excerpts of related files as they stood before their commit."""
         if not self.source.related_characters:
             return list(tasks)
-        # with files split by home, a task shows nothing of the other sides' files
-        homes = {split: [file for file in usable if self.source.home_split(file.home) == split] for split in SPLITS}
-        by_file = self.source.split_by == "file"
-        parent = commit.parents[0]
         return [
-            replace(task, hints=self.related.hints(task, parent, homes[task.source.split] if by_file else usable))
-            for task in tasks
+            replace(task, hints=self.related.hints(task, commit.parents[0], usable, self.on_its_side(task))) for task in tasks
         ]
+
+    def on_its_side(self, task: EditTask) -> Callable[[str], bool]:
+        """Which files a task may show: with files split by their path, those of its own split."""
+        if self.source.split_by == "time":
+            return lambda path: True
+
+        def is_there(path: str) -> bool:
+            home = self.files.homes.get(path.encode(), path.encode()).decode("utf-8", "replace")
+            return self.source.home_split(home) == task.source.split
+
+        return is_there
 
     @staticmethod
     def related_counts(splits: Mapping[str, Sequence[EditTask]]) -> dict[str, int]:

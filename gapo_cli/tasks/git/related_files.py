@@ -8,7 +8,7 @@ related.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -73,10 +73,11 @@ class RelatedFiles:
         self.words = lru_cache(maxsize=KEPT_FILES)(self._read)
         self.imports = lru_cache(maxsize=KEPT_FILES)(self._imports)
 
-    def hints(self, task: EditTask, parent: str, usable: Sequence[Usable]) -> tuple[Hint, ...]:
-        """The excerpts, the most related first, within the budget."""
+    def hints(self, task: EditTask, parent: str, usable: Sequence[Usable], may_show: Callable[[str], bool]) -> tuple[Hint, ...]:
+        """The excerpts, the most related first, within the budget. `may_show`: whether a file by its path."""
         wanted = words_of(task)
-        found = [self.excerpt(path, blob, source, wanted) for path, blob, source in self.candidates(task.path, parent, usable)]
+        candidates = self.candidates(task.path, parent, usable)
+        found = [self.excerpt(path, blob, source, wanted) for path, blob, source in candidates if may_show(path)]
         best = sorted((one for one in found if one is not None), key=lambda one: (-one.weight, one.path))
         hints: list[Hint] = []
         left = self.shape.related_characters

@@ -71,13 +71,17 @@ def test_the_budget_holds_and_none_is_none(repository):
 
 
 def test_with_files_split_a_task_shows_nothing_of_the_other_sides(repository):
-    files = {f"f{number}_py": numbered(30, L3="trim = 1") for number in range(12)}
+    others = {number: f"from f{(number + 1) % 12} import trim" for number in range(12)}
+    files = {f"f{number}_py": numbered(30, L1=others[number], L3="trim = 1") for number in range(12)}
     repository.commit(**files)
     edited = {
-        name: text.replace("line_9 = 9", f"trim({name})").replace("line_20 = 20", f"trim({name}, 20)") for name, text in files.items()
+        name: text.replace("line_9 = 9", f"trim({name})").replace("line_20 = 20", f"trim({name}, 20)")
+        for name, text in files.items()
     }
     repository.commit(**edited)
-    source = GitHistory(repo=str(repository.folder), name="r", split_by="file", shares=(0.4, 0.2, 0.4), tasks_per_commit=99, max_new_words=1.0)
+    source = GitHistory(
+        repo=str(repository.folder), name="r", split_by="file", shares=(0.4, 0.2, 0.4), tasks_per_commit=99, max_new_words=1.0
+    )
     splits = source.build(no_progress).splits
     homes = {task.path: split for split, tasks in splits.items() for task in tasks}
     assert len(set(homes.values())) > 1 and any(task.hints for tasks in splits.values() for task in tasks)
