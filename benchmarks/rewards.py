@@ -19,6 +19,7 @@ from measure import Rival, interleaved, machine, row
 from tables import report
 
 from gapo_cli.edits.matching import edit_similarities, edit_similarity
+from gapo_cli.records import EditTask, Source
 from gapo_cli.rewards.edem import ExactMatchAndSimilarity
 
 SHORTEST, LONGEST = 36, 833
@@ -101,6 +102,11 @@ def edem_by(similarity, predictions: list[str], targets: list[str]) -> list[floa
     ]
 
 
+def tasks_with(targets: list[str]) -> list[EditTask]:
+    source = Source("library", "train")
+    return [EditTask(str(index), source, "python", "", "", (0, 0), target) for index, target in enumerate(targets)]
+
+
 def main() -> None:
     for seed in range(3):
         predictions, targets = some_pairs(seed)
@@ -109,14 +115,14 @@ def main() -> None:
             np.testing.assert_allclose(
                 ours, [rival(*pair) for pair in zip(predictions, targets, strict=True)], rtol=0, atol=1e-15
             )
-        scores = ExactMatchAndSimilarity()(predictions, targets)["score"]
+        scores = ExactMatchAndSimilarity()(predictions, tasks_with(targets))["score"]
         np.testing.assert_allclose(scores, edem_by(whole_table, predictions, targets), rtol=0, atol=1e-15)
     predictions, targets = some_pairs(seed=0)
-    edem = ExactMatchAndSimilarity()
+    edem, tasks = ExactMatchAndSimilarity(), tasks_with(targets)
     measured = interleaved(
         [
             Rival("ours, edit similarity", lambda: edit_similarities(predictions, targets)),
-            Rival("ours, edem", lambda: edem(predictions, targets)),
+            Rival("ours, edem", lambda: edem(predictions, tasks)),
             Rival("whole table, pure Python", lambda: [whole_table(*pair) for pair in zip(predictions, targets, strict=True)]),
             Rival("one row, pure Python", lambda: [one_row(*pair) for pair in zip(predictions, targets, strict=True)]),
             Rival("whole table, pure Python", lambda: edem_by(whole_table, predictions, targets)),

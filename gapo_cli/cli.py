@@ -173,6 +173,7 @@ def evaluate(
       gapo eval on jsonl data.path=my_tasks/ evaluation.split=eval
       gapo eval run=outputs/train/RUN against=outputs/eval/RUN
       gapo eval on zeta baseline=copy
+      gapo eval rescore=outputs/eval/RUN          measure its answers again, without a model
 
     With no model named, the checkpoint that was trained last under outputs/ is taken, and the line above the table says so.
     """
@@ -266,6 +267,31 @@ def export(
 
     with open_display(quiet) as display:
         write_model(source, target, dtype, display)
+
+
+@app.command("export-tasks")
+def export_tasks(
+    source: Annotated[Path, typer.Argument(metavar="SET", help="A prepared task set, as data/git-1a2b3c4d.")],
+    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    form: Annotated[str, typer.Option("--form", metavar="FORM", help="jsonl, json or md.")] = "jsonl",
+    split: Annotated[str, typer.Option("--split", metavar="NAME", help="One split, or all.")] = "all",
+    repository: Annotated[
+        str | None, typer.Option("--repository", metavar="URL", help="Where others find the tasks' revisions.")
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write a prepared task set as example files of Zed's edit-prediction tool, which data=zed reads again.
+
+    \b
+    Examples:
+      gapo export-tasks data/git-1a2b3c4d examples
+      gapo export-tasks data/git-1a2b3c4d examples --form md --split eval --repository https://github.com/OWNER/NAME
+    """
+    from gapo_cli.stages.export_tasks import export_tasks as write_tasks
+
+    with open_display(quiet) as display:
+        write_tasks(source, target, form, split, repository, display)
 
 
 @app.command()

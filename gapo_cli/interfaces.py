@@ -80,10 +80,11 @@ class TokenTemplate(Protocol):
 
 
 class Reward(Protocol):
-    """Predicted and target regions → component name → scores (N,) in [0, 1], float64; "score" is the one to train on.
-    A prediction None (malformed answer) scores 0."""
+    """Predicted regions and the task of each → component name → scores (N,) in [0, 1], float64; "score" is the one to
+    train on. A prediction None (malformed answer) scores 0. Of a task's `targets`, all acceptable, the best one counts. Answers
+    to one task stand one after another."""
 
-    def __call__(self, predictions: Sequence[str | None], targets: Sequence[str]) -> dict[str, np.ndarray]: ...
+    def __call__(self, predictions: Sequence[str | None], tasks: Sequence[EditTask]) -> dict[str, np.ndarray]: ...
 
 
 class Estimator(Protocol):

@@ -198,10 +198,12 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class ParsedAnswer:
-    """The edited region that a completion stands for, or None and the reason why it stands for none."""
+    """The edited region that a completion stands for, or None and the reason why it stands for none. `cursor`: where the
+    answer puts the cursor, an offset into the region, where its format can say so."""
 
     region: str | None
     malformed: str | None = None
+    cursor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,7 @@ class Completion:
     region: str | None = None
     malformed: str | None = None
     counted: int | None = None
+    cursor: int | None = None
 
     @property
     def length(self) -> int:

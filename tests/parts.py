@@ -58,7 +58,7 @@ class PlainTemplate:
 class LengthReward:
     """The number of characters in tenths: what a scripted answer earns can be read off its text. "nan" is missing."""
 
-    def __call__(self, predictions: Sequence[str | None], targets: Sequence[str]) -> dict[str, np.ndarray]:
+    def __call__(self, predictions: Sequence[str | None], tasks: Sequence[EditTask]) -> dict[str, np.ndarray]:
         scores = np.array([0 if one is None else np.nan if one == "nan" else len(one) / 10 for one in predictions])
         return {"characters": scores * 10, "score": scores}
 

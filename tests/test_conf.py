@@ -20,6 +20,7 @@ NEEDS = {
     "data=editeval": ["data.path=tasks"],
     "data=git": ["data.repo=."],
     "data=jsonl": ["data.path=tasks"],
+    "data=zed": ["data.path=tasks"],
     "engine=openai": ["engine.base_url=http://localhost:8000/v1", "engine.model=some-model"],
     "engine=replay": ["engine.path=some/rollouts.parquet"],
     "model=served": ["engine=openai", "engine.base_url=http://localhost:8000/v1", "engine.model=some-model"],
@@ -39,6 +40,8 @@ def test_the_tree_has_every_group_of_the_command_line():
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_each_option_composes_and_builds(option):
+    if option == "reward=parses":
+        pytest.importorskip("tree_sitter_language_pack")
     experiment = experiment_of("train", [option, *NEEDS.get(option, [])])
     assert callable(experiment.engine) or isinstance(experiment.engine, TextEngine)
     assert callable(experiment.estimator)

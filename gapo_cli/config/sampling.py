@@ -11,6 +11,8 @@ BASELINES = ("copy", "replace")
 SOME_TASKS = 256
 """What a rollout takes where nobody says how many: minutes with a small model, and a share of 256 groups is known within 6
 points."""
+DELTA_CHRF = ("zed-2026-04", "zed-2026-03", "zed-2026-02")
+"""The definitions of delta-chrF, by the month in which Zed began to count so; gapo_cli/edits/delta_chrf.py has their constants."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,9 @@ class RolloutConfig:
 @dataclass(frozen=True)
 class EvaluationConfig:
     """Held-out evaluation. `tasks` None: all of the split. `samples` answers a task at `temperature` beside the greedy
-    one (0: greedy only). `every_steps` 0: only before and after training. For gapo eval alone: `baseline` is the rule
-    that answers instead of a model; `against` is an earlier run to compare with, task by task."""
+    one (0: greedy only). `every_steps` 0: only before and after training. `delta_chrf`: which of its definitions. For gapo
+    eval alone: `baseline` is the rule that answers instead of a model; `against` is an earlier run to compare with, task by
+    task; `rescore` an earlier run whose answers are measured again, without a model."""
 
     split: str = "eval"
     tasks: int | None = None
@@ -73,6 +76,8 @@ class EvaluationConfig:
     greedy: bool = True
     baseline: str | None = None
     against: str | None = None
+    rescore: str | None = None
+    delta_chrf: str = DELTA_CHRF[0]
 
     def samplings(self, sampling: SamplingConfig) -> dict[Literal["greedy", "sampled"], SamplingConfig]:
         """How held-out tasks are answered: `sampling` gives the token limit; nothing is cut from the distribution."""
@@ -84,6 +89,11 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if self.baseline is not None:
             one_of("baseline", self.baseline, BASELINES)
+        one_of("evaluation.delta_chrf", self.delta_chrf, DELTA_CHRF)
+        require(
+            self.rescore is None or self.baseline is None and self.against is None,
+            f"rescore={self.rescore}: measures answers that are there; leave out baseline= and against=",
+        )
         require(self.tasks is None or self.tasks > 0, f"evaluation.tasks={self.tasks}: need at least 1, or null for all")
         require(self.samples >= 0, f"evaluation.samples={self.samples}: need 0 or more")
         require(self.greedy or self.samples > 0, "evaluation.greedy=false needs evaluation.samples above 0")

@@ -1,7 +1,8 @@
-"""How well a predicted edit agrees with the right one, where most of the text stays: chrF, delta-chrF and changed lines.
+"""How well a predicted edit agrees with the right one: chrF of whole regions, and the changed lines.
 
-A similarity of whole regions is high for any answer that copies. Delta-chrF and the changed lines look at the change
-alone: at what `before` → prediction and `before` → target add and remove. All texts are stripped first, as for exact match.
+A similarity of whole regions is high for any answer that copies. The changed lines look at the change alone: at what `before` →
+prediction and `before` → target add and remove; delta_chrf.py does so by characters. All texts are stripped first, as for
+exact match.
 
 An n-gram that lies in a stretch that two texts share counts the same in both. So of two texts that are nearly equal only the
 n-grams at and between their differences are cut out and counted; what comes out is the same as from all of them.
@@ -11,15 +12,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from rapidfuzz.distance import Indel
 
 LONGEST_NGRAM = 6
-ORDERS = range(1, LONGEST_NGRAM + 1)
 BETA = 2
-"""Recall weighs twice as much as precision: chrF's own default (Popović, WMT 2016), in delta-chrF too."""
+"""Recall weighs twice as much as precision: chrF's own default (Popović, WMT 2016)."""
 
 
 LONGEST_COMPARED = 20_000
@@ -80,23 +79,6 @@ def chrf(prediction: str, target: str) -> float:
     return f_score(orders)
 
 
-def delta_chrf(before: str, prediction: str, target: str) -> float:
-    """chrF2 of the change, in [0, 1].
-
-    For each order n of 1 to 6 the delta of an edit is how often it adds (+) or removes (-) each character n-gram, white
-    space included (indentation is a change too): count after minus count before, zeros left out. An n-gram agrees with the
-    smaller of its two counts if both edits have it with the same sign. Precision is the agreed share of the prediction's
-    delta, recall that of the target's; both are averaged over the orders at which either edit has a delta, and the result
-    is (1 + 4) P R / (4 P + R). Two edits that change nothing agree: 1.0. If only one of them changes something: 0.0."""
-    before, prediction, target = before.strip(), prediction.strip(), target.strip()
-    if prediction == target:
-        return 1.0
-    if before in (prediction, target):
-        return 0.0
-    pairs = zip(ngram_deltas(before, prediction), ngram_deltas(before, target), strict=True)
-    return f_score([agreement(predicted, right) for predicted, right in pairs if predicted or right])
-
-
 def changed_lines(before: str, prediction: str, target: str) -> Agreement:
     """Precision and recall of the changed lines. The changed lines of an edit are those that it adds (+) and removes (-),
     each as often as its count after differs from its count before, so that a line that only moved is not changed.
@@ -111,15 +93,6 @@ def lines_of(text: str) -> list[str]:
     """The lines of a stripped text. Only "\\n" and "\\r\\n" end one, as in diffs; str.splitlines would cut at more."""
     text = text.strip()
     return [line.removesuffix("\r") for line in text.split("\n")] if text else []
-
-
-@lru_cache(maxsize=64)  # a task's samples, one after another, share its region and target
-def ngram_deltas(before: str, after: str) -> tuple[dict[Hashable, int], ...]:
-    """The delta of an edit at each of ORDERS. Shared between callers: not to be changed."""
-    shared = Shared.of(before, after)
-    return tuple(
-        delta(ngrams_outside(before, shared.first, order), ngrams_outside(after, shared.second, order)) for order in ORDERS
-    )
 
 
 def delta(before: Counter, after: Counter) -> dict[Hashable, int]:

@@ -13,16 +13,22 @@ def region_undone(task: EditTask) -> str | None:
 
     The newest event of kind "edit" counts, if it is of the task's own file. A hunk lies in the region if its new side
     (context and added lines) is found there at exactly one place; context that sticks out of the region is cut off first.
-    None where there is no such edit or hunk, where taking it back changes nothing, or where the target itself is what comes
+    None where there is no such edit or hunk, where taking it back changes nothing, or where a target itself is what comes
     out (texts compared stripped): there nothing can be undone wrongly."""
+    undone = region_before(task)
+    return None if undone is None or undone.strip() in [target.strip() for target in task.targets] else undone
+
+
+def region_before(task: EditTask) -> str | None:
+    """As `region_undone`, whether or not it is what should come out. An accepted prediction is no edit of the developer's."""
     last = next((event for event in reversed(task.history) if event.kind == "edit" and event.diff), None)
-    if last is None or last.path != task.path:
+    if last is None or last.path != task.path or last.predicted:
         return None
     lines = task.region.split("\n")
     for hunk in hunks_of(last.diff):
         lines = take_back(hunk, lines)
     undone = "\n".join(lines)
-    return None if undone.strip() in (task.region.strip(), task.target.strip()) else undone
+    return None if undone.strip() == task.region.strip() else undone
 
 
 def take_back(hunk: Sequence[DiffLine], lines: Sequence[str]) -> list[str]:

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
+from gapo_cli.edits.delta_chrf import NEWEST
 from gapo_cli.edits.rules.replacement import replace_baseline
 from gapo_cli.evaluation.predictions import predicted_region
 from gapo_cli.evaluation.summary import Breakdown, summarise
@@ -40,12 +41,13 @@ def copy_baseline(task: EditTask) -> str:
 BASELINES: Mapping[str, Callable[[EditTask], str]] = MappingProxyType({"copy": copy_baseline, "replace": replace_baseline})
 
 
-def measure_baselines(tasks: Iterable[EditTask]) -> dict[str, Breakdown]:
-    """Each baseline's answers to the tasks, measured as a model's greedy answers are. Raises ValueError without tasks."""
+def measure_baselines(tasks: Iterable[EditTask], constants: str = NEWEST) -> dict[str, Breakdown]:
+    """Each baseline's answers to the tasks, measured as a model's greedy answers are; `constants`: of delta-chrF. Raises
+    ValueError without tasks."""
     tasks = tuple(tasks)
     measured = {}
     for name, baseline in BASELINES.items():
-        breakdown = summarise([predicted_region(task, baseline(task)) for task in tasks]).greedy
+        breakdown = summarise([predicted_region(task, baseline(task)) for task in tasks], constants=constants).greedy
         if breakdown is None:
             raise ValueError("measure_baselines: need at least one task")
         measured[name] = breakdown

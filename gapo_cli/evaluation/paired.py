@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from gapo_cli.edits import matching
 from gapo_cli.errors import DataError
 from gapo_cli.evaluation.predictions import MODES, Mode, Prediction
 from gapo_cli.statistics.intervals import Measure, measure_differences
@@ -100,7 +99,7 @@ def exact_match_by_task(predictions: Iterable[Prediction], mode: Mode) -> dict[s
     found: dict[str, list[bool]] = {}
     for one in predictions:
         if one.mode == mode:
-            found.setdefault(one.task_id, []).append(one.region is not None and matching.exact_match(one.region, one.target))
+            found.setdefault(one.task_id, []).append(one.is_right)
     return {task: float(np.mean(values)) for task, values in found.items()}
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from gapo_cli.edits.reversal import region_undone
+from gapo_cli.edits import matching
+from gapo_cli.edits.reversal import region_before, region_undone
 from gapo_cli.errors import DataError
 from gapo_cli.records import Completion, EditTask
 
@@ -14,7 +15,9 @@ Mode = Literal["greedy", "sampled"]
 MODES: tuple[Mode, ...] = ("greedy", "sampled")
 NOT_GENERATED = "none"
 """The finish reason of a prediction that no model was asked for: a baseline's, or a prompt that did not fit."""
-LATER_COLUMNS: Mapping[str, Any] = {"undone": None, "cut": ""}
+LATER_COLUMNS: Mapping[str, Any] = {
+    "undone": None, "cut": "", "alternatives": (), "previous": None, "cursor": None, "cursor_after": None,
+}  # fmt: skip
 """Columns that earlier runs did not write, and what stands for them."""
 
 
@@ -23,7 +26,9 @@ class Prediction:
     """`before` is the region as it stood, `target` as it should be, `region` as predicted, or None with the reason in
     `malformed`. `sample` counts the sampled answers of a task from 0. `tokens` is the length of the completion.
     `undone`: the region without the history's last edit (reversal.py), None where there is no such edit in it. `cut`: what
-    of the task the prompt left out, in words, "" for nothing."""
+    of the task the prompt left out, in words, "" for nothing. `alternatives`: other regions that are as right. `previous`:
+    the region before the history's last edit, whatever the target is. `cursor` and `cursor_after`: where the answer and
+    the task put the cursor, offsets into `region` and `target`."""
 
     task_id: str
     family: str
@@ -39,6 +44,10 @@ class Prediction:
     target: str
     undone: str | None = None
     cut: str = ""
+    alternatives: tuple[str, ...] = ()
+    previous: str | None = None
+    cursor: int | None = None
+    cursor_after: int | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -47,9 +56,34 @@ class Prediction:
             raise DataError(f"prediction of task {self.task_id}: needs either a region or the reason why there is none")
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """Every acceptable region, the first one first."""
+        return tuple(dict.fromkeys((self.target, *self.alternatives)))
+
+    @property
+    def is_right(self) -> bool:
+        """The prediction is one of the targets (compared stripped)."""
+        return self.region is not None and any(matching.exact_match(self.region, target) for target in self.targets)
+
+    @property
     def changes_something(self) -> bool:
         """The right answer differs from the region as it stood (compared stripped, as exact match is)."""
         return self.before.strip() != self.target.strip()
+
+    @property
+    def wants_edit(self) -> bool:
+        """No acceptable region is the region as it stood."""
+        return all(self.before.strip() != target.strip() for target in self.targets)
+
+    @property
+    def wants_silence(self) -> bool:
+        """Every acceptable region is the region as it stood."""
+        return all(self.before.strip() == target.strip() for target in self.targets)
+
+    @property
+    def edits(self) -> bool:
+        """The prediction changes the region. A malformed answer does not: nothing is shown of it."""
+        return self.region is not None and not self.is_noop
 
     @property
     def is_noop(self) -> bool:
@@ -77,9 +111,7 @@ def prediction_of(task: EditTask, completion: Completion, mode: Mode, sample: in
     if completion.region is None and malformed is None:
         malformed = "unparsed"
     return Prediction(
-        task_id=task.id,
-        family=family_of(task),
-        language=task.language,
+        **_of_task(task),
         mode=mode,
         sample=sample,
         text=completion.text,
@@ -87,27 +119,50 @@ def prediction_of(task: EditTask, completion: Completion, mode: Mode, sample: in
         malformed=malformed,
         finish_reason=completion.finish_reason,
         tokens=completion.length,
-        before=task.region,
-        target=task.target,
-        undone=region_undone(task),
         cut="; ".join(cut),
+        cursor=completion.cursor,
     )
 
 
 def unanswered(task: EditTask, malformed: str, mode: Mode, sample: int = 0, cut: Sequence[str] = ()) -> Prediction:
     """A task that the model could not be asked, for the reason `malformed` ("prompt_too_long"): it counts as wrong."""
     return Prediction(
-        task.id, family_of(task), task.language, mode, sample, "", None, malformed, NOT_GENERATED, 0, task.region, task.target,
-        region_undone(task), "; ".join(cut),
+        **_of_task(task), mode=mode, sample=sample, text="", region=None, malformed=malformed, finish_reason=NOT_GENERATED,
+        tokens=0, cut="; ".join(cut),
     )  # fmt: skip
 
 
 def predicted_region(task: EditTask, region: str) -> Prediction:
     """A region that came from a rule and not from a model: a baseline's prediction."""
     return Prediction(
-        task.id, family_of(task), task.language, "greedy", 0, region, region, None, NOT_GENERATED, 0, task.region, task.target,
-        region_undone(task),
+        **_of_task(task), mode="greedy", sample=0, text=region, region=region, malformed=None, finish_reason=NOT_GENERATED,
+        tokens=0,
     )  # fmt: skip
+
+
+def _of_task(task: EditTask) -> dict[str, Any]:
+    """What a prediction says of its task."""
+    return {
+        "task_id": task.id,
+        "family": family_of(task),
+        "language": task.language,
+        "before": task.region,
+        "target": task.target,
+        "alternatives": task.alternatives,
+        "undone": region_undone(task),
+        "previous": region_before(task),
+        "cursor_after": task.cursor_after,
+    }
+
+
+def copied(predictions: Iterable[Prediction]) -> list[Prediction]:
+    """For each task one answer that leaves its region as it stands."""
+    tasks = {one.task_id: one for one in predictions}
+    return [
+        replace(one, mode="greedy", sample=0, text=one.before, region=one.before, malformed=None,
+                finish_reason=NOT_GENERATED, tokens=0, cursor=None)
+        for one in tasks.values()
+    ]  # fmt: skip
 
 
 def to_rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
@@ -127,8 +182,13 @@ def _from_row(row: Mapping[str, Any]) -> Prediction:
     except KeyError as error:
         raise DataError(f"predictions: column {error} is missing") from error
     values |= {name: row.get(name, default) for name, default in LATER_COLUMNS.items()}
-    for name in ("region", "malformed", "undone"):
+    for name in ("region", "malformed", "undone", "previous"):
         # a column of strings and None may come back from pandas with NaN for None
         if not isinstance(values[name], str):
             values[name] = None
+    for name in ("cursor", "cursor_after"):
+        values[name] = None if values[name] is None or values[name] != values[name] else int(values[name])
+    values["alternatives"] = tuple(values["alternatives"] if values["alternatives"] is not None else ())
+    if values["previous"] is None:  # earlier runs kept it only where the target is not what it was before
+        values["previous"] = values["undone"]
     return Prediction(**{**values, "sample": int(values["sample"]), "tokens": int(values["tokens"])})

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from gapo_cli.edits import matching
-from gapo_cli.edits.measures import changed_lines, chrf, delta_chrf
+from gapo_cli.edits.delta_chrf import CONSTANTS, NEWEST
 from gapo_cli.errors import DataError
+from gapo_cli.evaluation.edit_behaviour import behaviour, sizes
 from gapo_cli.evaluation.predictions import MODES, NOT_GENERATED, Mode, Prediction
+from gapo_cli.evaluation.scores import Scores, score
 from gapo_cli.metric_names import GREEDY, SAMPLED
 from gapo_cli.statistics.intervals import Measure, measure_means, pass_at_k, wilson
 
@@ -36,7 +37,8 @@ class Metrics:
     region as it stood. `exact_match_on_changes`: over the `changing_tasks` whose right answer is not the region as it
     stood; `on_changes`: the other measures over them. `reversal_rate`: over the `reversible_tasks`, the region without the
     history's last edit comes out. `malformed_reasons`: reason → share of the predictions. `response_tokens`: mean completion
-    length, None where no model was asked. `pass_at`: k → pass@k, for sampled answers. docs/metrics.md defines them all."""
+    length, None where no model was asked. `pass_at`: k → pass@k, for sampled answers. `behaviour`: how
+    the model edits (edit_behaviour.py), `sizes` what that is over. docs/metrics.md defines them all."""
 
     tasks: int
     predictions: int
@@ -59,6 +61,8 @@ class Metrics:
     response_tokens: float | None = None
     malformed_reasons: Mapping[str, float] = field(default_factory=dict)
     pass_at: Mapping[int, Measure] = field(default_factory=dict)
+    behaviour: Mapping[str, Measure] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         row: dict[str, Any] = {"tasks": self.tasks, "predictions": self.predictions, "changing_tasks": self.changing_tasks}
@@ -66,6 +70,7 @@ class Metrics:
         row |= {"response_tokens": self.response_tokens, "malformed_reasons": dict(self.malformed_reasons)}
         row |= {"reversible_tasks": self.reversible_tasks}
         row |= {"on_changes": {name: measure.to_dict() for name, measure in self.on_changes.items()}}
+        row |= {"behaviour": {name: measure.to_dict() for name, measure in self.behaviour.items()}, "sizes": dict(self.sizes)}
         return row | {"pass_at": {str(k): measure.to_dict() for k, measure in self.pass_at.items()}}
 
     @classmethod
@@ -81,6 +86,8 @@ class Metrics:
             response_tokens=row["response_tokens"],
             malformed_reasons=row["malformed_reasons"],
             pass_at={int(k): Measure.from_dict(measure) for k, measure in row["pass_at"].items()},
+            behaviour={name: Measure.from_dict(measure) for name, measure in row.get("behaviour", {}).items()},
+            sizes=row.get("sizes", {}),
         )
 
 
@@ -114,18 +121,22 @@ class Breakdown:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """An evaluation: one greedy answer a task, several sampled ones, or both."""
+    """An evaluation: one greedy answer a task, several sampled ones, or both. `constants`: the name of delta-chrF's, None of
+    a run that knew but one definition, which was another."""
 
     greedy: Breakdown | None
     sampled: Breakdown | None
+    constants: str | None = NEWEST
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what could not be measured is null, never NaN. `from_dict` is the inverse."""
-        return {mode: breakdown.to_dict() if breakdown else None for mode, breakdown in self.by_mode().items()}
+        modes = {mode: breakdown.to_dict() if breakdown else None for mode, breakdown in self.by_mode().items()}
+        return {**modes, "delta_chrf_constants": self.constants}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Summary:
-        return cls(*(Breakdown.from_dict(row[mode]) if row.get(mode) else None for mode in MODES))
+        modes = (Breakdown.from_dict(row[mode]) if row.get(mode) else None for mode in MODES)
+        return cls(*modes, row.get("delta_chrf_constants"))
 
     def by_mode(self) -> dict[Mode, Breakdown | None]:
         return {"greedy": self.greedy, "sampled": self.sampled}
@@ -147,22 +158,20 @@ class Summary:
         return row
 
 
-def summarise(predictions: Sequence[Prediction], seed: int = 0) -> Summary:
-    """Measures greedy and sampled answers apart. `seed` is the bootstrap's. Raises DataError where a mode has the same
-    sample of a task twice: shares would count it twice."""
-    agreements: dict[tuple[str, str, str], tuple[float, ...]] = {}
-    return Summary(*(_breakdown([one for one in predictions if one.mode == mode], mode, seed, agreements) for mode in MODES))
+def summarise(predictions: Sequence[Prediction], seed: int = 0, constants: str = NEWEST) -> Summary:
+    """Measures greedy and sampled answers apart. `seed` is the bootstrap's, `constants` the name of delta-chrF's. Raises
+    DataError where a mode has the same sample of a task twice: shares would count it twice."""
+    parts = (_breakdown([one for one in predictions if one.mode == mode], mode, seed, constants) for mode in MODES)
+    return Summary(*parts, constants)
 
 
-def _breakdown(
-    predictions: list[Prediction], mode: Mode, seed: int, agreements: dict[tuple[str, str, str], tuple[float, ...]]
-) -> Breakdown | None:
+def _breakdown(predictions: list[Prediction], mode: Mode, seed: int, constants: str) -> Breakdown | None:
     if not predictions:
         return None
     repeated = [key for key, count in Counter((one.task_id, one.sample) for one in predictions).items() if count > 1]
     if repeated:
         raise DataError(f"task {repeated[0][0]}: {mode} sample {repeated[0][1]} is there twice; task ids must be unique")
-    scores = _scores(predictions, agreements)
+    scores = [score(one, CONSTANTS[constants]) for one in predictions]
     overall = _metrics(predictions, scores, mode, seed)
 
     def measured(names: list[str]) -> dict[str, Metrics]:
@@ -172,7 +181,8 @@ def _breakdown(
         if len(rows) == 1:
             return dict.fromkeys(rows, overall)
         return {
-            name: _metrics([predictions[row] for row in rows[name]], scores[rows[name]], mode, seed) for name in sorted(rows)
+            name: _metrics([predictions[row] for row in rows[name]], [scores[row] for row in rows[name]], mode, seed)
+            for name in sorted(rows)
         }
 
     return Breakdown(
@@ -182,39 +192,27 @@ def _breakdown(
     )
 
 
-def _scores(predictions: Sequence[Prediction], agreements: dict[tuple[str, str, str], tuple[float, ...]]) -> np.ndarray:
-    """(N, SHARES and MEANS), float64: each prediction's own numbers. `agreements`: those of (before, region, target) that
-    are known already; what is measured here is added."""
-
-    def measured(one: Prediction) -> tuple[float, ...]:
-        if one.region is None:
-            return (0.0,) * (2 + len(MEANS))
-        key = (one.before, one.region, one.target)
-        if key not in agreements:  # samples of a task are often alike
-            agreements[key] = (
-                matching.exact_match(one.region, one.target),
-                matching.strict_match(one.region, one.target),
-                matching.edit_similarity(one.region, one.target),
-                matching.bleu(one.region, one.target),
-                chrf(one.region, one.target),
-                delta_chrf(*key),
-                *changed_lines(*key),
-            )
-        return agreements[key]
-
-    rows = []
-    for one in predictions:
-        exact, strict, *means = measured(one)
-        rows.append((exact, strict, one.is_noop, one.malformed is not None, one.is_truncated, *means))
+def _columns(predictions: Sequence[Prediction], scores: Sequence[Scores]) -> np.ndarray:
+    """(N, SHARES and MEANS), float64: each prediction's own numbers."""
+    rows = [
+        (
+            own.exact_match, own.strict_match, one.is_noop, one.malformed is not None, one.is_truncated,
+            *(getattr(own, name) for name in MEANS),
+        )
+        for one, own in zip(predictions, scores, strict=True)
+    ]  # fmt: skip
     return np.array(rows, dtype=np.float64)
 
 
-def _metrics(predictions: Sequence[Prediction], scores: np.ndarray, mode: Mode, seed: int) -> Metrics:
+def _metrics(predictions: Sequence[Prediction], scores: Sequence[Scores], mode: Mode, seed: int) -> Metrics:
     index: dict[str, int] = {}
     task_of = np.array([index.setdefault(one.task_id, len(index)) for one in predictions])
     samples = np.bincount(task_of)
     # (T, columns): the task's own means
-    means = np.stack([np.bincount(task_of, weights=column) for column in scores.T], axis=1) / samples[:, None]
+    means = (
+        np.stack([np.bincount(task_of, weights=column) for column in _columns(predictions, scores).T], axis=1)
+        / samples[:, None]
+    )
     changes = np.zeros(len(index), dtype=bool)
     changes[task_of] = [one.changes_something for one in predictions]
     columns = (*SHARES, *MEANS)
@@ -252,6 +250,8 @@ def _metrics(predictions: Sequence[Prediction], scores: np.ndarray, mode: Mode, 
         response_tokens=float(np.mean(lengths)) if lengths else None,
         malformed_reasons={reason: count / len(predictions) for reason, count in sorted(reasons.items())},
         pass_at=pass_at,
+        behaviour=behaviour(predictions, scores, task_of, mode, seed),
+        sizes=sizes(predictions, scores),
     )
 
 

@@ -40,7 +40,7 @@ SECTIONS = {
     "guards": GuardsConfig,
 }
 # keys that a section's yaml may hold for its interpolations, beside the dataclass's fields
-HELPERS = {"model": frozenset({"base", "prompt_tokens"}), "data": frozenset({"path", "repo", "on_error", "source"})}
+HELPERS = {"model": frozenset({"base", "prompt_tokens"}), "data": frozenset({"path", "repo", "repos", "on_error", "source"})}
 TERMS = "algorithm.terms"
 """Parts under names that the yaml chooses."""
 PARTS = {
@@ -121,8 +121,8 @@ def build_part(config: DictConfig, key: str, choice: str) -> Any:
     if not isinstance(node, DictConfig) or "_target_" not in node:
         choose = f"; choose one by {group}=NAME" if key in PARTS.values() else ""
         raise UserError(f"{key}: needs a _target_, the class to build{choose}")
-    if key in HEAVY and config.verb == "prepare":
-        return functools.partial(instantiate, node)  # this verb has no use for it
+    if key in HEAVY and (config.verb == "prepare" or config.evaluation.rescore is not None):
+        return functools.partial(instantiate, node)  # nothing has a use for it
     values = OmegaConf.to_container(node, resolve=True)
     for nested, target in entries(values, key):
         if nested.endswith(f".{TARGET}"):

@@ -17,7 +17,9 @@ from gapo_cli.runs.layout import BEST, BEST_RECORD, CHECKPOINTS, CHOICES, CONFIG
 OUTPUTS = Path("outputs")
 MODELS = {f"{CHECKPOINTS}/{BEST}": f"{CHECKPOINTS}/{BEST}/{BEST_RECORD}", f"{CHECKPOINTS}/{FINAL}": SUPERVISED}
 """Where the model of a finished run lies, and the file that is written with it; a supervised run has a final one only."""
-NAMING_KEYS = ("model", "model.path", "model.base", "evaluation.baseline", "baseline", "experiment")
+NAMING_KEYS = (
+    "model", "model.path", "model.base", "evaluation.baseline", "baseline", "evaluation.rescore", "rescore", "experiment",
+)  # fmt: skip
 """Keys that say what is to be measured; an experiment's yaml may."""
 
 

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Sequence
 from gapo_cli.errors import UserError
 
 SHORT_KEYS = {"tau": "estimator.tau", "samples": "evaluation.samples"}
-EVAL_KEYS = {"baseline": "evaluation.baseline", "against": "evaluation.against"}
+EVAL_KEYS = {"baseline": "evaluation.baseline", "against": "evaluation.against", "rescore": "evaluation.rescore"}
 """Short keys that only `eval` has."""
 PATH_KEYS = frozenset({
-    "data.path", "data.repo", "data.directory", "model.path", "resume", "against", "evaluation.against",
+    "data.path", "data.repo", "data.repos", "data.directory", "model.path", "resume", "against", "evaluation.against",
+    "rescore", "evaluation.rescore",
     "supervised.save_as", "engine.path", "hydra.run.dir", "hydra.sweep.dir",
 })  # fmt: skip
 """Keys whose values are paths, which may hold what Hydra's grammar reads otherwise or not at all."""

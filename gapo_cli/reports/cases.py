@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.edits import matching
 from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.records import EditTask, HistoryEvent
 from gapo_cli.reports.diffs import SAME, diff_segments
@@ -66,7 +65,7 @@ def shown_cases(tasks: Sequence[EditTask], predictions: Sequence[Prediction]) ->
 def outcome_of(answer: Prediction) -> str:
     if answer.region is None:
         return "malformed"
-    if matching.exact_match(answer.region, answer.target):
+    if answer.is_right:
         return "right"
     return "no-op" if answer.is_noop else "wrong"
 

@@ -9,6 +9,7 @@ from gapo_cli.evaluation.summary import Breakdown, Metrics, Summary
 from gapo_cli.statistics.intervals import Measure
 
 NOTHING = "–"
+WITH_INTERVAL = ("edits_unwanted", "silence_where_wanted")
 BASELINE_NAMES = {"copy": "copy the region", "replace": "repeat the replacement"}
 
 
@@ -107,6 +108,27 @@ def change_table(answers: Mapping[str, Breakdown], title: str = "") -> Table:
     return Table(title, columns, tuple(rows), f"Of {_listed(sizes)} tasks the last edit can be undone.")
 
 
+def behaviour_table(answers: Mapping[str, Breakdown], title: str = "") -> Table:
+    """How each kind of answer edits: what of it is kept, what it takes back, where it fires and where it is silent."""
+    columns = {
+        "kept": "kept_rate", "kept, recall": "kept_recall", "reversal ratio": "reversal_ratio", "lines, F1": "exact_lines_f1",
+        "wrong region": "wrong_region", "lone blanks": "isolated_blanks", "edits unwanted": "edits_unwanted",
+        "silence where wanted": "silence_where_wanted", "cursor exact": "cursor_exact",
+    }  # fmt: skip
+    shown = {name: breakdown.overall.behaviour for name, breakdown in answers.items() if breakdown.overall.behaviour}
+    columns = {head: name for head, name in columns.items() if any(one[name].value is not None for one in shown.values())}
+    rows = [
+        (kind, *((with_interval if name in WITH_INTERVAL else percent)(measures[name]) for name in columns.values()))
+        for kind, measures in shown.items()
+    ]
+    sizes = next((breakdown.overall.sizes for breakdown in answers.values() if breakdown.overall.sizes), {})
+    note = (
+        f"{sizes.get('tasks_that_want_an_edit', 0)} tasks want an edit, {sizes.get('tasks_that_want_silence', 0)} want none. "
+        "docs/reference/edit-measures.md defines each."
+    )
+    return Table(title, ("how it edits, %", *columns), tuple(rows), note)
+
+
 def malformed_table(answers: Mapping[str, Breakdown], title: str = "") -> Table:
     """Why answers stand for no region, one row a reason, the share of all answers of its kind; kinds without any are left out."""
     reasons = {
@@ -136,6 +158,8 @@ def evaluation_tables(answers: Mapping[str, Breakdown]) -> list[Table]:
         tables.append(malformed_table(answers))
     if any(breakdown.overall.delta_chrf.value is not None for breakdown in answers.values()):
         tables.append(change_table(answers))
+    if any(breakdown.overall.behaviour for breakdown in answers.values()):
+        tables.append(behaviour_table(answers))
     for by in ("families", "languages"):
         if any(len(getattr(breakdown, by)) > 1 for breakdown in answers.values()):
             tables.append(breakdown_table(answers, by))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gapo_cli.edits import matching
+from gapo_cli.records import EditTask
 from gapo_cli.rewards.answers import score_answers
 
 
@@ -15,7 +16,7 @@ from gapo_cli.rewards.answers import score_answers
 class ExactMatchAndSimilarity:
     """Components: em, ed. A wrong answer scores less than 0.5, the right one 1, so nothing wrong comes near it."""
 
-    def __call__(self, predictions: Sequence[str | None], targets: Sequence[str]) -> dict[str, np.ndarray]:
-        em = score_answers(matching.exact_matches, predictions, targets)
-        ed = score_answers(matching.edit_similarities, predictions, targets)
+    def __call__(self, predictions: Sequence[str | None], tasks: Sequence[EditTask]) -> dict[str, np.ndarray]:
+        em = score_answers(matching.exact_matches, predictions, tasks)
+        ed = score_answers(matching.edit_similarities, predictions, tasks)
         return {"em": em, "ed": ed, "score": (em + ed) / 2}

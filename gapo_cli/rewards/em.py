@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gapo_cli.edits import matching
+from gapo_cli.records import EditTask
 from gapo_cli.rewards.answers import score_answers
 
 
@@ -15,6 +16,6 @@ from gapo_cli.rewards.answers import score_answers
 class ExactMatch:
     """Components: em."""
 
-    def __call__(self, predictions: Sequence[str | None], targets: Sequence[str]) -> dict[str, np.ndarray]:
-        em = score_answers(matching.exact_matches, predictions, targets)
+    def __call__(self, predictions: Sequence[str | None], tasks: Sequence[EditTask]) -> dict[str, np.ndarray]:
+        em = score_answers(matching.exact_matches, predictions, tasks)
         return {"em": em, "score": em.copy()}

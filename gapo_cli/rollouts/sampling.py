@@ -114,4 +114,4 @@ def read_answer(template: Template, task: EditTask, completion: Completion) -> C
     if completion.finish_reason == "length":
         return replace(completion, region=None, malformed=TRUNCATED)
     answer = template.parse(task, completion.text)
-    return replace(completion, region=answer.region, malformed=answer.malformed)
+    return replace(completion, region=answer.region, malformed=answer.malformed, cursor=answer.cursor)

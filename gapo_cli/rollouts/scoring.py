@@ -10,7 +10,7 @@ import numpy as np
 from gapo_cli.config.algorithm import OverlongConfig
 from gapo_cli.errors import UserError, first_line
 from gapo_cli.interfaces import Reward
-from gapo_cli.records import Group
+from gapo_cli.records import EditTask, Group
 from gapo_cli.rollouts.overlong import overlong_penalty
 from gapo_cli.rollouts.sampling import Sampled
 
@@ -19,8 +19,8 @@ def score(sampled: Sequence[Sampled], reward: Reward) -> list[Group]:
     """All completions scored in one call. `rewards` of the groups equal their `scores`: no length penalty yet. A NaN
     stays NaN. Raises UserError as `components_of`."""
     predictions = [completion.region for one in sampled for completion in one.completions]
-    targets = [one.task.target for one in sampled for _ in one.completions]
-    components = components_of(reward, predictions, targets)
+    tasks = [one.task for one in sampled for _ in one.completions]
+    components = components_of(reward, predictions, tasks)
     groups, start = [], 0
     for one in sampled:
         end = start + len(one.completions)
@@ -30,11 +30,11 @@ def score(sampled: Sequence[Sampled], reward: Reward) -> list[Group]:
     return groups
 
 
-def components_of(reward: Reward, predictions: Sequence[str | None], targets: Sequence[str]) -> dict[str, np.ndarray]:
+def components_of(reward: Reward, predictions: Sequence[str | None], tasks: Sequence[EditTask]) -> dict[str, np.ndarray]:
     """The reward's components as float64 (N,). Raises UserError where they are no numbers, where "score" is not among
     them, or where a component has not one number a completion."""
     name = type(reward).__name__
-    given = reward(predictions, targets)
+    given = reward(predictions, tasks)
     if not isinstance(given, Mapping):
         raise UserError(f"reward={name}: gives {type(given).__name__}; need scores by the name of their component")
     components: dict[str, np.ndarray] = {}

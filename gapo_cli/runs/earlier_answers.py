@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from gapo_cli.evaluation.predictions import Mode, Prediction
 
 
-def read_answers(run: Path) -> tuple[Path, list[Prediction]]:
-    """The file of the run's last evaluation and its predictions; `run` may also be such a file, to name another step.
-    Raises UserError where there is none or it cannot be read."""
+def read_answers(run: Path, key: str = "against") -> tuple[Path, list[Prediction]]:
+    """The file of the run's last evaluation and its predictions; `run` may also be such a file, to name another step. `key`:
+    what the user named it by. Raises UserError where there is none or it cannot be read."""
     import pandas as pd
 
     from gapo_cli.evaluation.predictions import from_rows
@@ -25,15 +25,15 @@ def read_answers(run: Path) -> tuple[Path, list[Prediction]]:
         path = run
     else:
         if not run.is_dir():
-            raise UserError(f"against={run}: no such folder; name a run of gapo eval or gapo train, as outputs/eval/TIME")
+            raise UserError(f"{key}={run}: no such folder; name a run of gapo eval or gapo train, as outputs/eval/TIME")
         files = list(steps_in(run / EVALUATIONS, ".parquet").values())
         if not files:
-            raise UserError(f"against={run}: has no predictions in {EVALUATIONS}/; name a run of gapo eval or gapo train")
+            raise UserError(f"{key}={run}: has no predictions in {EVALUATIONS}/; name a run of gapo eval or gapo train")
         path = files[-1]
     try:
         return path, from_rows(pd.read_parquet(path).to_dict("records"))
     except (OSError, ValueError, DataError) as error:
-        raise UserError(f"against={run}: {path.name} cannot be read ({first_line(error)}); name another run") from error
+        raise UserError(f"{key}={run}: {path.name} cannot be read ({first_line(error)}); name another run") from error
 
 
 def check_overlap(run: str, earlier: Sequence[Prediction], tasks: Sequence[EditTask], modes: Sequence[Mode]) -> None:

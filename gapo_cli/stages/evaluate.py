@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
@@ -15,7 +15,7 @@ from gapo_cli.experiment import Experiment, check_engine
 from gapo_cli.interfaces import Display, TextEngine
 from gapo_cli.records import EditTask
 from gapo_cli.runs.earlier_answers import check_overlap, read_answers
-from gapo_cli.runs.layout import ANSWERS, CASES, COMPARISON, EVALUATION_TABLE
+from gapo_cli.runs.layout import ANSWERS, CASES, COMPARISON, EVALUATION_TABLE, SCORES
 from gapo_cli.stages.run_setup import set_up_run
 from gapo_cli.tasks.sets.prepared import load_tasks
 
@@ -38,6 +38,13 @@ class EvaluationResult:
 
 
 def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
+    """With `evaluation.rescore`, measures that run's answers again; else as `ask`."""
+    if experiment.evaluation.rescore is not None:
+        return rescore(experiment, Path(experiment.evaluation.rescore), display)
+    return ask(experiment, display)
+
+
+def ask(experiment: Experiment, display: Display) -> EvaluationResult:
     """Answers `evaluation.tasks` tasks of `evaluation.split`: greedily, and `evaluation.samples` times at its temperature;
     with `evaluation.baseline`, that rule answers and no model is loaded.
     Tasks whose prompt does not fit the context count as wrong. Raises UserError for a split without tasks."""
@@ -62,8 +69,9 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
         check_overlap(against, earlier, selected, modes_of(experiment.evaluation, experiment.sampling))
     set_up_run(experiment, experiment.run_dir)
     predictions = answer_by_rule(rule, selected) if rule else answer_tasks(experiment, tasks, display)
-    summary = summarise(predictions)
-    baselines = {} if rule else measure_baselines(selected)
+    constants = experiment.evaluation.delta_chrf
+    summary = summarise(predictions, constants=constants)
+    baselines = {} if rule else measure_baselines(selected, constants)
     json, parquet = RunFiles(experiment.run_dir).write_evaluation(STEP, predictions, summary, baselines)
     name = BASELINE_NAMES[rule] if rule else experiment.model.name
     answers = {name: summary.greedy} if rule and summary.greedy else answers_of(summary, baselines, name)
@@ -76,7 +84,9 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
     if comparison:
         row = {"against": str(other), **{mode: one.to_dict() for mode, one in comparison.items()}}
         write_json(experiment.run_dir / COMPARISON, row)
-    notes = [line for line in (cut_line(predictions), None if rule else base_note(experiment.model.path)) if line]
+    write_scores(experiment.run_dir / SCORES, predictions, constants)
+    said = (cut_line(predictions), constants_line(constants), None if rule else base_note(experiment.model.path))
+    notes = [line for line in said if line]
     table = experiment.run_dir / EVALUATION_TABLE
     parts = [f"# {heading}\n", *(table.to_markdown() for table in tables), *(f"{line}\n" for line in (*compared, *notes))]
     write_text(table, "\n".join(parts))
@@ -87,6 +97,55 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
             display.say(f"{text}\n")
     display.say(f"numbers: {json}\npredictions: {parquet}\ntable: {table}\ncases: {cases}")
     return EvaluationResult(experiment.run_dir, summary, baselines, json, parquet, table, comparison)
+
+
+def rescore(experiment: Experiment, run: Path, display: Display) -> EvaluationResult:
+    """Every measure of the answers that a run has kept, and of the copied region beside them. No model and no torch is loaded,
+    and no task set is needed. Raises UserError where the run has no answers."""
+    from gapo_cli.evaluation.predictions import copied
+    from gapo_cli.evaluation.summary import summarise
+    from gapo_cli.reports.tables import answers_of, evaluation_tables
+    from gapo_cli.runs.run_files import RunFiles
+    from gapo_cli.storage.files import write_text
+
+    found, predictions = read_answers(run, "rescore")
+    constants = experiment.evaluation.delta_chrf
+    summary = summarise(predictions, constants=constants)
+    copy = summarise(copied(predictions), constants=constants).greedy
+    baselines = {"copy": copy} if copy else {}
+    json, parquet = RunFiles(experiment.run_dir).write_evaluation(STEP, predictions, summary, baselines)
+    write_scores(experiment.run_dir / SCORES, predictions, constants)
+    tables = evaluation_tables(answers_of(summary, baselines, "answers"))
+    heading, note = f"the answers of {found}, measured again", constants_line(constants)
+    table = experiment.run_dir / EVALUATION_TABLE
+    write_text(table, "\n".join([f"# {heading}\n", *(one.to_markdown() for one in tables), f"{note}\n"]))
+    for text in (heading, *(one.to_text() for one in tables), note):
+        display.say(f"{text}\n")
+    display.say(f"numbers: {json}\npredictions: {parquet}\nscores: {experiment.run_dir / SCORES}\ntable: {table}")
+    return EvaluationResult(experiment.run_dir, summary, baselines, json, parquet, table)
+
+
+def constants_line(constants: str) -> str:
+    from gapo_cli.edits.delta_chrf import CONSTANTS
+
+    return f"delta-chrF: {constants} ({CONSTANTS[constants]}); numbers of other constants cannot be compared with it."
+
+
+def write_scores(path: Path, predictions: Sequence[Prediction], constants: str) -> None:
+    """Every answer's own measures as parquet, and the target that they are of: `best` counts a task's targets from 0."""
+    import pandas as pd
+
+    from gapo_cli.edits.delta_chrf import CONSTANTS
+    from gapo_cli.evaluation.scores import score
+    from gapo_cli.storage.files import atomic_path
+
+    rows = []
+    for one in predictions:
+        measured = asdict(score(one, CONSTANTS[constants]))
+        lines = {f"lines_{name}": count for name, count in measured.pop("lines").items()}
+        rows.append({"task_id": one.task_id, "mode": one.mode, "sample": one.sample, **measured, **lines})
+    with atomic_path(path) as temporary:
+        pd.DataFrame(rows).to_parquet(temporary, index=False)
 
 
 def cut_line(predictions: Sequence[Prediction]) -> str | None:

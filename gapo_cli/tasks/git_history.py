@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,16 @@ from gapo_cli.tasks.git.commit_tasks import Step, TaskShape, tasks_of_commit
 from gapo_cli.tasks.git.diff_hunks import BlobPatch
 from gapo_cli.tasks.git.git_reader import Commit, GitReader
 from gapo_cli.tasks.git.licences import LICENCE_NAME, combined_guess
+from gapo_cli.tasks.git.related_files import RelatedFiles, RelatedShape
 from gapo_cli.tasks.sets.splits import without_repeats
 
 SPLITS = ("train", "dev", "eval")
-MINER_VERSION = 1
+MINER_VERSION = 2
 """Raised with every change that makes other tasks of the same history, so that prepared sets are built anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GitHistory(TaskShape, FileFilter):
+class GitHistory(TaskShape, FileFilter, RelatedShape):
     """`repo`: a work tree, a `.git` folder or a bare repository. `revision`: whose history; `max_commits`: only so many
     of its newest commits. `name`: what tasks call the repository (None: its folder's name). `split_by`: time (the newest
     commits are eval, those before them dev) or file (by the hash of the path where a file's history begins). `shares`: of
@@ -53,6 +54,7 @@ class GitHistory(TaskShape, FileFilter):
     def __post_init__(self) -> None:
         TaskShape.__post_init__(self)
         FileFilter.__post_init__(self)
+        RelatedShape.__post_init__(self)
         one_of("data.source.split_by", self.split_by, ("time", "file"))
         shares = tuple(self.shares)
         if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
@@ -110,6 +112,7 @@ class _Walk:
         self.progress = progress
         self.name = source.name or reader.source.name
         self.files = ChangedFiles(reader, source)
+        self.related = RelatedFiles(reader, self.files, source)
         self.commits: Counter[str] = Counter()
         self.edits: Counter[str] = Counter()
 
@@ -121,7 +124,9 @@ class _Walk:
         found: list[list[EditTask]] = []
         for done, (commit, patches) in enumerate(self.reader.patches(list(usable)), start=1):
             self.progress("mining commits", done, len(usable))
-            tasks = self.tasks(commits[commit], usable[commit], patches, licence)
+            tasks = self.with_related(
+                self.tasks(commits[commit], usable[commit], patches, licence), commits[commit], usable[commit]
+            )
             if tasks:
                 found.append(tasks)
         splits, dropped = without_repeats(self.source.assigned(found))
@@ -129,8 +134,36 @@ class _Walk:
         self.edits["task"] = sum(map(len, splits.values()))
         return TaskSet(splits, {
             "repo": self.name, "revision": revision, "licence": licence,
-            "commits": tidy(self.commits), "files": tidy(self.files.counts), "edits": tidy(self.edits), "notes": self.notes(),
+            "commits": tidy(self.commits), "files": tidy(self.files.counts), "edits": tidy(self.edits),
+            "kinds": {split: tidy(Counter(task.labels["kind"] for task in tasks)) for split, tasks in splits.items()},
+            "related": self.related_counts(splits), "notes": self.notes(),
         })  # fmt: skip
+
+    def with_related(self, tasks: Sequence[EditTask], commit: Commit, usable: Sequence[Usable]) -> list[EditTask]:
+        """The tasks with excerpts of related files as they stood before their commit."""
+        if not self.source.related_characters:
+            return list(tasks)
+        return [
+            replace(task, hints=self.related.hints(task, commit.parents[0], usable, self.on_its_side(task))) for task in tasks
+        ]
+
+    def on_its_side(self, task: EditTask) -> Callable[[str], bool]:
+        """Which files a task may show: with files split by their path, those of its own split."""
+        if self.source.split_by == "time":
+            return lambda path: True
+
+        def is_there(path: str) -> bool:
+            home = self.files.homes.get(path.encode(), path.encode()).decode("utf-8", "replace")
+            return self.source.home_split(home) == task.source.split
+
+        return is_there
+
+    @staticmethod
+    def related_counts(splits: Mapping[str, Sequence[EditTask]]) -> dict[str, int]:
+        """How many tasks show a related file, and the excerpts by how their file was found."""
+        tasks = [task for members in splits.values() for task in members]
+        found = Counter(hint.source for task in tasks for hint in task.hints)
+        return {"tasks with related files": sum(bool(task.hints) for task in tasks), **tidy(found)}
 
     def licence(self, revision: str) -> str | None:
         files = {name: blob for name, blob in self.reader.root_files(revision).items() if LICENCE_NAME.fullmatch(name)}

@@ -38,13 +38,13 @@ class HeldOut:
         predictions = validate_encoded(
             policy, engine, self.template, self.tasks, self.evaluation, self.sampling, self.seed, progress
         )
-        summary = summarise(predictions)
+        summary = summarise(predictions, constants=self.evaluation.delta_chrf)
         self.files.write_evaluation(step, predictions, summary, self._baselines)
         return summary.metrics()
 
     @cached_property
     def _baselines(self) -> Mapping[str, Breakdown]:
-        return measure_baselines([one.task for one in self.tasks])
+        return measure_baselines([one.task for one in self.tasks], self.evaluation.delta_chrf)
 
 
 def better(

@@ -1,8 +1,18 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from gapo_cli.errors import DataError
-from gapo_cli.evaluation.predictions import Prediction, from_rows, predicted_region, prediction_of, to_rows, unanswered
+from gapo_cli.evaluation.predictions import (
+    LATER_COLUMNS,
+    Prediction,
+    from_rows,
+    predicted_region,
+    prediction_of,
+    to_rows,
+    unanswered,
+)
 from gapo_cli.records import Completion, EditTask, Source
 
 TASK = EditTask(
@@ -66,6 +76,8 @@ def test_rows_survive_a_parquet_file(tmp_path):
             TASK, completion("é\x00</script>"), "sampled", 2, cut=("history: 2 oldest events", "hints: 1 last hints")
         ),
     ]
+    several = replace(TASK, alternatives=("y = 4\n", "y = 5\n"), cursor_after=5)
+    predictions.append(prediction_of(several, replace(completion("y = 4\n"), cursor=0), "sampled", 3))
     path = tmp_path / "predictions.parquet"
     pd.DataFrame(to_rows(predictions)).to_parquet(path)
     assert from_rows(pd.read_parquet(path).to_dict("records")) == predictions
@@ -80,7 +92,7 @@ def test_what_a_prompt_left_out_is_kept_in_words():
 
 def test_rows_of_earlier_runs_lack_the_later_columns():
     row = to_rows([predicted_region(TASK, "y")])[0]
-    assert from_rows([{name: value for name, value in row.items() if name not in ("undone", "cut")}]) == [
+    assert from_rows([{name: value for name, value in row.items() if name not in LATER_COLUMNS}]) == [
         predicted_region(TASK, "y")
     ]
 

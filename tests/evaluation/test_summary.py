@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from gapo_cli.edits.delta_chrf import delta_chrf
 from gapo_cli.errors import DataError
 from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import Summary, summarise
@@ -125,7 +126,11 @@ def test_metrics_have_the_names_of_the_metrics_file_and_no_gaps():
 def test_the_newer_measures_are_taken_on_all_tasks_and_on_those_that_change_something():
     overall = summarise(GREEDY).greedy.overall
     # a and b are right, c copies, d is malformed; e changes nothing and is right
-    for name in ("delta_chrf", "changed_lines_precision", "changed_lines_recall"):
+    # the copy agrees in the two orders that texts of four characters are too short for; b has blanks too many
+    changed = [1, delta_chrf("old\n", "  new\n", "new\n"), 2 / 6, 0]
+    assert overall.delta_chrf.value == pytest.approx(sum([*changed, 1]) / 5)
+    assert overall.on_changes["delta_chrf"].value == pytest.approx(sum(changed) / 4)
+    for name in ("changed_lines_precision", "changed_lines_recall"):
         assert getattr(overall, name).value == pytest.approx(3 / 5)
         assert overall.on_changes[name].value == pytest.approx(2 / 4)
     # old against new shares no character
@@ -136,8 +141,62 @@ def test_the_newer_measures_are_taken_on_all_tasks_and_on_those_that_change_some
 
 def test_numbers_of_a_run_that_did_not_measure_them_yet_are_read():
     row = summarise(GREEDY).to_dict()
-    for name in ("chrf", "delta_chrf", "changed_lines_precision", "changed_lines_recall", "reversal_rate", "on_changes"):
+    for name in (
+        "chrf",
+        "delta_chrf",
+        "changed_lines_precision",
+        "changed_lines_recall",
+        "reversal_rate",
+        "on_changes",
+        "behaviour",
+        "sizes",
+    ):
         for part in (row["greedy"]["overall"], *row["greedy"]["families"].values(), *row["greedy"]["languages"].values()):
             del part[name]
     read = Summary.from_dict(row).greedy.overall
-    assert read.exact_match == wilson(3, 5) and read.chrf.value is None and read.on_changes == {}
+    assert read.exact_match == wilson(3, 5) and read.chrf.value is None and read.on_changes == {} == read.behaviour
+
+
+def test_of_several_targets_the_nearest_one_counts_in_every_measure():
+    summary = summarise(
+        [prediction("a", "newer\n", alternatives=("newer\n", "newest\n")), prediction("b", "old\n", alternatives=("old",))]
+    )
+    overall = summary.greedy.overall
+    assert overall.exact_match == wilson(2, 2)
+    assert overall.edit_similarity.value == overall.delta_chrf.value == overall.behaviour["kept_rate"].value == 1
+    assert overall.behaviour["exact_lines_f1"].value == 1
+    assert overall.sizes["right_by_an_alternative"] == 2
+    # leaving b as it stands is as right as changing it: it says nothing about firing
+    assert overall.sizes["tasks_that_want_an_edit"] == 1 and overall.sizes["tasks_that_want_silence"] == 0
+
+
+def test_firing_where_nothing_was_wanted_and_silence_where_something_was():
+    still = {"target": "old\n"}
+    behaviour = summarise(
+        [
+            prediction("a", "new\n"), prediction("b", "old\n"), prediction("c", None),
+            prediction("d", "x\n", **still), prediction("e", " old\n", **still),
+        ]
+    ).greedy.overall.behaviour  # fmt: skip
+    # of a malformed answer nothing is shown
+    assert behaviour["silence_where_wanted"] == wilson(2, 3)
+    assert behaviour["edits_unwanted"] == wilson(1, 2)
+
+
+def test_where_the_cursor_goes_is_measured_against_the_first_target_only():
+    there = {"target": "new\n", "cursor_after": 3}
+    behaviour = summarise(
+        [
+            prediction("a", "new\n", cursor=3, **there),
+            prediction("b", "new\n", cursor=1, **there),
+            prediction("c", "nu\n", cursor=1, alternatives=("nu\n",), **there),
+            prediction("d", "new\n", **there),
+        ]
+    ).greedy.overall.behaviour
+    assert behaviour["cursor_exact"] == wilson(1, 2) and behaviour["cursor_distance"].value == 1
+
+
+def test_an_earlier_definition_of_delta_chrf_can_be_asked_for():
+    summary = summarise([prediction("a", "newer\n")], constants="zed-2026-02")
+    assert summary.constants == "zed-2026-02"
+    assert summary.greedy.overall.delta_chrf.value != summarise([prediction("a", "newer\n")]).greedy.overall.delta_chrf.value

@@ -187,7 +187,7 @@ def test_another_seed_cannot_be_resumed(experiment):
 
 def test_rewards_that_are_all_missing_end_in_a_sentence(experiment):
     class Missing:
-        def __call__(self, predictions, targets):
+        def __call__(self, predictions, tasks):
             return {"score": np.full(len(predictions), np.nan)}
 
     with pytest.raises(UserError, match="all 16 rewards of step 1 are missing"):
@@ -198,11 +198,11 @@ def test_ctrl_c_saves_reports_and_passes_on(experiment):
     scored = []
 
     class Impatient(EditSimilarity):
-        def __call__(self, predictions, targets):
+        def __call__(self, predictions, tasks):
             scored.append(len(predictions))
             if len(scored) == 2:
                 raise KeyboardInterrupt
-            return super().__call__(predictions, targets)
+            return super().__call__(predictions, tasks)
 
     display = Listening()
     with pytest.raises(KeyboardInterrupt):

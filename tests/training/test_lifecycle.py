@@ -284,9 +284,9 @@ def test_a_batch_that_cannot_be_filled_keeps_what_was_learnt_so_far(make_loop, t
     class Fading(LengthReward):
         calls = 0
 
-        def __call__(self, predictions, targets):
+        def __call__(self, predictions, tasks):
             self.calls += 1
-            found = super().__call__(predictions, targets)
+            found = super().__call__(predictions, tasks)
             return found if self.calls < 2 else {**found, "score": np.ones(len(predictions))}
 
     display = Listening()
@@ -299,8 +299,8 @@ def test_a_batch_that_cannot_be_filled_keeps_what_was_learnt_so_far(make_loop, t
 
 def test_a_missing_reward_is_counted_and_does_not_end_the_run(make_loop, tmp_path):
     class Holed(LengthReward):
-        def __call__(self, predictions, targets):
-            found = super().__call__(predictions, targets)
+        def __call__(self, predictions, tasks):
+            found = super().__call__(predictions, tasks)
             found["score"][::5] = np.nan
             return found
 
@@ -355,8 +355,8 @@ def test_dropped_groups_are_kept_on_disk_and_marked(make_loop, tmp_path):
     class Flat(LengthReward):
         """The first group of every four is worth the same whatever it says."""
 
-        def __call__(self, predictions, targets):
-            found = super().__call__(predictions, targets)
+        def __call__(self, predictions, tasks):
+            found = super().__call__(predictions, tasks)
             found["score"] = np.where(np.arange(len(predictions)) % 16 < 4, 1.0, np.arange(len(predictions)) / 64)
             return found
 
@@ -467,7 +467,7 @@ def test_a_step_whose_every_mini_batch_is_skipped_changes_no_weight(make_loop, t
 
 def test_a_collapse_is_said_as_it_happens(make_loop):
     class Same(LengthReward):
-        def __call__(self, predictions, targets):
+        def __call__(self, predictions, tasks):
             return {"score": np.ones(len(predictions))}
 
     display = Listening()

@@ -136,6 +136,12 @@ class GitReader:
         split = ((*attributes.decode().split(), name) for attributes, name in entries)
         return {name.decode("utf-8", "replace"): blob for mode, kind, blob, name in split if mode in REGULAR}
 
+    def file(self, revision: str, path: str) -> bytes | None:
+        """The content of a plain file of a commit, None where it has none by that path."""
+        rows = self._run(["--literal-pathspecs", "ls-tree", "-z", revision, "--", path]).stdout.split(b"\0")
+        mode, kind, blob = rows[0].split(b"\t", 1)[0].decode().split() if rows[0] else ("", "", "")
+        return self.blob(blob) if mode in REGULAR and kind == "blob" else None
+
     def blob(self, blob_id: str) -> bytes:
         """The content of a blob."""
         answers, size = self._ask("--batch", blob_id)
@@ -144,21 +150,32 @@ class GitReader:
             raise self._failure(f"object {blob_id} is cut short")
         return content[:-1]
 
+    def blob_at(self, revision: str, path: str) -> str | None:
+        """The id of the blob that a commit has at a path, None where there is none."""
+        if "\n" in path:
+            return None
+        header = self._header("--batch-check", f"{revision}:{path}")
+        return header[0].decode() if len(header) == 3 and header[1] == b"blob" else None
+
     def size(self, blob_id: str) -> int:
         """Bytes of a blob, without reading it."""
         return self._ask("--batch-check", blob_id)[1]
 
     def _ask(self, mode: str, blob_id: str) -> tuple[IO[bytes], int]:
-        """Asks a `cat-file` that stays open for all questions of its kind. Returns its output and the blob's size."""
+        """Asks for a blob. Returns the output that its content may follow in, and its size."""
+        header = self._header(mode, blob_id)
+        if len(header) != 3 or header[1] != b"blob":
+            raise self._failure(f"object {blob_id} is {b' '.join(header[1:]).decode(errors='replace') or 'unreadable'}")
+        return self._cat_files[mode].stdout, int(header[2])
+
+    def _header(self, mode: str, name: str) -> list[bytes]:
+        """What a `cat-file` that stays open for all questions of its kind says of an object, in words."""
         if mode not in self._cat_files:
             self._cat_files[mode] = self._open.enter_context(self._process(["cat-file", mode], subprocess.PIPE))
         process = self._cat_files[mode]
-        process.stdin.write(f"{blob_id}\n".encode())
+        process.stdin.write(f"{name}\n".encode())
         process.stdin.flush()
-        header = process.stdout.readline().split()
-        if len(header) != 3 or header[1] != b"blob":
-            raise self._failure(f"object {blob_id} is {b' '.join(header[1:]).decode(errors='replace') or 'unreadable'}")
-        return process.stdout, int(header[2])
+        return process.stdout.readline().split()
 
     def _run(self, command: Sequence[str], check: bool = True) -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(

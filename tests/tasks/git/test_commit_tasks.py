@@ -36,7 +36,7 @@ def test_the_next_edits_place_is_the_region_and_the_edits_before_it_are_made():
     # the region after the second edit shows that one made as well
     assert (second.before, second.region, second.target, second.after) == ("  b2(b)\n", "d\nold(c)\ne\n", "d\nb2(c)\ne\n", "")
     assert len(second.history) == 2
-    assert first.labels == {"family": "replace", "history": "same file"}
+    assert first.labels == {"family": "replace", "history": "same file", "kind": "near"}
 
 
 def test_the_region_ends_before_the_next_edit():
@@ -59,7 +59,7 @@ def test_lines_added_at_the_top_of_a_file_have_the_cursor_at_its_start():
     steps = steps_of(["a"], LineChange(0, 0, ("use",)), path="a.py") + steps_of(["b"], LineChange(0, 0, ("use",)), path="b.py")
     (task,), _ = made(steps)
     assert (task.cursor, task.region, task.target) == ((0, 0), "b\n", "use\nb\n")
-    assert task.labels == {"family": "insert", "history": "other file"}
+    assert task.labels == {"family": "insert", "history": "other file", "kind": "cross file"}
 
 
 def test_a_file_that_was_empty_has_no_region():
@@ -158,3 +158,52 @@ def test_the_same_edit_in_the_same_place_gets_the_same_margins():
 def test_wrong_options_are_named_with_what_is_allowed(option, sentence):
     with pytest.raises(UserError, match=sentence):
         TaskShape(**option)
+
+
+def test_kinds_tell_how_far_the_edit_lies_from_the_last_thing_done():
+    steps = steps_of(lines(90), LineChange(0, 1, ("line_9",)), LineChange(30, 31, ("line_9",)), LineChange(61, 62, ("line_9",)))
+    tasks, _ = made(steps)
+    # 30 rows further down, then 31
+    assert [task.labels["kind"] for task in tasks] == ["near", "far"]
+
+
+def test_a_half_typed_edit_is_begun_in_the_excerpt_and_in_the_history():
+    steps = steps_of(lines(20), LineChange(0, 1, ("call(line_1)",)), LineChange(9, 10, ("call(line_10)",)))
+    (task,), _ = made(steps, half_typed=1.0, margin=(1, 1))
+    (whole,), _ = made(steps, margin=(1, 1))
+    begun = task.region.split("\n")[1]
+    assert "call(line_10)".startswith(begun) and begun not in ("", "call(line_10)")
+    assert task.target == whole.target == "line_9 = 9\ncall(line_10)\nline_11 = 11\n"
+    assert task.excerpt[: task.cursor[0]].endswith(f"\n{begun}") and task.excerpt[task.cursor[0]] == "\n"
+    assert task.history[:-1] == whole.history
+    assert f"-line_10 = 10\n+{begun}\n" in task.history[-1].diff and task.labels["kind"] == "half typed"
+    assert made(steps, half_typed=1.0, margin=(1, 1)) == made(steps, half_typed=1.0, margin=(1, 1))
+
+
+def test_a_half_typed_insertion_is_a_line_more():
+    steps = steps_of(lines(20), LineChange(0, 1, ("use(line_1)",)), LineChange(9, 9, ("use(line_9)",)))
+    (task,), _ = made(steps, half_typed=1.0, margin=(1, 1))
+    first, begun, last = task.region.split("\n")[:-1]
+    assert (first, last) == ("line_9 = 9", "line_10 = 10") and "use(line_9)".startswith(begun)
+    assert task.target == "line_9 = 9\nuse(line_9)\nline_10 = 10\n"
+    assert f" line_9 = 9\n+{begun}\n line_10 = 10\n" in task.history[-1].diff
+
+
+def test_when_a_commit_is_done_there_is_nothing_left_to_predict():
+    steps = steps_of(lines(20), LineChange(0, 1, ("line_9",)), LineChange(9, 10, ("line_9",)), path="a.py")
+    steps += steps_of(lines(20), LineChange(4, 5, ("line_9",)), path="b.py")
+    tasks, _ = made(steps, no_edit=0.5, margin=(1, 1))
+    # two edits to predict, so two of the commit being done: one a file
+    assert [task.no_edit for task in tasks] == [False, False, True, True]
+    done = {task.path: task for task in tasks[2:]}
+    for task in done.values():
+        assert task.target == task.region and task.labels["kind"] == "no edit" and len(task.history) == 3
+        assert task.history[-1].path == task.path
+    assert done["a.py"].region == "line_9 = 9\nline_9\nline_11 = 11\n"
+    assert made(steps, no_edit=0.0)[0] == [*made(steps, no_edit=0.5)[0][:2]]
+
+
+@pytest.mark.parametrize(("setting", "value"), [("half_typed", 1.5), ("no_edit", 1.0)])
+def test_shares_outside_their_range_are_refused(setting, value):
+    with pytest.raises(UserError, match=rf"data\.source\.{setting}={value}"):
+        TaskShape(**{setting: value})

@@ -1,0 +1,1 @@
+"""What reading and writing Zed's example files is made of."""
