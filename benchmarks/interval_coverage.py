@@ -94,7 +94,9 @@ def tasks_case(tasks: int) -> Case:
 
 
 def wilson_case(tasks: int, share: float) -> Case:
-    return Case(f"Wilson, {tasks} tasks, {share:g}", share, lambda generator: of(wilson(generator.binomial(tasks, share), tasks)))
+    return Case(
+        f"Wilson, {tasks} tasks, {share:g}", share, lambda generator: of(wilson(generator.binomial(tasks, share), tasks))
+    )
 
 
 CASES = (

@@ -222,6 +222,42 @@ def sweep(
 
 
 @app.command()
+def lab(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="ROLLOUTS... [KEY=VALUE ...]", help="A rollouts.parquet, a run's folder, or several; settings."),
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Where to write the results.")] = None,
+    config_dir: ConfigDir = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Replay estimators on saved rollouts and say how near they come to the true advantages. No model is loaded.
+
+    The truth needs a pool: many completions a prompt, as `gapo rollout sampling.group_size=128` makes. Of a training run's groups
+    it shows what can be known without one. Keys: estimators, tau and other settings of theirs, group_size, corruption and kind
+    (flip, uniform, zero, one), trials, seed, smallest_pool.
+
+    \b
+    Examples:
+      gapo lab outputs/rollout/TIME
+      gapo lab outputs/rollout/TIME estimators=gapo,grpo tau=0.1,0.5,0.9 group_size=4,8,16
+      gapo lab before/ after/ corruption=0.05,0.2 kind=flip,zero
+      gapo lab outputs/train/TIME
+    """
+    from gapo_cli.launching.lab_words import lab_request
+    from gapo_cli.stages.lab import lab as examine
+
+    with open_display(quiet) as display:
+        request = lab_request(words, config_dir)
+        result = examine(request.rollouts, request.settings, output or new_folder("lab"), display)
+    if not quiet:
+        from gapo_cli.console import show_lab
+
+        show_lab(result)
+
+
+@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, as outputs/train/TIME.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")] = None,
@@ -351,6 +387,13 @@ def repeat(folder: Path, words: Sequence[str], config_dir: Path | None, quiet: b
         typer.echo(result.verdict())
     if not result.matched:
         raise typer.Exit(FAILED)
+
+
+def new_folder(verb: str) -> Path:
+    """outputs/VERB/TIME, as Hydra names the folders of runs."""
+    from datetime import datetime
+
+    return Path("outputs") / verb / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
 
 
 def print_json(value: Any) -> None:

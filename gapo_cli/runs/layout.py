@@ -40,6 +40,11 @@ SWEEP_TABLE = "sweep.md"
 SWEEP_VALUES = "sweep.csv"
 SWEEP_PLOT = "sweep.png"
 
+LAB_PAGE = "lab.html"
+LAB_TABLE = "lab.md"
+LAB_ROWS = "lab.csv"
+LAB_VALUES = "lab.json"
+
 STATISTICS = "statistics.json"
 STATISTICS_TABLE = "statistics.md"
 STATISTICS_PLOT = "statistics.svg"

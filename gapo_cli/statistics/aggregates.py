@@ -52,9 +52,7 @@ def interquartile_mean(scores: np.ndarray, seed: int = 0, resamples: int = RESAM
     return _interval(value, means, expanded_tail(len(scores)))
 
 
-def probability_of_improvement(
-    ours: np.ndarray, theirs: np.ndarray, seed: int = 0, resamples: int = RESAMPLES
-) -> Measure:
+def probability_of_improvement(ours: np.ndarray, theirs: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Measure:
     """Chance that a run of ours (n,) scores higher than one of theirs (m,), a tie counted half: the Mann-Whitney U over n·m.
     With its 95 % interval where both have at least two runs; empty where one has none."""
     ours, theirs = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)

@@ -64,4 +64,5 @@ def crossed_variance(values: np.ndarray) -> tuple[float, float]:
     if total == 0:
         return 0.0, 1.0
     parts = of_rows**2 / (rows - 1) + of_columns**2 / (columns - 1) + of_rest**2 / ((rows - 1) * (columns - 1))
-    return total / values.size, max(1.0, total**2 / parts)
+    # a total near 0 is a difference of large parts; it is no less certain than the fewer of rows and columns alone
+    return total / values.size, max(min(rows, columns) - 1.0, total**2 / parts)

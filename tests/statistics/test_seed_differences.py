@@ -25,7 +25,11 @@ def test_mean_interval_and_p_are_those_of_scipys_paired_t_test(seeds):
 def test_sign_flips_are_those_of_scipys_permutation_test(seeds):
     differences = np.random.default_rng(seeds).normal(0.3, 1, seeds)
     expected = stats.permutation_test(
-        (differences,), lambda values, axis: values.sum(axis=axis), permutation_type="samples", n_resamples=np.inf, vectorized=True
+        (differences,),
+        lambda values, axis: values.sum(axis=axis),
+        permutation_type="samples",
+        n_resamples=np.inf,
+        vectorized=True,
     )
     assert sign_flip_p(differences) == pytest.approx(expected.pvalue)
 
