@@ -258,6 +258,59 @@ def lab(
 
 
 @app.command()
+def study(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME [KEY=VALUE ...] | report FOLDER...", help="A study and its settings, or runs that are there already."
+        ),
+    ],
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With resume=: run the failed jobs again, and only those.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compose and check every job, say what would be run, and stop.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="With report: where to write the results.")
+    ] = None,
+    config_dir: ConfigDir = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run a whole comparison, settings x seeds, paired by seed, and end with a verdict in words.
+
+    Studies: main, ablation, tau, corruption, or a yaml of your own in study/ of --config-dir. scale= nano, smollm2 or paper.
+    study.seeds, study.budget, study.delta, study.measure and study.until_decided=true change a study.
+
+    \b
+    Examples:
+      gapo study main scale=nano
+      gapo study tau study.seeds=3 study.until_decided=true hydra/launcher=joblib
+      gapo study main scale=paper --dry-run
+      gapo study resume=outputs/study/FOLDER --retry-failed
+      gapo study report outputs/study/FOLDER study.delta=0.02
+      gapo study report outputs/train/A outputs/train/B
+    """
+    with open_display(quiet) as display:
+        if words[0] == "report":
+            from gapo_cli.launching.study_words import report_request
+            from gapo_cli.stages.study import study_of_runs
+
+            result = study_of_runs(*report_request(words[1:]), output, display)
+        else:
+            from gapo_cli.launching.studies import study as run_study
+
+            result = run_study(words, display, config_dir, quiet=quiet, retry_failed=retry_failed, dry_run=dry_run)
+    if result is None:
+        return
+    if not quiet:
+        from gapo_cli.console import show_study
+
+        show_study(result)
+    if result.failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, as outputs/train/TIME.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")] = None,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gapo_cli.stages.doctor import Diagnosis
     from gapo_cli.stages.lab import LabResult
     from gapo_cli.stages.prepare import Described
+    from gapo_cli.stages.study import StudyResult
     from gapo_cli.stages.sweep import SweepResult
 
 SHOW_AFTER_SECONDS = 2.0
@@ -145,6 +146,23 @@ def show_lab(result: LabResult, console: Console | None = None) -> None:
             print_text(console, "")
             print_text(console, shown.title)
             show_table(console, shown)
+    for path in result.files:
+        print_text(console, str(path))
+
+
+def show_study(result: StudyResult, console: Console | None = None) -> None:
+    """The tables of `gapo study`, its verdicts in words, and where its files lie."""
+    from gapo_cli.reports.study_tables import METHOD, study_tables, verdict_lines
+
+    console = console or make_console()
+    for shown in study_tables(result.definition, result.findings):
+        print_text(console, "")
+        print_text(console, shown.title)
+        show_table(console, shown)
+    print_text(console, "")
+    print_text(console, METHOD)
+    for line in verdict_lines(result.definition, result.findings):
+        print_text(console, line)
     for path in result.files:
         print_text(console, str(path))
 

@@ -18,14 +18,15 @@ MOST_SEEDS = 100_000
 
 
 def equivalence_p(found: SeedDifference, delta: float) -> float | None:
-    """p of "the difference is delta or more, one way or the other": the larger one of the two one-sided tests. With no
-    spread it is 0 inside the bounds and 1 outside; None for fewer than two seeds."""
+    """p of "the difference is delta or more, one way or the other": the larger one of the two one-sided tests. Differences that are
+    all equal have no spread to go by; if they lie inside the bounds, p is a sign test's, 2^-n for n of n. None for fewer than two
+    seeds."""
     from scipy import stats
 
     if found.seeds < 2 or found.mean is None:
         return None
     if found.error is None:
-        return 0.0 if abs(found.mean) < delta else 1.0
+        return 0.5**found.seeds if abs(found.mean) < delta else 1.0
     return float(stats.t.sf((delta - abs(found.mean)) / found.error, found.seeds - 1))
 
 
@@ -39,12 +40,12 @@ def power_of_t_test(seeds: int, std: float, difference: float, alpha: float = AL
 
 
 def seeds_for_power(std: float, difference: float, power: float = POWER, alpha: float = ALPHA) -> int | None:
-    """The fewest pairs with which the test finds `difference` with chance `power`; 2 without spread; None for more than
-    MOST_SEEDS, and for a difference of 0."""
+    """The fewest pairs with which the test finds `difference` with chance `power`; None for more than
+    MOST_SEEDS, for a difference of 0, and where there is no spread to go by."""
     if difference == 0:
         return None
     if std == 0:
-        return 2
+        return None
     return fewest_seeds(lambda seeds: power_of_t_test(seeds, std, abs(difference), alpha) >= power)
 
 

@@ -107,4 +107,4 @@ def _what_would_decide(more: int | None, enough: int | None, delta: float, unit:
         parts.append(f"about {more} more {'seed' if more == 1 else 'seeds'} would decide if mean and spread stay as they are")
     if enough is not None and delta > 0:
         parts.append(f"{enough} seeds in all show a difference of {delta:g}{unit} with power 0.8")
-    return "; ".join(parts) or "more seeds are needed, how many is not known"
+    return "; ".join(parts) or "all differences are equal, so how many more seeds would decide is not known"

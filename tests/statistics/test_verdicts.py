@@ -62,7 +62,8 @@ def test_equal_differences_are_judged_by_their_signs():
     same = verdict([0.05] * 4, 0.01)
     # 2 of 16 sign patterns: p = 0.125
     assert (same.word, same.p) == ("undecided", pytest.approx(0.125))
-    assert verdict([0.0] * 4, 0.01).word == "equal"
+    # four of four within the bounds: p = 1/16; five: 1/32
+    assert (verdict([0.0] * 4, 0.01).word, verdict([0.0] * 5, 0.01).word) == ("undecided", "equal")
 
 
 def test_a_negative_delta_is_refused():
