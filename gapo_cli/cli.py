@@ -268,7 +268,9 @@ def study(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With resume=: run the failed jobs again, and only those.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compose and check every job, say what would be run, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Compose and check every job, say what would be run, and stop.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="With report: where to write the results.")
     ] = None,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.checks import require
+from gapo_cli.config.corruption import Corruption
 from gapo_cli.config.data import DataConfig, PlanConfig
 from gapo_cli.config.model import ModelConfig
 from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
@@ -41,6 +42,8 @@ class Experiment:
     resume: str | None = None
     plan: PlanConfig = field(default_factory=PlanConfig)
     guards: GuardsConfig = field(default_factory=GuardsConfig)
+    corruption: Corruption | None = None
+    """Of training rewards alone; None: they are as the reward gives them."""
 
 
 def check_settings(experiment: Experiment) -> None:

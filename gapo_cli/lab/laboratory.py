@@ -14,7 +14,7 @@ from gapo_cli.lab.comparison import Cell, Findings, difference, find, parts_of, 
 from gapo_cli.lab.replay import Pool, Variant, make_pool
 from gapo_cli.lab.saved_rewards import SavedRewards, read_saved
 from gapo_cli.lab.without_pool import GroupFindings, ShapesAtStep, compare_on_groups, shapes_by_step
-from gapo_cli.rewards.corruption import Corruption
+from gapo_cli.config.corruption import Corruption
 from gapo_cli.statistics.intervals import Measure
 
 LARGEST_DEFAULT_SHARE = 4

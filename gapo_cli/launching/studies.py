@@ -54,7 +54,9 @@ def study(
         plan, folder = make_plan(hydra, request, words, config_dir)
         experiments = experiments_of(hydra, plan, one_seed(plan.jobs))
         if any(isinstance(experiment.engine, TextEngine) for experiment in experiments):
-            raise UserError("gapo study: a study trains, and a served model (engine=openai) cannot be trained; leave engine= out")
+            raise UserError(
+                "gapo study: a study trains, and a served model (engine=openai) cannot be trained; leave engine= out"
+            )
         if request.definition.needs:
             display.say(f"scale={request.definition.scale} needs: {request.definition.needs}")
         if dry_run:
@@ -95,7 +97,9 @@ def say_plan(definition: StudyDefinition, plan: SweepPlan, display: Display) -> 
     settings = len(definition.settings) * len(definition.places)
     display.say(f"{len(plan.jobs)} jobs: {settings} settings x {definition.seeds} seeds, every one composes")
     for job in one_seed(plan.jobs):
-        words = [word for word in (*plan.overrides, *job.overrides) if not is_hydras(word) and key_of(word) not in ("verb", "seed")]
+        words = [
+            word for word in (*plan.overrides, *job.overrides) if not is_hydras(word) and key_of(word) not in ("verb", "seed")
+        ]
         display.say(f"{job.setting}: gapo plan {' '.join(words)}")
 
 

@@ -25,7 +25,10 @@ def verdict_lines(definition: StudyDefinition, findings: Findings) -> list[str]:
         if one.measure == definition.measure:
             lines.append(f"{one.setting} against {one.other}, {MEASURE_NAMES[one.measure]}: {one.verdict.sentence}")
             if one.left_out:
-                lines[-1] += f"; {len(one.left_out)} {'pair is' if len(one.left_out) == 1 else 'pairs are'} not counted: " + "; ".join(one.left_out)
+                lines[-1] += (
+                    f"; {len(one.left_out)} {'pair is' if len(one.left_out) == 1 else 'pairs are'} not counted: "
+                    + "; ".join(one.left_out)
+                )
     return lines
 
 
@@ -102,11 +105,17 @@ def study_tables(definition: StudyDefinition, findings: Findings) -> list[Table]
 
 def study_markdown(definition: StudyDefinition, jobs: Sequence[StudyJob], findings: Findings) -> str:
     failed = [job.record for job in jobs if job.record.error is not None]
-    parts = [f"# Study {definition.name}" + (f", scale {definition.scale}" if definition.scale else "") + "\n", f"{definition.about}\n"]
+    parts = [
+        f"# Study {definition.name}" + (f", scale {definition.scale}" if definition.scale else "") + "\n",
+        f"{definition.about}\n",
+    ]
     parts += [f"- {line}\n" for line in verdict_lines(definition, findings)]
     parts += [f"- {warning}\n" for warning in findings.warnings]
     parts += [f"- job {one.number} ({one.setting} seed={one.seed}) failed: {one.error}\n" for one in failed]
-    parts += [f"{METHOD} delta = {100 * definition.delta:g} points.\n", *(one.to_markdown() for one in study_tables(definition, findings))]
+    parts += [
+        f"{METHOD} delta = {100 * definition.delta:g} points.\n",
+        *(one.to_markdown() for one in study_tables(definition, findings)),
+    ]
     return "\n".join(parts)
 
 

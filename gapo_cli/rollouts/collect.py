@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.corruption import Corruption
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Engine, Estimator, Progress, Reward, Template, no_progress
 from gapo_cli.records import Group
 from gapo_cli.rollouts.advantages import spread, with_advantages
+from gapo_cli.rollouts.corrupted import corrupted
 from gapo_cli.rollouts.data_order import DataOrder
 from gapo_cli.rollouts.encoding import EncodedTask
 from gapo_cli.rollouts.overlong import overlong_penalty
@@ -73,6 +75,7 @@ class Collector:
     prompts_per_step: int
     seed: int
     waiting: tuple[Group, ...] = ()
+    corruption: Corruption | None = None
 
     @property
     def position(self) -> Position:
@@ -121,7 +124,8 @@ class Collector:
         started = time.perf_counter()
         sampled = sample_encoded(self.engine, self.template, chosen, self.sampling, seeds, progress)
         generated = time.perf_counter()
-        groups = [replace(self._penalised(group), sampled_at=step) for group in score(sampled, self.reward)]
+        seen = (corrupted(group, self.corruption, seed) for group, seed in zip(score(sampled, self.reward), seeds, strict=True))
+        groups = [replace(self._penalised(group), sampled_at=step) for group in seen]
         seconds["gen"] += generated - started
         seconds["reward"] += time.perf_counter() - generated
         if all(np.isnan(group.rewards).all() for group in groups):

@@ -70,7 +70,9 @@ def read_plan(folder: Path) -> SweepPlan:
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         jobs = tuple(PlannedJob(**{**job, "overrides": tuple(job["overrides"])}) for job in saved["jobs"])
-        return SweepPlan(tuple(saved["words"]), saved["config_dir"], tuple(saved["overrides"]), jobs, saved.get("verb", "sweep"))
+        return SweepPlan(
+            tuple(saved["words"]), saved["config_dir"], tuple(saved["overrides"]), jobs, saved.get("verb", "sweep")
+        )
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{path}: missing; name the folder of a sweep") from error
     except (ValueError, KeyError, TypeError) as error:

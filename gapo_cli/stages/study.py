@@ -78,7 +78,8 @@ def planned_jobs(folder: Path) -> tuple[StudyJob, ...]:
     plan = read_plan(folder)
     records = read_jobs(folder, plan)
     return tuple(
-        StudyJob(record, read_run(folder_of(folder, job), record.setting)) for job, record in zip(plan.jobs, records, strict=True)
+        StudyJob(record, read_run(folder_of(folder, job), record.setting))
+        for job, record in zip(plan.jobs, records, strict=True)
     )
 
 
@@ -108,7 +109,11 @@ def telling_apart(runs: Sequence[RunData]) -> list[list[str]]:
         if key not in NOT_SETTINGS and len({str(one.get(key)) for one in flat}) > 1
     ]
     return [
-        [f"{key.removesuffix('._target_')}={str(one[key]).rsplit('.', 1)[-1] if key.endswith('_target_') else one[key]}" for key in keys if key in one]
+        [
+            f"{key.removesuffix('._target_')}={str(one[key]).rsplit('.', 1)[-1] if key.endswith('_target_') else one[key]}"
+            for key in keys
+            if key in one
+        ]
         for one in flat
     ]
 

@@ -13,7 +13,7 @@ from gapo_cli.estimators.grpo import GRPO
 from gapo_cli.lab.comparison import MEASURES, SUMS, add_up, difference, find, measures_of, parts_of, replay_all
 from gapo_cli.lab.replay import Variant, draw, main_variants, make_pool
 from gapo_cli.lab.saved_rewards import read_saved
-from gapo_cli.rewards.corruption import Corruption
+from gapo_cli.config.corruption import Corruption
 from gapo_cli.statistics.reward_shapes import group_shapes
 
 
