@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gapo_cli.config.corruption import Corruption
 from gapo_cli.interfaces import Progress, no_progress
 from gapo_cli.lab.replay import Pool, Variant, advantages, draw
-from gapo_cli.config.corruption import Corruption
 from gapo_cli.statistics.intervals import RESAMPLES, Measure
 from gapo_cli.statistics.reward_shapes import SHAPES, group_shapes
 

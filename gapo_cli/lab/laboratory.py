@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from gapo_cli.config.checks import require
+from gapo_cli.config.corruption import Corruption
 from gapo_cli.interfaces import Progress, no_progress
 from gapo_cli.lab.comparison import Cell, Findings, difference, find, parts_of, replay_all
 from gapo_cli.lab.replay import Pool, Variant, make_pool
 from gapo_cli.lab.saved_rewards import SavedRewards, read_saved
 from gapo_cli.lab.without_pool import GroupFindings, ShapesAtStep, compare_on_groups, shapes_by_step
-from gapo_cli.config.corruption import Corruption
 from gapo_cli.statistics.intervals import Measure
 
 LARGEST_DEFAULT_SHARE = 4

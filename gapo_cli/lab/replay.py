@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gapo_cli.config.corruption import Corruption
 from gapo_cli.errors import DataError
 from gapo_cli.interfaces import Estimator
 from gapo_cli.lab.saved_rewards import SavedRewards
-from gapo_cli.config.corruption import Corruption
 from gapo_cli.statistics.reward_shapes import EQUAL_WITHIN
 
 BLOCK = 2_000_000

@@ -14,13 +14,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from gapo_cli.config.corruption import Corruption
 from gapo_cli.errors import UserError, did_you_mean
 from gapo_cli.lab.laboratory import LabSettings
 from gapo_cli.lab.replay import Variant
 from gapo_cli.launching.allowed_code import ALLOW, check_parts
 from gapo_cli.launching.building import build_part
 from gapo_cli.launching.composition import compose_overrides, open_tree
-from gapo_cli.config.corruption import Corruption
 
 ESTIMATORS = ("grpo", "gapo", "median")
 TAUS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)

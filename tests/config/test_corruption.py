@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gapo_cli.errors import UserError
 from gapo_cli.config.corruption import KINDS, Corruption
+from gapo_cli.errors import UserError
 
 REWARDS = np.array([0.25, 1.0, np.nan, 0.0])
 DRAWS = np.array([0.01, 0.2, 0.01, 0.04])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from lab_parts import pool_rewards, write_rewards
 
+from gapo_cli.config.corruption import Corruption
 from gapo_cli.errors import DataError
 from gapo_cli.estimators.dr_grpo import DrGRPO
 from gapo_cli.estimators.gapo import GAPO
@@ -13,7 +14,6 @@ from gapo_cli.estimators.grpo import GRPO
 from gapo_cli.lab.comparison import MEASURES, SUMS, add_up, difference, find, measures_of, parts_of, replay_all
 from gapo_cli.lab.replay import Variant, draw, main_variants, make_pool
 from gapo_cli.lab.saved_rewards import read_saved
-from gapo_cli.config.corruption import Corruption
 from gapo_cli.statistics.reward_shapes import group_shapes
 
 

@@ -70,17 +70,17 @@ def test_the_preset_takes_16_optimizer_steps_a_rollout_batch():
 
 
 def test_a_dry_run_says_what_is_needed_and_what_would_be_run(tmp_path, monkeypatch):
-    class Said(QuietDisplay):
-        lines = []
+    lines = []
 
+    class Said(QuietDisplay):
         def say(self, text):
-            self.lines.append(text)
+            lines.append(text)
 
     monkeypatch.chdir(tmp_path)
     assert study(["main", "scale=nano", "study.seeds=2"], Said(), dry_run=True) is None
-    assert Said.lines[0] == "scale=nano needs: two CPU cores, 2 to 3 minutes a job"
-    assert Said.lines[1] == "8 jobs: 4 settings x 2 seeds, every one composes"
-    assert Said.lines[2].startswith("GRPO: gapo plan evaluation.every_steps=40 algorithm=grpo estimator=grpo")
+    assert lines[0] == "scale=nano needs: two CPU cores, 2 to 3 minutes a job"
+    assert lines[1] == "8 jobs: 4 settings x 2 seeds, every one composes"
+    assert lines[2].startswith("GRPO: gapo plan evaluation.every_steps=40 algorithm=grpo estimator=grpo")
     assert list(tmp_path.iterdir()) == []
 
 
