@@ -76,11 +76,9 @@ def examine(path: Path, name: str, settings: LabSettings, progress: Progress = n
     shapes, groups = shapes_by_step(saved), compare_on_groups(saved, settings.variants)
     completions = saved.rewards.shape[1]
     if completions < settings.smallest_pool:
-        if settings.corruptions:
-            notes.append("corruption is not measured: without a pool the true advantages are not known")
         notes.append(
-            f"{completions} completions a prompt are no pool (smallest_pool={settings.smallest_pool}), so what the true advantages "
-            "are is not known; make one with gapo rollout sampling.group_size=128"
+            f"{completions} completions a prompt are no pool (smallest_pool={settings.smallest_pool}), so the true advantages are "
+            "not known, and neither agreement nor corruption is measured; make one with gapo rollout sampling.group_size=128"
         )
         return SourceResult(saved, shapes, groups, notes=notes)
     sizes = settings.sizes_for(completions)

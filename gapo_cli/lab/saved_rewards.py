@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -124,11 +123,3 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     from gapo_cli.runs.run_data import short_names
 
     return short_names([path.parent if path.name == ROLLOUT_FILE else path for path in paths])
-
-
-def settings_of(path: Path) -> Mapping[str, Any]:
-    """The resolved config of the run that the rollouts are of, {} where it is not known."""
-    from gapo_cli.runs.run_data import read_run
-
-    folder = path if path.is_dir() else path.parent
-    return read_run(folder).config

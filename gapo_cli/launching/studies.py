@@ -13,7 +13,7 @@ from gapo_cli.interfaces import Display, TextEngine
 from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree
 from gapo_cli.launching.launch import only_process_in
 from gapo_cli.launching.overrides import key_of, unquoted
-from gapo_cli.launching.study_words import StudyRequest, study_request
+from gapo_cli.launching.study_words import requested_study
 from gapo_cli.launching.sweeps import (
     JOB_DIR,
     SWEEP_DIR,
@@ -49,18 +49,18 @@ def study(
         return go_on(Path(resume), words, display, config_dir, quiet=quiet, retry_failed=retry_failed)
     if retry_failed:
         raise UserError("--retry-failed: say of which study, by resume=FOLDER")
-    request = study_request(words, config_dir)
+    definition = requested_study(words, config_dir)
     with open_tree(config_dir) as hydra:
-        plan, folder = make_plan(hydra, request, words, config_dir)
+        plan, folder = make_plan(hydra, definition, words, config_dir)
         experiments = experiments_of(hydra, plan, one_seed(plan.jobs))
         if any(isinstance(experiment.engine, TextEngine) for experiment in experiments):
             raise UserError(
                 "gapo study: a study trains, and a served model (engine=openai) cannot be trained; leave engine= out"
             )
-        if request.definition.needs:
-            display.say(f"scale={request.definition.scale} needs: {request.definition.needs}")
+        if definition.needs:
+            display.say(f"scale={definition.scale} needs: {definition.needs}")
         if dry_run:
-            say_plan(request.definition, plan, display)
+            say_plan(definition, plan, display)
             return None
         if (folder / SWEEP_PLAN).exists():
             raise UserError(
@@ -68,14 +68,13 @@ def study(
             )
         prepare_data(experiments, display)
         with only_process_in(folder, display):
-            save_definition(folder, request.definition)
+            save_definition(folder, definition)
             save_plan(folder, plan)
-            return run_until_decided(hydra, folder, plan, plan.jobs, request.definition, display, quiet=quiet)
+            return run_until_decided(hydra, folder, plan, plan.jobs, definition, display, quiet=quiet)
 
 
-def make_plan(hydra: Any, request: StudyRequest, words: Sequence[str], config_dir: Path | None) -> tuple[SweepPlan, Path]:
+def make_plan(hydra: Any, definition: StudyDefinition, words: Sequence[str], config_dir: Path | None) -> tuple[SweepPlan, Path]:
     """The jobs of the first seeds, and the folder that they go into."""
-    definition = request.definition
     overrides = command_overrides("train", definition.overrides)
     named = next((unquoted(word.split("=", 1)[1]) for word in overrides if key_of(word) == SWEEP_DIR), None)
     folder = Path(named) if named else OUTPUTS / f"{definition.name}_{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"

@@ -7,7 +7,7 @@ described in gapo_cli/runs/study_definition.py.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,7 @@ TUNED = {"seeds": int, "budget": int, "delta": float, "until_decided": bool, "me
 """What `study.KEY=VALUE` may change."""
 
 
-@dataclass(frozen=True)
-class StudyRequest:
-    """`given`: the words that are settings of the jobs."""
-
-    definition: StudyDefinition
-    given: tuple[str, ...]
-
-
-def study_request(words: Sequence[str], config_dir: Path | None = None) -> StudyRequest:
+def requested_study(words: Sequence[str], config_dir: Path | None = None) -> StudyDefinition:
     """Raises UserError for an unknown study or scale, and for settings that are what the study compares."""
     if not words or "=" in words[0]:
         raise UserError(f"gapo study: name a study first: {', '.join(names_in(STUDIES, config_dir))}")
@@ -41,7 +33,7 @@ def study_request(words: Sequence[str], config_dir: Path | None = None) -> Study
     of_study = (values.pop("scales", None) or {}).get(scale) or {}
     merged = {"name": name, "scale": scale, **of_scale, **values, **of_study}
     tuned, given = tuned_values([word for word in rest if key_of(word) != "scale"])
-    if {"seeds"} <= tuned.keys() and "budget" not in tuned:
+    if "seeds" in tuned and "budget" not in tuned:
         tuned["budget"] = max(tuned["seeds"], merged.get("budget", 0))
     definition = make_definition({**merged, **tuned}, f"study {name}")
     expanded = {
@@ -57,7 +49,7 @@ def study_request(words: Sequence[str], config_dir: Path | None = None) -> Study
             + (", study.seeds=N says how many seeds" if any(key_of(word) == "seed" for word in clash) else "")
         )
     shared = continue_from(expand("train", definition.overrides), given)
-    return StudyRequest(replace(definition, overrides=tuple(shared), **expanded), tuple(given))
+    return replace(definition, overrides=tuple(shared), **expanded)
 
 
 def report_request(words: Sequence[str]) -> tuple[list[Path], dict[str, Any]]:

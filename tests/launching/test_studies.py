@@ -10,7 +10,7 @@ from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.launching.building import build_experiment
 from gapo_cli.launching.composition import compose_overrides, open_tree, without_hydra
 from gapo_cli.launching.studies import make_plan, one_seed, study
-from gapo_cli.launching.study_words import study_request
+from gapo_cli.launching.study_words import requested_study
 from gapo_cli.planning.cost import parameters
 from gapo_cli.planning.model_shape import find_shape
 
@@ -19,12 +19,12 @@ STUDIES, SCALES = (sorted(path.stem for path in folder.glob("*.yaml")) for folde
 
 
 def experiments(name, scale):
-    request = study_request([name, f"scale={scale}"])
+    definition = requested_study([name, f"scale={scale}"])
     with open_tree(None) as hydra:
-        plan, _ = make_plan(hydra, request, [name], None)
+        plan, _ = make_plan(hydra, definition, [name], None)
         jobs = one_seed(plan.jobs)
         # of several models each is composed once, and every setting once
-        chosen = [job for number, job in enumerate(jobs) if number < len(request.definition.settings) or number % 4 == 0]
+        chosen = [job for number, job in enumerate(jobs) if number < len(definition.settings) or number % 4 == 0]
         for job in chosen:
             config = compose_overrides(hydra, [*plan.overrides, *job.overrides])
             yield job, build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
@@ -43,7 +43,7 @@ def test_every_study_composes_at_every_scale(name, scale):
 
 
 def test_the_main_study_at_the_papers_scale_has_its_nine_models_and_four_settings():
-    definition = study_request(["main", "scale=paper"]).definition
+    definition = requested_study(["main", "scale=paper"])
     assert (len(definition.across), len(definition.settings), definition.seeds) == (9, 4, 3)
     assert len(definition.jobs(range(3))) == 9 * 4 * 3
 
@@ -55,10 +55,10 @@ def test_corruption_reaches_the_experiment_and_no_corruption_is_none():
 
 
 def test_jobs_run_seed_by_seed_and_the_users_experiment_replaces_the_scales(tmp_path):
-    request = study_request(["tau", "study.seeds=2", "experiment=nano_16_updates"])
-    assert [job.label for job in request.definition.jobs(range(2))][4:6] == ["tau 0.9 seed=0", "tau 0.1 seed=1"]
-    assert request.definition.settings["tau 0.3"] == ("estimator=gapo", "estimator.tau=0.3")
-    assert "experiment=nano_16_updates" in request.definition.overrides
+    definition = requested_study(["tau", "study.seeds=2", "experiment=nano_16_updates"])
+    assert [job.label for job in definition.jobs(range(2))][4:6] == ["tau 0.9 seed=0", "tau 0.1 seed=1"]
+    assert definition.settings["tau 0.3"] == ("estimator=gapo", "estimator.tau=0.3")
+    assert "experiment=nano_16_updates" in definition.overrides
 
 
 def test_the_preset_takes_16_optimizer_steps_a_rollout_batch():
@@ -100,5 +100,5 @@ def test_a_dry_run_says_what_is_needed_and_what_would_be_run(tmp_path, monkeypat
 )
 def test_mistakes_are_answered_in_one_sentence(words, sentence):
     with pytest.raises(UserError) as caught:
-        study_request(words)
+        requested_study(words)
     assert sentence in str(caught.value)
