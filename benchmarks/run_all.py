@@ -63,6 +63,9 @@ BENCHMARKS = {
     "engine_agreement": Benchmark("log-probabilities of vLLM beside the trainer's", None, "engine_agreement.py", needs="vllm"),
     "plan_memory": Benchmark("gapo plan's memory beside measured peaks", None, "plan_memory.py"),
     "kill_and_resume": Benchmark("runs killed at any moment and resumed", None, "kill_and_resume.py", takes_model=False),
+    "interval_coverage": Benchmark(
+        "how often 95 % intervals hold the truth, simulated", 3, "interval_coverage.py", takes_model=False
+    ),
     "faults": Benchmark("full disks and damaged checkpoints", None, "faults.py", takes_model=False),
 }
 

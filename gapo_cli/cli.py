@@ -225,6 +225,97 @@ def sweep(
 
 
 @app.command()
+def lab(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="ROLLOUTS... [KEY=VALUE ...]", help="A rollouts.parquet, a run's folder, or several; settings."),
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Where to write the results.")] = None,
+    config_dir: ConfigDir = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Replay estimators on saved rollouts and say how near they come to the true advantages. No model is loaded.
+
+    The truth needs a pool: many completions a prompt, as `gapo rollout sampling.group_size=128` makes. Of a training run's groups
+    it shows what can be known without one. Keys: estimators, tau and other settings of theirs, group_size, corruption and kind
+    (flip, uniform, zero, one), trials, seed, smallest_pool.
+
+    \b
+    Examples:
+      gapo lab outputs/rollout/TIME
+      gapo lab outputs/rollout/TIME estimators=gapo,grpo tau=0.1,0.5,0.9 group_size=4,8,16
+      gapo lab before/ after/ corruption=0.05,0.2 kind=flip,zero
+      gapo lab outputs/train/TIME
+    """
+    from gapo_cli.launching.lab_words import lab_request
+    from gapo_cli.stages.lab import lab as examine
+
+    with open_display(quiet) as display:
+        request = lab_request(words, config_dir)
+        result = examine(request.rollouts, request.settings, output or new_folder("lab"), display)
+    if not quiet:
+        from gapo_cli.console import show_lab
+
+        show_lab(result)
+
+
+@app.command()
+def study(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME [KEY=VALUE ...] | report FOLDER...", help="A study and its settings, or runs that are there already."
+        ),
+    ],
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With resume=: run the failed jobs again, and only those.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Compose and check every job, say what would be run, and stop.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="With report: where to write the results.")
+    ] = None,
+    config_dir: ConfigDir = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run a whole comparison, settings x seeds, paired by seed, and end with a verdict in words.
+
+    Studies: main, ablation, tau, corruption, or a yaml of your own in study/ of --config-dir. scale= nano, smollm2 or paper.
+    study.seeds, study.budget, study.delta, study.measure and study.until_decided=true change a study.
+
+    \b
+    Examples:
+      gapo study main scale=nano
+      gapo study tau study.seeds=3 study.until_decided=true hydra/launcher=joblib
+      gapo study main scale=paper --dry-run
+      gapo study resume=outputs/study/FOLDER --retry-failed
+      gapo study report outputs/study/FOLDER study.delta=0.02
+      gapo study report outputs/train/A outputs/train/B
+    """
+    with open_display(quiet) as display:
+        if words[0] == "report":
+            from gapo_cli.launching.study_words import report_request
+            from gapo_cli.stages.study import study_of_runs
+
+            result = study_of_runs(*report_request(words[1:]), output, display)
+        else:
+            from gapo_cli.launching.studies import study as run_study
+
+            result = run_study(words, display, config_dir, quiet=quiet, retry_failed=retry_failed, dry_run=dry_run)
+    if result is None:
+        return
+    if not quiet:
+        from gapo_cli.console import show_study
+
+        show_study(result)
+    if result.failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, as outputs/train/TIME.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")] = None,
@@ -379,6 +470,13 @@ def repeat(folder: Path, words: Sequence[str], config_dir: Path | None, quiet: b
         typer.echo(result.verdict())
     if not result.matched:
         raise typer.Exit(FAILED)
+
+
+def new_folder(verb: str) -> Path:
+    """outputs/VERB/TIME, as Hydra names the folders of runs."""
+    from datetime import datetime
+
+    return Path("outputs") / verb / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
 
 
 def print_json(value: Any) -> None:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from gapo_cli.planning.plan import Plan
     from gapo_cli.reports.tables import Table as TextTable
     from gapo_cli.stages.doctor import Diagnosis
+    from gapo_cli.stages.lab import LabResult
     from gapo_cli.stages.prepare import Described
+    from gapo_cli.stages.study import StudyResult
     from gapo_cli.stages.sweep import SweepResult
 
 SHOW_AFTER_SECONDS = 2.0
@@ -134,6 +136,37 @@ def show_diagnosis(diagnosis: Diagnosis, console: Console | None = None, *, only
         print_text(
             console, f"{failed} of {total} checks failed." if failed else f"All {total} checks of {diagnosis.model} are well."
         )
+
+
+def show_lab(result: LabResult, console: Console | None = None) -> None:
+    """The tables of `gapo lab` and where its files lie."""
+    console = console or make_console()
+    for name, tables in result.tables:
+        print_text(console, "")
+        print_text(console, name)
+        for shown in tables:
+            print_text(console, "")
+            print_text(console, shown.title)
+            show_table(console, shown)
+    for path in result.files:
+        print_text(console, str(path))
+
+
+def show_study(result: StudyResult, console: Console | None = None) -> None:
+    """The tables of `gapo study`, its verdicts in words, and where its files lie."""
+    from gapo_cli.reports.study_tables import METHOD, study_tables, verdict_lines
+
+    console = console or make_console()
+    for shown in study_tables(result.definition, result.findings):
+        print_text(console, "")
+        print_text(console, shown.title)
+        show_table(console, shown)
+    print_text(console, "")
+    print_text(console, METHOD)
+    for line in verdict_lines(result.definition, result.findings):
+        print_text(console, line)
+    for path in result.files:
+        print_text(console, str(path))
 
 
 def show_sweep(result: SweepResult, console: Console | None = None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.checks import require
+from gapo_cli.config.corruption import Corruption
 from gapo_cli.config.data import DataConfig, PlanConfig
 from gapo_cli.config.model import ModelConfig
 from gapo_cli.config.sampling import EvaluationConfig, RolloutConfig, SamplingConfig
@@ -42,6 +43,8 @@ class Experiment:
     plan: PlanConfig = field(default_factory=PlanConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     guards: GuardsConfig = field(default_factory=GuardsConfig)
+    corruption: Corruption | None = None
+    """Of training rewards alone; None: they are as the reward gives them."""
 
 
 def check_settings(experiment: Experiment) -> None:

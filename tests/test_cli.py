@@ -15,7 +15,7 @@ from gapo_cli.cli import run_command
 from gapo_cli.errors import UserError
 from gapo_cli.launching import launch
 
-VERBS = ["prepare", "rollout", "train", "eval", "sweep", "report", "export", "plan", "doctor"]
+VERBS = ["prepare", "rollout", "train", "eval", "sweep", "lab", "study", "report", "export", "plan", "doctor"]
 
 
 @pytest.fixture

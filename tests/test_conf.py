@@ -13,7 +13,9 @@ from gapo_cli.planning.cost import parameters
 from gapo_cli.planning.model_shape import find_shape
 
 CONF = Path(gapo_cli.conf.__path__[0])
-OPTIONS = sorted(f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.rglob("*.yaml") if path.parent != CONF)
+OPTIONS = sorted(
+    f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name != "study"
+)
 # what an option leaves to its user
 NEEDS = {
     "model=hf": ["model.path=some/model"],

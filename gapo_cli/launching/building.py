@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.checks import require
+from gapo_cli.config.corruption import Corruption
 from gapo_cli.config.data import DataConfig, PlanConfig
 from gapo_cli.config.model import ModelConfig
 from gapo_cli.config.sampling import EvaluationConfig, RolloutConfig, SamplingConfig
@@ -41,6 +42,8 @@ SECTIONS = {
 }
 # keys that a section's yaml may hold for its interpolations, beside the dataclass's fields
 HELPERS = {"model": frozenset({"base", "prompt_tokens"}), "data": frozenset({"path", "repo", "repos", "on_error", "source"})}
+CORRUPTION = "corruption"
+"""A key of the reward's section that is for training and not for the reward."""
 TERMS = "algorithm.terms"
 """Parts under names that the yaml chooses."""
 PARTS = {
@@ -87,6 +90,9 @@ def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Pa
     check_parts(values | {TERMS: terms}, values[ALLOW])
     seed, resume = convert(values["seed"], int, "seed"), convert(values["resume"], str | None, "resume")
     require(seed >= 0, f"seed={seed}: need 0 or more")
+    corruption = values["reward"].get(CORRUPTION)
+    if corruption is not None:
+        corruption = build_section(Corruption, corruption, f"reward.{CORRUPTION}")
     # the parts last: building an engine or a learner imports torch, and a mistake should be answered before that
     parts = {name: build_part(config, key, choices.get(key.split(".")[0], "")) for name, key in PARTS.items()}
     typed["algorithm"] = replace(typed["algorithm"], terms=build_terms(config, terms, choices.get("algorithm", "")))
@@ -96,6 +102,7 @@ def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Pa
         run_dir=run_dir,
         estimator_name=choices.get("estimator", ""),
         resume=resume,
+        corruption=corruption,
         **typed,
         **parts,
     )
@@ -121,6 +128,8 @@ def build_part(config: DictConfig, key: str, choice: str) -> Any:
     if not isinstance(node, DictConfig) or "_target_" not in node:
         choose = f"; choose one by {group}=NAME" if key in PARTS.values() else ""
         raise UserError(f"{key}: needs a _target_, the class to build{choose}")
+    if key == "reward":
+        node = without(node, CORRUPTION)
     if key in HEAVY and (config.verb == "prepare" or config.evaluation.rescore is not None):
         return functools.partial(instantiate, node)  # nothing has a use for it
     values = OmegaConf.to_container(node, resolve=True)
@@ -137,6 +146,14 @@ def build_part(config: DictConfig, key: str, choice: str) -> Any:
         if isinstance(cause, TypeError | ValueError | HydraException):
             raise UserError(f"{group}={choice}: {node._target_}: {one_line(cause)}") from error
         raise cause from error
+
+
+def without(node: DictConfig, key: str) -> DictConfig:
+    """The section without one of its keys; interpolations still find the tree around it."""
+    bare = node.copy()
+    OmegaConf.set_struct(bare, False)
+    bare.pop(key, None)
+    return bare
 
 
 def locate(target: str, key: str) -> Any:

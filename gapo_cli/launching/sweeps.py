@@ -104,26 +104,37 @@ def go_on(
         raise UserError(
             f"resume={folder}: was started as `{plan.command}`; leave other settings out, or start another sweep with them"
         )
-    trusted = [word for word in words if key_of(word) in SAID_AGAIN]
-    shared = [*without_trust(continue_from(plan.overrides, of_hydra(words))), *trusted]
-    jobs = tuple(replace(job, overrides=without_trust(job.overrides)) for job in plan.jobs)
-    plan = SweepPlan(plan.words, plan.config_dir, tuple(shared), jobs)
+    plan = trusting_only(plan, words)
     with (
         only_process_in(folder, display),
         open_tree(config_dir or (Path(plan.config_dir) if plan.config_dir else None)) as hydra,
     ):
-        states = JobsByState.of(folder, plan)
-        wanted = states.failed if retry_failed else states.unfinished
-        busy = tuple(job for job in wanted if is_held(folder_of(folder, job)))
-        for job in busy:
-            display.say(f"job {job.number} ({job.label}) is left out: another process is at work in {folder_of(folder, job)}")
-        jobs = tuple(job for job in wanted if job not in busy)
-        display.say(
-            f"{folder}: {len(states.done)} of {len(plan.jobs)} jobs done, {len(states.failed)} failed, {len(states.unfinished)} unfinished; "
-            + (f"running {len(jobs)} of the {'failed' if retry_failed else 'unfinished'}" if jobs else "none to run")
-        )
+        jobs = jobs_left(folder, plan, display, retry_failed=retry_failed)
         prepare_data(experiments_of(hydra, plan, jobs), display)
         return launch_and_compare(hydra, folder, plan, jobs, display, quiet=quiet)
+
+
+def trusting_only(plan: SweepPlan, words: Sequence[str]) -> SweepPlan:
+    """The plan with Hydra's settings of the words given now, and with the trust that they give and no other."""
+    trusted = [word for word in words if key_of(word) in SAID_AGAIN]
+    shared = (*without_trust(continue_from(plan.overrides, of_hydra(words))), *trusted)
+    jobs = tuple(replace(job, overrides=without_trust(job.overrides)) for job in plan.jobs)
+    return replace(plan, overrides=shared, jobs=jobs)
+
+
+def jobs_left(folder: Path, plan: SweepPlan, display: Display, *, retry_failed: bool) -> tuple[PlannedJob, ...]:
+    """The unfinished jobs, or the failed ones, that no other process works on; says how many there are."""
+    states = JobsByState.of(folder, plan)
+    wanted = states.failed if retry_failed else states.unfinished
+    busy = tuple(job for job in wanted if is_held(folder_of(folder, job)))
+    for job in busy:
+        display.say(f"job {job.number} ({job.label}) is left out: another process is at work in {folder_of(folder, job)}")
+    jobs = tuple(job for job in wanted if job not in busy)
+    display.say(
+        f"{folder}: {len(states.done)} of {len(plan.jobs)} jobs done, {len(states.failed)} failed, {len(states.unfinished)} unfinished; "
+        + (f"running {len(jobs)} of the {'failed' if retry_failed else 'unfinished'}" if jobs else "none to run")
+    )
+    return jobs
 
 
 def find_sweep(words: Sequence[str], named: Path | None, retry_failed: bool) -> Path | None:
@@ -192,15 +203,15 @@ def launch_and_compare(
         launch(hydra, folder, plan, jobs, quiet=quiet)
     except KeyboardInterrupt:
         compare_jobs(folder, display)
-        display.say(f"the sweep was stopped; go on with: gapo sweep resume={folder}")
+        display.say(f"the sweep was stopped; go on with: gapo {plan.verb} resume={folder}")
         raise
     except Exception as error:  # noqa: BLE001 - a launcher that lost a worker; what the others did is shown all the same
-        display.say(f"the launcher stopped: {type(error).__name__}: {error}; go on with: gapo sweep resume={folder}")
+        display.say(f"the launcher stopped: {type(error).__name__}: {error}; go on with: gapo {plan.verb} resume={folder}")
     result = compare_jobs(folder, display)
     failed = len(JobsByState.of(folder, plan).failed)
     if failed:
         display.say(
-            f"to run {'the failed job' if failed == 1 else f'the {failed} failed jobs'} again: gapo sweep resume={folder} {RETRY}"
+            f"to run {'the failed job' if failed == 1 else f'the {failed} failed jobs'} again: gapo {plan.verb} resume={folder} {RETRY}"
         )
     return result
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 380, 200
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 26
+STEP = "step"
 NICE_STEPS = (1, 2, 2.5, 5, 10)
 TARGET_TICKS = 4
 SMALLEST = 1e-9
@@ -127,18 +128,20 @@ def tick_text(value: float, ticks: Sequence[float]) -> str:
     return f"{value + 0.0:.{digits}f}"
 
 
-def line_chart(title: str, series: Sequence[Series], note: str = "", from_zero: bool = False) -> Chart | None:
-    """Lines over the steps, with bands where the points have intervals. None where no series has a point."""
+def line_chart(title: str, series: Sequence[Series], note: str = "", from_zero: bool = False, over: str = STEP) -> Chart | None:
+    """Lines over the steps, or over another quantity named `over`, with bands where the points have intervals. None where no
+    series has a point."""
     series = [one for one in series if one.points]
     points = [point for one in series for point in one.points]
     if not points:
         return None
     values = [value for point in points for value in (point.value, point.low, point.high) if value is not None]
     ticks = nice_ticks(min([*values, *([0.0] if from_zero else [])]), max(values))
-    x, x_ticks = _step_axis([point.step for point in points])
+    places = [point.step for point in points]
+    x, x_ticks = _step_axis(places) if over == STEP else _plain_axis(places)
     y = Scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
     y_ticks = tuple(Tick(y(value), tick_text(value, ticks)) for value in ticks)
-    return Chart(title, note, x_ticks, y_ticks, lines=tuple(_line(one, x, y, len(series) > 1) for one in series))
+    return Chart(title, note, x_ticks, y_ticks, lines=tuple(_line(one, x, y, len(series) > 1, over) for one in series))
 
 
 def area_chart(title: str, shares: Mapping[str, Sequence[tuple[float, float]]], note: str = "") -> Chart | None:
@@ -172,7 +175,16 @@ def _step_axis(steps: Iterable[float]) -> tuple[Scale, tuple[Tick, ...]]:
     return x, tuple(Tick(x(value), f"{value:.0f}") for value in (inside if len(inside) > 1 else sorted({first, last})))
 
 
-def _line(series: Series, x: Scale, y: Scale, named: bool) -> Line:
+def _plain_axis(values: Sequence[float]) -> tuple[Scale, tuple[Tick, ...]]:
+    """Numbers that need not be whole, from the first to the last."""
+    first, last = min(values), max(values)
+    x = Scale(first, last, LEFT, WIDTH - RIGHT)
+    ticks = nice_ticks(first, last)
+    inside = [value for value in ticks if first - SMALLEST <= value <= last + SMALLEST]
+    return x, tuple(Tick(x(value), tick_text(value, ticks)) for value in inside)
+
+
+def _line(series: Series, x: Scale, y: Scale, named: bool, over: str) -> Line:
     points = sorted(series.points, key=lambda point: point.step)
     bounded = [(point.step, point.low, point.high) for point in points if point.low is not None and point.high is not None]
     upper = [(x(step), y(high)) for step, _, high in bounded]
@@ -184,14 +196,14 @@ def _line(series: Series, x: Scale, y: Scale, named: bool) -> Line:
         path=_path([(x(point.step), y(point.value)) for point in points]),
         band=f"{_path([*upper, *lower])}Z" if len(bounded) > 1 else "",
         marks=tuple(
-            Mark(round(x(point.step), 1), round(y(point.value), 1), _mark_text(series, point, named)) for point in points
+            Mark(round(x(point.step), 1), round(y(point.value), 1), _mark_text(series, point, named, over)) for point in points
         ),
     )
 
 
-def _mark_text(series: Series, point: Point, named: bool) -> str:
+def _mark_text(series: Series, point: Point, named: bool, over: str) -> str:
     interval = "" if point.low is None or point.high is None else f" [{point.low:.4g}, {point.high:.4g}]"
-    return f"{f'{series.name}, ' if named else ''}step {point.step:g}: {point.value:.4g}{interval}"
+    return f"{f'{series.name}, ' if named else ''}{over} {point.step:g}: {point.value:.4g}{interval}"
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gapo_cli.errors import UserError
+from gapo_cli.errors import DataError, UserError
+from gapo_cli.estimators.gapo import GAPO
+from gapo_cli.estimators.grpo import GRPO
+from gapo_cli.estimators.median import Median
+from gapo_cli.lab.replay import Variant
+from gapo_cli.lab.saved_rewards import read_saved
+from gapo_cli.lab.without_pool import compare_on_groups
 from gapo_cli.reports.charts import HEIGHT, LEFT, RIGHT, WIDTH
 from gapo_cli.reports.curves import learning_curves, shape_chart
 from gapo_cli.reports.groups import browse
 from gapo_cli.reports.headings import base_notes, before_and_after, comparison_table, facts, run_words
+from gapo_cli.reports.lab_tables import negative_table
 from gapo_cli.reports.tables import Table, evaluation_tables
 from gapo_cli.runs.layout import CASES, CONFIG
 from gapo_cli.runs.run_data import RunData, read_runs, run_folders
@@ -21,6 +29,12 @@ from gapo_cli.storage.files import write_text
 FOLDER = Path(__file__).parent
 TEMPLATE, STYLE, SCRIPT = "report.html.j2", "report.css", "report.js"
 MOST_SHAPE_CHARTS = 8
+RIVALS = (
+    Variant("grpo", "grpo", GRPO()),
+    Variant("gapo tau=0.5", "gapo", GAPO(0.5)),
+    Variant("median", "median", Median()),
+)
+"""What a run's rewards are replayed with, whatever it was trained with."""
 
 
 def write_report(run_dirs: Sequence[Path], output: Path) -> Path:
@@ -89,9 +103,27 @@ def render(runs: Sequence[RunData], folder: Path) -> str:
         charts=learning_curves(runs),
         shape_charts=shapes,
         shape_charts_left_out=max(0, len(runs) - MOST_SHAPE_CHARTS),
+        negative=negative_tables(runs[:MOST_SHAPE_CHARTS]),
         groups=groups,
         size={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT},
     )
+
+
+def negative_tables(runs: Sequence[RunData]) -> list[Table]:
+    """For each run with rollouts: the share of negative advantages by reward shape that each of RIVALS would give its groups."""
+    found = []
+    for run in runs:
+        if not run.rollouts:
+            continue
+        try:
+            groups = compare_on_groups(read_saved(run.path), RIVALS)
+        except DataError:
+            continue  # the notes of the group browser name the file
+        if groups:
+            found.append(
+                replace(negative_table(groups), title=run.name if len(runs) > 1 else "Negative advantages by shape, %")
+            )
+    return found
 
 
 def heading(runs: Sequence[RunData]) -> str:

@@ -1,4 +1,4 @@
-"""The table and the plot of a sweep: mean and spread over seeds for each setting, differences paired by seed."""
+"""The table and the plot of a sweep: mean and spread over seeds for each setting, differences paired by seed with intervals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def text_rows(table: Any) -> list[tuple[str, ...]]:
                 row["setting"],
                 f"{row['runs']}/{total}" + (f" ({row['failed']} failed)" if row["failed"] else ""),
                 *(mean_and_spread(row, measure) for measure in MEASURES[:6]),
-                *(mean_and_spread(row, f"{measure}_difference", sign="+") for measure in PAIRED),
+                *(difference(row, f"{measure}_difference") for measure in PAIRED),
                 mean_and_spread(row, "clip_fraction", digits=4),
                 mean_and_spread(row, "seconds", digits=1, unit=" s"),
             )
@@ -40,6 +40,14 @@ def mean_and_spread(row: Mapping[str, Any], measure: str, sign: str = "", digits
     if math.isnan(mean):
         return "–"
     return f"{mean:{sign}.{digits}f}" + ("" if math.isnan(spread) else f" ± {spread:.{digits}f}") + unit
+
+
+def difference(row: Mapping[str, Any], measure: str) -> str:
+    """Mean and 95 % interval; one pair has no interval, equal differences have none to claim."""
+    mean, low, high = (row[f"{measure}_{name}"] for name in ("mean", "low", "high"))
+    if math.isnan(mean):
+        return "–"
+    return f"{mean:+.3f}" + ("" if math.isnan(low) else f" [{low:+.3f}, {high:+.3f}]")
 
 
 def job_rows(jobs: Sequence[JobRecord]) -> list[tuple[str, ...]]:
@@ -66,7 +74,7 @@ JOB_HEADINGS = ("job", "setting", "seed", "greedy after", "sampled after", "wall
 
 EXPLANATION = (
     "Exact match on held-out tasks, greedy and sampled: mean ± standard deviation over seeds. Differences are against the "
-    "first setting, paired by seed, with the standard deviation of the differences."
+    "first setting, paired by seed, with 95 % t intervals: of one pair there is none."
 )
 
 

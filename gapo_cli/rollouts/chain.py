@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gapo_cli.config.algorithm import OverlongConfig
+from gapo_cli.config.corruption import Corruption
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.interfaces import Engine, Estimator, Progress, Reward, Template, TextEngine, no_progress
 from gapo_cli.records import EditTask, Group
 from gapo_cli.rollouts.advantages import with_advantages
+from gapo_cli.rollouts.corrupted import corrupted
 from gapo_cli.rollouts.encoding import EncodedTask
 from gapo_cli.rollouts.sampling import Sampled, SampledTexts, sample_encoded, sample_texts
 from gapo_cli.rollouts.scoring import penalised, score
@@ -47,12 +49,16 @@ class Chain:
         """As `sample`, of an engine that needs no policy."""
         return sample_texts(engine, self.template, tasks, self.sampling, seeds, journal, progress)
 
-    def score(self, sampled: Sequence[Sampled], sampled_at: int) -> list[Group]:
-        """Groups with scores and, the length penalty taken off, rewards. Raises UserError for a reward that gives something
-        else than numbers."""
+    def score(
+        self, sampled: Sequence[Sampled], sampled_at: int, corruption: Corruption | None = None, seeds: Sequence[int] = ()
+    ) -> list[Group]:
+        """Groups with scores and, the length penalty taken off, rewards. `corruption`: training's, which needs the `seeds` that
+        the groups were sampled with. Raises UserError for a reward that gives something else than numbers."""
+        groups = score(sampled, self.reward)
+        if corruption is not None:
+            groups = [corrupted(group, corruption, seed) for group, seed in zip(groups, seeds, strict=True)]
         return [
-            replace(penalised(group, self.overlong, self.sampling.max_new_tokens), sampled_at=sampled_at)
-            for group in score(sampled, self.reward)
+            replace(penalised(group, self.overlong, self.sampling.max_new_tokens), sampled_at=sampled_at) for group in groups
         ]
 
     def estimate(self, groups: Sequence[Group]) -> list[Group]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.corruption import Corruption
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Engine, Estimator, Progress, Reward, Template, no_progress
@@ -73,6 +74,7 @@ class Collector:
     prompts_per_step: int
     seed: int
     waiting: tuple[Group, ...] = ()
+    corruption: Corruption | None = None
 
     def __post_init__(self) -> None:
         self.chain = Chain(self.template, self.sampling, self.reward, self.algorithm.overlong, self.estimator)
@@ -124,7 +126,7 @@ class Collector:
         started = time.perf_counter()
         sampled = self.chain.sample(self.engine, chosen, seeds, progress)
         generated = time.perf_counter()
-        groups = self.chain.score(sampled, sampled_at=step)
+        groups = self.chain.score(sampled, sampled_at=step, corruption=self.corruption, seeds=seeds)
         seconds["gen"] += generated - started
         seconds["reward"] += time.perf_counter() - generated
         if all(np.isnan(group.rewards).all() for group in groups):

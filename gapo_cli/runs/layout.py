@@ -50,6 +50,16 @@ SWEEP_TABLE = "sweep.md"
 SWEEP_VALUES = "sweep.csv"
 SWEEP_PLOT = "sweep.png"
 
+STUDY = "study.json"
+STUDY_VERDICTS = "verdicts.json"
+STUDY_TABLE = "study.md"
+STUDY_PAGE = "study.html"
+
+LAB_PAGE = "lab.html"
+LAB_TABLE = "lab.md"
+LAB_ROWS = "lab.csv"
+LAB_VALUES = "lab.json"
+
 STATISTICS = "statistics.json"
 STATISTICS_TABLE = "statistics.md"
 STATISTICS_PLOT = "statistics.svg"

@@ -31,17 +31,18 @@ class PlannedJob:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What sweep.json says: `words` as they were typed, the folder of `--config-dir`, the `overrides` that all jobs share,
-    and the jobs."""
+    """What sweep.json says: `words` as they were typed after `verb`, the folder of `--config-dir`, the `overrides` that all jobs
+    share, and the jobs."""
 
     words: tuple[str, ...]
     config_dir: str | None
     overrides: tuple[str, ...]
     jobs: tuple[PlannedJob, ...]
+    verb: str = "sweep"
 
     @property
     def command(self) -> str:
-        return shlex.join(["gapo", "sweep", *self.words])
+        return shlex.join(["gapo", self.verb, *self.words])
 
 
 def plan_jobs(combinations: Sequence[Sequence[str]]) -> tuple[PlannedJob, ...]:
@@ -69,7 +70,9 @@ def read_plan(folder: Path) -> SweepPlan:
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         jobs = tuple(PlannedJob(**{**job, "overrides": tuple(job["overrides"])}) for job in saved["jobs"])
-        return SweepPlan(tuple(saved["words"]), saved["config_dir"], tuple(saved["overrides"]), jobs)
+        return SweepPlan(
+            tuple(saved["words"]), saved["config_dir"], tuple(saved["overrides"]), jobs, saved.get("verb", "sweep")
+        )
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{path}: missing; name the folder of a sweep") from error
     except (ValueError, KeyError, TypeError) as error:

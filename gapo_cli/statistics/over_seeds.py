@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from gapo_cli.metric_names import CLIPPED, GREEDY_EXACT, SAMPLED_EXACT
+from gapo_cli.statistics.seed_differences import seed_difference
 
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One job of a sweep as its files tell it. `setting`: the swept values other than the seed, as "tau=0.3"; `metrics`:
-    the rows of its metrics.jsonl, none where it never got that far; `error`: why it failed, or None."""
+    """One job of a sweep as its files tell it. `setting`: the swept values other than the seed, as "tau=0.3"; `seed`: the run's,
+    swept or not; `metrics`: the rows of its metrics.jsonl, none where it never got that far; `error`: why it failed, or None."""
 
     number: int
     setting: str
@@ -54,10 +57,20 @@ MEASURES = (
 PAIRED = ("greedy_final", "sampled_final")
 
 
+def differences_by_seed(jobs: Sequence[JobRecord], setting: str, other: str, measure: str) -> dict[str, float]:
+    """Seed → `setting` less `other` in one of the MEASURES, for the seeds that both have finished with a number."""
+    reached = {
+        name: {job.seed: job.values()[measure] for job in jobs if job.setting == name and job.error is None}
+        for name in (setting, other)
+    }
+    differences = {seed: value - reached[other].get(seed, math.nan) for seed, value in reached[setting].items()}
+    return {seed: value for seed, value in differences.items() if not math.isnan(value)}
+
+
 def settings_table(jobs: Sequence[JobRecord]) -> Any:
     """A DataFrame with one row a setting, in the order of the jobs: `runs` and `failed`; of every measure `_mean` and
-    `_std` over the jobs that finished (ddof 1, NaN for one job); of the final exact matches `_difference_mean`, `_std` and
-    `_pairs` against the first setting, paired by seed."""
+    `_std` over the jobs that finished (ddof 1, NaN for one job); of the final exact matches the difference from the first
+    setting, paired by seed: `_difference_mean`, `_std`, `_low` and `_high` (the 95 % t interval), `_p` (sign flips), `_pairs`."""
     import pandas as pd
 
     finished = pd.DataFrame(
@@ -76,12 +89,15 @@ def settings_table(jobs: Sequence[JobRecord]) -> Any:
         for measure in MEASURES:
             row[f"{measure}_mean"] = own[measure].mean()
             row[f"{measure}_std"] = own[measure].std(ddof=1)
-        first = finished[finished["setting"] == settings[0]]
         for measure in PAIRED:
-            pairs = own.merge(first, on="seed", suffixes=("", "_of_first"))
-            differences = (pairs[measure] - pairs[f"{measure}_of_first"]).dropna()
-            row[f"{measure}_difference_mean"] = differences.mean() if setting != settings[0] else math.nan
-            row[f"{measure}_difference_std"] = differences.std(ddof=1) if setting != settings[0] else math.nan
-            row[f"{measure}_pairs"] = len(differences) if setting != settings[0] else 0
+            of_first = differences_by_seed(jobs, setting, settings[0], measure) if setting != settings[0] else {}
+            found = seed_difference(list(of_first.values()))
+            row |= {
+                f"{measure}_difference_{name}": np.nan if value is None else value
+                for name, value in (
+                    ("mean", found.mean), ("std", found.std), ("low", found.low), ("high", found.high), ("p", found.flip_p)
+                )
+            }  # fmt: skip
+            row[f"{measure}_pairs"] = found.seeds
         rows.append(row)
     return pd.DataFrame(rows)

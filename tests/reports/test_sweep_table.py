@@ -55,6 +55,8 @@ def test_differences_are_against_the_first_setting_of_the_same_seed():
     # seed 0: 0.5 - 0.4 = 0.1; seed 1: 0.5 - 0.2 = 0.3; mean 0.2, spread sqrt(2 * 0.01)
     assert second["greedy_final_difference_mean"] == pytest.approx(0.2)
     assert second["greedy_final_difference_std"] == pytest.approx(math.sqrt(0.02))
+    # both differences are positive: 2 of 4 sign patterns are as far from 0
+    assert second["greedy_final_difference_p"] == pytest.approx(0.5)
     assert (first["greedy_final_pairs"], second["greedy_final_pairs"], third["greedy_final_pairs"]) == (0, 2, 0)
     assert math.isnan(first["greedy_final_difference_mean"])
 
@@ -62,7 +64,8 @@ def test_differences_are_against_the_first_setting_of_the_same_seed():
 def test_text_shows_mean_and_spread_and_says_what_is_missing():
     rows = text_rows(settings_table(JOBS))
     assert rows[1][:4] == ("tau=0.5", "2/3 (1 failed)", "0.100 ± 0.000", "0.500 ± 0.000")
-    assert rows[1][8] == "+0.200 ± 0.141"
+    # t(0.975, 1) = 12.706; error sqrt(0.02 / 2) = 0.1
+    assert rows[1][8] == "+0.200 [-1.071, +1.471]"
     assert set(rows[2][2:]) == {"–"}
 
 

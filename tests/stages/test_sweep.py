@@ -7,7 +7,7 @@ import pytest
 from gapo_cli.errors import DataError
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.runs.sweep_plan import SweepPlan, plan_jobs, save_plan
-from gapo_cli.stages.sweep import read_job, sweep
+from gapo_cli.stages.sweep import read_job, read_jobs, sweep
 
 (JOB,) = plan_jobs([["estimator.tau=0.3", "seed=1"]])
 
@@ -66,3 +66,12 @@ def test_the_comparison_is_made_from_the_files_alone(tmp_path):
     assert [path.is_file() for path in (result.markdown, result.csv, result.plot)] == [True] * 3
     with pytest.raises(DataError, match=r"sweep\.json: missing; name the folder of a sweep"):
         sweep(tmp_path / "0", QuietDisplay())
+
+
+def test_a_seed_that_is_not_swept_is_that_of_the_runs_config_even_for_a_job_that_never_started(tmp_path):
+    jobs = plan_jobs([["estimator.tau=0.3"], ["estimator.tau=0.5"]])
+    (tmp_path / "0").mkdir()
+    ended(tmp_path / "0", "done", 1.0)
+    (tmp_path / "0" / "config.resolved.yaml").write_text("seed: 7\n")
+    assert [job.seed for job in read_jobs(tmp_path, SweepPlan((), None, (), jobs))] == ["7", "7"]
+    assert [job.seed for job in read_jobs(tmp_path / "none", SweepPlan((), None, (), jobs))] == ["", ""]

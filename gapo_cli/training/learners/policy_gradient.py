@@ -147,6 +147,7 @@ class PolicyGradientLearning:
             order=DataOrder(len(tasks), experiment.seed),
             prompts_per_step=self.trainer.prompts_per_step,
             seed=experiment.seed,
+            corruption=experiment.corruption,
         )
 
     def _usable(self, trainer: TrainerConfig) -> TrainerConfig:

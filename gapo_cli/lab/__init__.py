@@ -1,0 +1,1 @@
+"""What estimators make of rewards that were saved: no model, no torch."""

@@ -1,0 +1,103 @@
+"""What is typed after `gapo lab`: rollouts, and settings that make estimators; each of these may have several values.
+
+`tau=0.3,0.5`, or any other setting of an estimator, goes to the estimators that have it. Estimators come from the yaml tree, a
+user's own included.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from gapo_cli.config.corruption import Corruption
+from gapo_cli.errors import UserError, did_you_mean
+from gapo_cli.lab.laboratory import LabSettings
+from gapo_cli.lab.replay import Variant
+from gapo_cli.launching.allowed_code import ALLOW, check_parts
+from gapo_cli.launching.building import build_part
+from gapo_cli.launching.composition import compose_overrides, open_tree
+
+ESTIMATORS = ("grpo", "gapo", "median")
+TAUS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+NUMBERS = {"group_size": int, "trials": int, "seed": int, "smallest_pool": int, "corruption": float}
+ONE_VALUE = ("trials", "seed", "smallest_pool")
+DEFAULT_CORRUPTIONS = (0.02, 0.05, 0.1, 0.2)
+
+
+@dataclass(frozen=True)
+class LabRequest:
+    rollouts: tuple[Path, ...]
+    settings: LabSettings
+
+
+def lab_request(words: Sequence[str], config_dir: Path | None = None) -> LabRequest:
+    """Raises UserError for words that are neither rollouts nor settings."""
+    rollouts = tuple(Path(word) for word in words if "=" not in word or Path(word).exists())
+    if not rollouts:
+        raise UserError("gapo lab: name a rollouts.parquet or a run's folder, as outputs/rollout/TIME")
+    given = dict(word.split("=", 1) for word in words if "=" in word and not Path(word).exists())
+    allowed = given.pop(ALLOW, None)
+    names = [name.strip() for name in given.pop("estimators", ",".join(ESTIMATORS)).split(",")]
+    kinds = [kind.strip() for kind in given.pop("kind", "flip").split(",")]
+    numbers = {key: read_numbers(key, given.pop(key), kind) for key, kind in NUMBERS.items() if key in given}
+    for key in ONE_VALUE:
+        if len(numbers.get(key, (0,))) != 1:
+            raise UserError(f"{key}: need one value")
+    swept: dict[str, Sequence[float]] = {key: read_numbers(key, text, float) for key, text in given.items()}
+    variants = make_variants(names, swept, config_dir, allowed)
+    corruptions = tuple(
+        Corruption(kind, probability)
+        for kind in kinds
+        for probability in numbers.get("corruption", DEFAULT_CORRUPTIONS)
+        if probability > 0
+    )
+    one = {key: numbers[key][0] for key in ONE_VALUE if key in numbers}
+    return LabRequest(rollouts, LabSettings(tuple(variants), numbers.get("group_size"), corruptions, **one))
+
+
+def read_numbers(key: str, text: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError as error:
+        raise UserError(f"{key}={text}: need {'whole ' if kind is int else ''}numbers, as {key}=4,8") from error
+
+
+def make_variants(
+    names: Sequence[str], swept: Mapping[str, Sequence[float]], config_dir: Path | None, allowed: str | None
+) -> list[Variant]:
+    """Each estimator at each of its settings. Raises UserError for an unknown estimator, and for a setting that none has."""
+    estimators = build_estimators(names, config_dir, allowed)
+    has = {name: {field.name for field in fields(one)} if is_dataclass(one) else set() for name, one in estimators.items()}
+    for key in swept:
+        if not any(key in own for own in has.values()):
+            known = sorted({"estimators", "kind", *NUMBERS, *itertools.chain(*has.values())})
+            near = did_you_mean(key, known)
+            raise UserError(
+                f"{key}: none of {', '.join(names)} has it; {near + ' ' if near else ''}need one of {', '.join(known)}"
+            )
+    varied = {"tau": TAUS, **swept}
+    variants = []
+    for name, estimator in estimators.items():
+        keys = [key for key in varied if key in has[name]]
+        for values in itertools.product(*(varied[key] for key in keys)):
+            settings = dict(zip(keys, values, strict=True))
+            made = replace(estimator, **settings) if settings else estimator
+            words = " ".join([name, *(f"{key}={value:g}" for key, value in settings.items())])
+            variants.append(Variant(words, name, made, tuple(settings.items())))
+    return variants
+
+
+def build_estimators(names: Sequence[str], config_dir: Path | None, allowed: str | None) -> dict[str, Any]:
+    built = {}
+    with open_tree(config_dir) as hydra:
+        for name in names:
+            words = [f"estimator={name}", "verb=rollout", *([f"{ALLOW}={allowed}"] if allowed else [])]
+            config = compose_overrides(hydra, words)
+            check_parts({"model": {}, "estimator": OmegaConf.to_container(config.estimator)}, list(config[ALLOW]))
+            built[name] = build_part(config, "estimator", name)
+    return built

@@ -1,0 +1,115 @@
+"""What is typed after `gapo study`: a study's name, its scale, `study.KEY=VALUE`, and settings that all of its jobs share.
+
+A study is conf/study/NAME.yaml (a folder of --config-dir goes first), a scale conf/study/scale/NAME.yaml: what each says is
+described in gapo_cli/runs/study_definition.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gapo_cli.conf
+from gapo_cli.errors import UserError, did_you_mean
+from gapo_cli.launching.overrides import continue_from, expand, key_of
+from gapo_cli.runs.study_definition import StudyDefinition, make_definition
+
+STUDIES, SCALES = Path("study"), Path("study/scale")
+DEFAULT_SCALE = "nano"
+TUNED = {"seeds": int, "budget": int, "delta": float, "until_decided": bool, "measure": str}
+"""What `study.KEY=VALUE` may change."""
+
+
+def requested_study(words: Sequence[str], config_dir: Path | None = None) -> StudyDefinition:
+    """Raises UserError for an unknown study or scale, and for settings that are what the study compares."""
+    if not words or "=" in words[0]:
+        raise UserError(f"gapo study: name a study first: {', '.join(names_in(STUDIES, config_dir))}")
+    name, *rest = words
+    values = read_yaml(STUDIES, name, "study", config_dir)
+    scale = next((word.split("=", 1)[1] for word in rest if key_of(word) == "scale"), DEFAULT_SCALE)
+    of_scale = read_yaml(SCALES, scale, "scale", config_dir)
+    of_study = (values.pop("scales", None) or {}).get(scale) or {}
+    merged = {"name": name, "scale": scale, **of_scale, **values, **of_study}
+    tuned, given = tuned_values([word for word in rest if key_of(word) != "scale"])
+    if "seeds" in tuned and "budget" not in tuned:
+        tuned["budget"] = max(tuned["seeds"], merged.get("budget", 0))
+    definition = make_definition({**merged, **tuned}, f"study {name}")
+    expanded = {
+        group: {one: tuple(expand("train", overrides)) for one, overrides in getattr(definition, group).items()}
+        for group in ("settings", "across")
+    }
+    compared = {key_of(word) for group in expanded.values() for overrides in group.values() for word in overrides} | {"seed"}
+    given = expand("train", given)
+    clash = [word for word in given if key_of(word) in compared]
+    if clash:
+        raise UserError(
+            f"{', '.join(clash)}: is what the study sets itself; leave it out"
+            + (", study.seeds=N says how many seeds" if any(key_of(word) == "seed" for word in clash) else "")
+        )
+    shared = continue_from(expand("train", definition.overrides), given)
+    return replace(definition, overrides=tuple(shared), **expanded)
+
+
+def report_request(words: Sequence[str]) -> tuple[list[Path], dict[str, Any]]:
+    """Of `gapo study report`: the folders, and what is to be other than their study says."""
+    folders = [Path(word) for word in words if "=" not in word or Path(word).exists()]
+    tuned, others = tuned_values([word for word in words if "=" in word and not Path(word).exists()])
+    if others:
+        raise UserError(f"{', '.join(others)}: gapo study report trains nothing; need folders and study.KEY=VALUE")
+    if not folders:
+        raise UserError("gapo study report: name a folder of a study or a sweep, or several runs")
+    return folders, tuned
+
+
+def tuned_values(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """`study.KEY=VALUE` as values, and the other words."""
+    tuned, others = {}, []
+    for word in words:
+        if not word.startswith("study."):
+            others.append(word)
+            continue
+        key, _, text = word.removeprefix("study.").partition("=")
+        if key not in TUNED:
+            near = did_you_mean(key, TUNED)
+            raise UserError(f"{word}: no such setting of a study; {near + ' ' if near else ''}need one of {', '.join(TUNED)}")
+        tuned[key] = read_value(word, text, TUNED[key])
+    return tuned, others
+
+
+def read_value(word: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise UserError(f"{word}: need true or false")
+        return text == "true"
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise UserError(f"{word}: need a {'whole number' if kind is int else 'number'}") from error
+
+
+def read_yaml(folder: Path, name: str, kind: str, config_dir: Path | None) -> dict[str, Any]:
+    from yaml import YAMLError, safe_load
+
+    for root in roots(config_dir):
+        path = root / folder / f"{name}.yaml"
+        if path.is_file():
+            try:
+                values = safe_load(path.read_text(encoding="utf-8"))
+            except YAMLError as error:
+                raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+            if not isinstance(values, Mapping):
+                raise UserError(f"{path}: holds no settings; see conf/{folder}/ for examples")
+            return dict(values)
+    known = names_in(folder, config_dir)
+    near = did_you_mean(name, known)
+    raise UserError(f"{name}: unknown {kind}; {near + ' ' if near else 'need one of '}({', '.join(known)})")
+
+
+def names_in(folder: Path, config_dir: Path | None) -> list[str]:
+    return sorted({path.stem for root in roots(config_dir) for path in (root / folder).glob("*.yaml")})
+
+
+def roots(config_dir: Path | None) -> list[Path]:
+    return [*([config_dir] if config_dir else []), Path(gapo_cli.conf.__path__[0])]

@@ -1,0 +1,104 @@
+"""The studies that ship, at every scale, and the words that change them."""
+
+from pathlib import Path
+
+import pytest
+
+import gapo_cli.conf
+from gapo_cli.errors import UserError
+from gapo_cli.interfaces import QuietDisplay
+from gapo_cli.launching.building import build_experiment
+from gapo_cli.launching.composition import compose_overrides, open_tree, without_hydra
+from gapo_cli.launching.studies import make_plan, one_seed, study
+from gapo_cli.launching.study_words import requested_study
+from gapo_cli.planning.cost import parameters
+from gapo_cli.planning.model_shape import find_shape
+
+STUDY = Path(gapo_cli.conf.__path__[0]) / "study"
+STUDIES, SCALES = (sorted(path.stem for path in folder.glob("*.yaml")) for folder in (STUDY, STUDY / "scale"))
+
+
+def experiments(name, scale):
+    definition = requested_study([name, f"scale={scale}"])
+    with open_tree(None) as hydra:
+        plan, _ = make_plan(hydra, definition, [name], None)
+        jobs = one_seed(plan.jobs)
+        # of several models each is composed once, and every setting once
+        chosen = [job for number, job in enumerate(jobs) if number < len(definition.settings) or number % 4 == 0]
+        for job in chosen:
+            config = compose_overrides(hydra, [*plan.overrides, *job.overrides])
+            yield job, build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_composes_at_every_scale(name, scale):
+    for job, experiment in experiments(name, scale):
+        assert experiment.verb == "train"
+        if scale == "paper":
+            trainer = experiment.trainer
+            assert (trainer.prompts_per_step, trainer.prompts_per_mini_batch, experiment.sampling.group_size) == (512, 32, 8)
+            assert trainer.optimizer.learning_rate == 1e-6
+            assert parameters(find_shape(experiment.model)) > 3e9, job.setting
+
+
+def test_the_main_study_at_the_papers_scale_has_its_nine_models_and_four_settings():
+    definition = requested_study(["main", "scale=paper"])
+    assert (len(definition.across), len(definition.settings), definition.seeds) == (9, 4, 3)
+    assert len(definition.jobs(range(3))) == 9 * 4 * 3
+
+
+def test_corruption_reaches_the_experiment_and_no_corruption_is_none():
+    found = {job.setting: experiment.corruption for job, experiment in experiments("corruption", "nano")}
+    assert found["gapo, p = 0"] is None
+    assert (found["gapo, p = 0.05"].kind, found["gapo, p = 0.05"].probability) == ("flip", 0.05)
+
+
+def test_jobs_run_seed_by_seed_and_the_users_experiment_replaces_the_scales(tmp_path):
+    definition = requested_study(["tau", "study.seeds=2", "experiment=nano_16_updates"])
+    assert [job.label for job in definition.jobs(range(2))][4:6] == ["tau 0.9 seed=0", "tau 0.1 seed=1"]
+    assert definition.settings["tau 0.3"] == ("estimator=gapo", "estimator.tau=0.3")
+    assert "experiment=nano_16_updates" in definition.overrides
+
+
+def test_the_preset_takes_16_optimizer_steps_a_rollout_batch():
+    (_, experiment), *_ = [(job, one) for job, one in experiments("main", "nano")]
+    assert experiment.trainer.prompts_per_step // experiment.trainer.prompts_per_mini_batch == 2
+    with open_tree(None) as hydra:
+        config = compose_overrides(hydra, ["verb=train", "experiment=nano_16_updates"])
+    assert config.trainer.prompts_per_step // config.trainer.prompts_per_mini_batch == 16
+
+
+def test_a_dry_run_says_what_is_needed_and_what_would_be_run(tmp_path, monkeypatch):
+    lines = []
+
+    class Said(QuietDisplay):
+        def say(self, text):
+            lines.append(text)
+
+    monkeypatch.chdir(tmp_path)
+    assert study(["main", "scale=nano", "study.seeds=2"], Said(), dry_run=True) is None
+    assert lines[0] == "scale=nano needs: two CPU cores, 2 to 3 minutes a job"
+    assert lines[1] == "8 jobs: 4 settings x 2 seeds, every one composes"
+    assert lines[2].startswith("GRPO: gapo plan evaluation.every_steps=40 algorithm=grpo estimator=grpo")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "gapo study: name a study first: ablation, corruption, main, tau"),
+        (["mian"], "mian: unknown study; did you mean main?"),
+        (["main", "scale=pico"], "pico: unknown scale; "),
+        (["main", "estimator=gapo"], "estimator=gapo: is what the study sets itself; leave it out"),
+        (["main", "seed=3"], "seed=3: is what the study sets itself; leave it out, study.seeds=N says how many seeds"),
+        (["main", "study.seads=3"], "study.seads=3: no such setting of a study; did you mean seeds?"),
+        (["main", "study.delta=-1"], "study.delta=-1.0: need 0 or more"),
+        (["main", "study.seeds=many"], "study.seeds=many: need a whole number"),
+        (["main", "study.measure=loss"], "study.measure=loss: need one of greedy_final, sampled_final"),
+    ],
+)
+def test_mistakes_are_answered_in_one_sentence(words, sentence):
+    with pytest.raises(UserError) as caught:
+        requested_study(words)
+    assert sentence in str(caught.value)
