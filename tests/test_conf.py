@@ -56,7 +56,8 @@ def test_every_estimator_goes_with_every_algorithm():
         for estimator in estimators:
             experiment = experiment_of("train", [algorithm, estimator])
             assert experiment.algorithm.name == algorithm.split("=")[1]
-            assert type(experiment.estimator).__module__.rsplit(".", 1)[1] in estimator
+            module = type(experiment.estimator).__module__.rsplit(".", 1)[1]
+            assert module == estimator.removeprefix("estimator=")  # gapo is a part of gapo_mean, and not the same
 
 
 def test_a_quarter_of_the_answer_is_dapos_overlong_buffer():

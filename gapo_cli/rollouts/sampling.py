@@ -38,12 +38,6 @@ class SampledTexts:
     too_long: tuple[EditTask, ...]
 
 
-def prompt_seed(seed: int, *path: int) -> int:
-    """A 63-bit seed for one prompt, from the experiment's seed and what tells the prompt from all others (its step and
-    place), so that neither batching nor resuming changes what is drawn for it."""
-    return int(np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
 def sample(
     policy: LoadedModel,
     engine: Engine,

@@ -79,7 +79,8 @@ def sample_here(experiment: Experiment, tasks: Sequence[EditTask], display: Disp
     from gapo_cli.models.load import load_model
     from gapo_cli.planning.memory_advice import before_lengths, with_lengths
     from gapo_cli.rollouts.encoding import encode_tasks, fit_training_tasks
-    from gapo_cli.rollouts.sampling import prompt_seed, sample_encoded
+    from gapo_cli.rollouts.sampling import sample_encoded
+    from gapo_cli.seeds import derived_seed
     from gapo_cli.training.out_of_memory import memory_watched
 
     with memory_watched("loading the model", "loading", before_lengths(experiment)):
@@ -90,7 +91,7 @@ def sample_here(experiment: Experiment, tasks: Sequence[EditTask], display: Disp
         experiment.sampling.max_new_tokens,
         experiment.data.on_long,
     )
-    seeds = [prompt_seed(experiment.seed, STEP, index) for index in range(len(fitted.kept))]
+    seeds = [derived_seed(experiment.seed, STEP, index) for index in range(len(fitted.kept))]
     with memory_watched("sampling", "rollout", with_lengths(experiment, policy, [len(one.token_ids) for one in fitted.kept])):
         engine = experiment.engine(policy=policy)
         sampled = sample_encoded(engine, experiment.template, fitted.kept, experiment.sampling, seeds, display.progress)
@@ -100,9 +101,10 @@ def sample_here(experiment: Experiment, tasks: Sequence[EditTask], display: Disp
 def ask_server(experiment: Experiment, tasks: Sequence[EditTask], display: Display) -> Answered:
     """Answers of a served model. Raises DataError where a task does not fit its context and `data.on_long` says stop, or
     where none fits."""
-    from gapo_cli.rollouts.sampling import prompt_seed, sample_texts
+    from gapo_cli.rollouts.sampling import sample_texts
+    from gapo_cli.seeds import derived_seed
 
-    seeds = [prompt_seed(experiment.seed, STEP, index) for index in range(len(tasks))]
+    seeds = [derived_seed(experiment.seed, STEP, index) for index in range(len(tasks))]
     asked = sample_texts(
         experiment.engine,
         experiment.template,

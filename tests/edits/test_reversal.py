@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gapo_cli.edits.diffs import hunks_of
 from gapo_cli.edits.reversal import region_undone, take_back
 from gapo_cli.evaluation.predictions import predicted_region
 from gapo_cli.evaluation.summary import summarise
@@ -53,12 +52,6 @@ def test_the_last_edit_is_taken_back(diffs, undone):
 )
 def test_where_nothing_can_be_undone_wrongly_there_is_none(edited):
     assert region_undone(edited) is None
-
-
-def test_lines_that_look_like_a_header_inside_a_hunk_are_lines():
-    assert hunks_of("--- a\n+++ b\n@@ -1 +1 @@\n--- x\n+++ y\n\\ No newline at end of file\n") == [
-        [("-", "-- x"), ("+", "++ y")]
-    ]
 
 
 def test_the_reversal_rate_is_over_the_tasks_with_an_edit_to_undo():

@@ -7,7 +7,7 @@ import pytest
 from parts import LengthReward, PlainTemplate, ScriptedEngine, completion_of, edit_task
 
 from gapo_cli.errors import UserError
-from gapo_cli.rollouts.sampling import Sampled, prompt_seed, sample, score
+from gapo_cli.rollouts.sampling import Sampled, sample, score
 
 
 def sampled_group(task, *texts):
@@ -66,11 +66,3 @@ def test_a_reward_without_score_is_refused():
 def test_a_reward_of_the_wrong_length_is_refused():
     with pytest.raises(UserError, match=r"component score has shape \(3,\); need one number for each of the 2"):
         score([sampled_group(edit_task(0), "a", "b")], lambda predictions, targets: {"score": np.zeros(3)})
-
-
-def test_seeds_of_prompts_differ_and_repeat():
-    seeds = {prompt_seed(0, step, index) for step in range(20) for index in range(50)}
-    assert len(seeds) == 1000
-    assert prompt_seed(0, 3, 4) == prompt_seed(0, 3, 4)
-    assert prompt_seed(1, 3, 4) != prompt_seed(0, 3, 4)
-    assert all(0 <= seed < 2**63 for seed in seeds)
