@@ -3,11 +3,12 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import small_task
 
 from gapo_cli.edits.reversal import region_undone, take_back
 from gapo_cli.evaluation.predictions import predicted_region
 from gapo_cli.evaluation.summary import summarise
-from gapo_cli.records import EditTask, HistoryEvent, Source
+from gapo_cli.records import HistoryEvent
 from gapo_cli.statistics.intervals import wilson
 
 REGION = "a\nlog(x)\nb\nprint(y)\n"
@@ -17,8 +18,7 @@ EDIT = "@@ -1,3 +1,3 @@\n a\n-print(x)\n+log(x)\n b\n"
 
 
 def task(*diffs, region=REGION, target=TARGET, path="a.py", name="t"):
-    history = tuple(HistoryEvent("edit", path, diff) for diff in diffs)
-    return EditTask(name, Source("made", "eval"), "python", "a.py", region, (0, len(region)), target, history=history)
+    return small_task(name, region, target, history=tuple(HistoryEvent("edit", path, diff) for diff in diffs))
 
 
 @pytest.mark.parametrize(

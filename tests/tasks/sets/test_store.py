@@ -4,17 +4,18 @@ import hashlib
 import json
 
 import pytest
+from parts import small_task
 
 from gapo_cli.errors import DataError
-from gapo_cli.records import EditTask, Source, TaskSet
+from gapo_cli.records import TaskSet
 from gapo_cli.tasks.sets.store import check_files, fingerprint_hash, load_split, read_manifest, save_task_set
 
-
-def task(name, split="train", family="literal", target="b\n"):
-    return EditTask(name, Source("made", split), "python", "a.py", "a\n", (0, 2), target, labels={"family": family})
-
-
-SET = TaskSet({"train": (task("t1"), task("t2", family="call", target="a\n")), "eval": (task("e1", "eval"),)})
+SET = TaskSet(
+    {
+        "train": (small_task("t1", family="literal"), small_task("t2", target="a\n", family="call")),
+        "eval": (small_task("e1", split="eval", family="literal"),),
+    }
+)
 
 
 def test_what_is_saved_is_loaded_in_order(tmp_path):
