@@ -1,5 +1,6 @@
 # Two commands: `make train` trains with the embedded default, `make test` runs the tests. Both make .venv when missing.
-# ARGS go on to the command: make train ARGS="estimator=grpo seed=1", make test ARGS="-k store".
+# ARGS go on to the command: make train ARGS="estimator=grpo seed=1", make test ARGS="-k store". The tests run on all
+# cores, a process each, so each gets one thread.
 PYTHON ?= python3
 VENV ?= .venv
 
@@ -8,7 +9,7 @@ train: $(VENV)/installed
 	$(VENV)/bin/gapo train $(ARGS)
 
 test: $(VENV)/installed-for-tests
-	$(VENV)/bin/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal $(ARGS)
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

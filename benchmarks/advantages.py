@@ -17,10 +17,11 @@ from measure import Rival, interleaved, machine, row
 from tables import report
 
 from gapo_cli.estimators.gapo import GAPO
+from gapo_cli.records import EQUAL_WITHIN
 
 TAU = 0.5
 EPSILON = 1e-6
-EQUAL_WITHIN = 1e-9
+
 REPEATS = 9
 SHAPES = [(512, 8), (512, 16), (32, 8)]
 MISSING_SHARES = [0.0, 0.05]

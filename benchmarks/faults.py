@@ -27,6 +27,8 @@ from typing import Any
 from measure import machine
 from tables import RESULTS
 
+from gapo_cli.quantities import MEBIBYTE
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 STEPS = 4
 SETTINGS = [
@@ -34,7 +36,6 @@ SETTINGS = [
     "trainer.checkpoint_every=2", "trainer.prompts_per_step=2", "trainer.prompts_per_mini_batch=2", "evaluation.tasks=2",
     "evaluation.samples=0", "evaluation.every_steps=0",
 ]  # fmt: skip
-MEBIBYTE = 1 << 20
 
 
 @dataclass(frozen=True)

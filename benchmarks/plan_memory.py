@@ -24,9 +24,9 @@ from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.planning.footprint import LIBRARIES, Settings, memory
 from gapo_cli.planning.model_shape import find_shape
+from gapo_cli.quantities import MEBIBYTE
 from gapo_cli.training.objectives.kl import LowVarKL
 
-MEBIBYTE = 1 << 20
 UPDATES = 3
 ALLOWED = 0.25
 

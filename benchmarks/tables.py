@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gapo_cli.quantities import MEBIBYTE
+
 RESULTS = Path(__file__).parent / "results"
 PAGES = Path(__file__).parent.parent / "docs"
 
@@ -128,4 +130,4 @@ def times(ratio: float | None) -> str:
 def size(samples: Sequence[float | None]) -> str:
     """The median."""
     known = [one for one in samples if one is not None]
-    return f"{statistics.median(known) / 2**20:,.0f} MiB" if len(known) == len(samples) else "not measured"
+    return f"{statistics.median(known) / MEBIBYTE:,.0f} MiB" if len(known) == len(samples) else "not measured"

@@ -6,8 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-KIBIBYTE = 1 << 10
-MEBIBYTE = 1 << 20
+from gapo_cli.quantities import KIBIBYTE, MEBIBYTE
 
 
 def usable_cores() -> int:

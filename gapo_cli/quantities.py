@@ -4,6 +4,7 @@ from __future__ import annotations
 
 GIBIBYTE = 1 << 30
 MEBIBYTE = 1 << 20
+KIBIBYTE = 1 << 10
 UNITS = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
@@ -20,7 +21,11 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.1f} seconds"
+    """Two units at the most: 0.4 s, 95 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, days = minutes // 60, minutes // (24 * 60)
+    if not hours:
+        return f"{minutes} min {rest} s"
+    return f"{days} d {hours % 24} h" if days else f"{hours} h {minutes % 60} min"

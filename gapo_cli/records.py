@@ -227,6 +227,10 @@ class Completion:
         return len(self.token_ids) if self.counted is None else self.counted
 
 
+EQUAL_WITHIN = 1e-9
+"""Rewards this near each other are one reward: equal scores that went through floats must not become advantages of +-1."""
+
+
 @dataclass(frozen=True, slots=True)
 class Advantages:
     """What an estimator returns for rewards (B, G). `values` (B, G); `baseline` (B,): what was subtracted; `low` and

@@ -20,7 +20,7 @@ from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.estimators.gapo import GAPO
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import QuietDisplay
-from gapo_cli.records import Completion, EditTask, Group, ParsedAnswer, Prompt, Source
+from gapo_cli.records import Completion, EditTask, Group, HistoryEvent, ParsedAnswer, Prompt, Source
 
 if TYPE_CHECKING:
     from gapo_cli.training.run_context import RunContext
@@ -40,6 +40,33 @@ def edit_task(number: int, region: str = "a = b\n", target: str = "a = c\n", fam
         target=target,
         labels={"family": family},
     )
+
+
+def small_task(
+    name: str = "t",
+    region: str = "a\n",
+    target: str = "b\n",
+    *,
+    diffs: Sequence[str] = (),
+    before: str = "",
+    after: str = "",
+    split: str = "train",
+    family: str | None = None,
+    **fields: Any,
+) -> EditTask:
+    """A task of a few lines in a.py. `diffs`: the edits of its history, in a.py too; `fields`: any others of EditTask."""
+    given = {
+        "id": name,
+        "source": Source("made", split),
+        "language": "python",
+        "path": "a.py",
+        "excerpt": before + region + after,
+        "editable": (len(before), len(before + region)),
+        "target": target,
+        "history": tuple(HistoryEvent("edit", "a.py", diff) for diff in diffs),
+        "labels": {"family": family} if family else {},
+    }
+    return EditTask(**given | fields)
 
 
 class PlainTemplate:
@@ -91,17 +118,21 @@ def completion_of(text: str, logprob: float = -1.0, finish_reason: str = "stop")
 
 
 class Listening(QuietDisplay):
-    """Keeps what is said and the rows of metrics."""
+    """Keeps what is said, the rows of metrics and the progress that is told."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
         self.rows: list[Mapping[str, float]] = []
+        self.told: list[tuple[str, int, int]] = []
 
     def say(self, text: str) -> None:
         self.said.append(text)
 
     def metrics(self, row: Mapping[str, float]) -> None:
         self.rows.append(row)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        self.told.append((what, done, total))
 
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-3, warmup_steps=2)

@@ -48,6 +48,7 @@ def rows(folder: str) -> list[dict[str, float]]:
     ]
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_resumed_evaluated_and_merged(words, tiny_model_folder):
     run("train", *words, *LORA, "hydra.run.dir=whole")
     run("train", *words, *LORA, "hydra.run.dir=half", "trainer.steps=1")

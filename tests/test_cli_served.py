@@ -127,6 +127,7 @@ def test_an_address_and_a_model_are_needed(here, capsys):
     assert "engine.base_url: needs a value; add engine.base_url=VALUE" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_and_asks_only_for_what_is_missing(here, tmp_path, serve):
     release = tmp_path / "release"
     # five answers, then the server is silent: with two requests at a time it has been asked seven times

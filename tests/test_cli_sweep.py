@@ -96,6 +96,7 @@ def written_at(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_with_the_jobs_that_are_left_and_ends_as_if_nothing_had_happened(words, tmp_path):
     with KillDriver() as driver:
         # two files of rollouts a job: the fourth is that of the second job's second step

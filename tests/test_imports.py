@@ -1,4 +1,4 @@
-"""Imports go down the floors of the house only."""
+"""The house: imports go down its floors only, its root stays small, and the tests stand in rooms of the same names."""
 
 import os
 import subprocess
@@ -34,7 +34,17 @@ def test_an_import_upwards_breaks_the_contract(tmp_path):
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(source.read_bytes())
     (tmp_path / "pyproject.toml").write_text(contract)
-    (package / "records.py").write_text((package / "records.py").read_text() + "\nfrom gapo_cli.training import loop\n")
+    (package / "records.py").write_text((package / "records.py").read_text() + "\nfrom gapo_cli.training import lifecycle\n")
     result = lint(tmp_path)
     assert result.returncode == 1
     assert "gapo_cli.records -> gapo_cli.training" in result.stdout
+
+
+def test_the_root_of_the_package_holds_a_dozen_files_at_most():
+    assert len(list((ROOT / "gapo_cli").glob("*.py"))) <= 12
+
+
+def test_the_tests_of_a_room_stand_in_a_room_of_the_same_name():
+    rooms = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+    homeless = {str(room) for room in rooms if not list((ROOT / "gapo_cli" / room).glob("*.py"))}
+    assert homeless == set()

@@ -11,6 +11,8 @@ from killed_run import make_run
 
 from gapo_cli.runs.contents import contents_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def driver():

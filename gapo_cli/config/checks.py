@@ -18,3 +18,8 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def positive(section: str, **values: float) -> None:
     for name, value in values.items():
         require(value > 0, f"{section}.{name}={value}: need a number above 0")
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value from JSON is a whole number; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -14,7 +14,8 @@ from gapo_cli.hardware import usable_cores
 from gapo_cli.planning.cost import BYTES, parameters
 from gapo_cli.planning.footprint import MOMENT_BYTES, Settings, standing
 from gapo_cli.planning.model_shape import find_shape
-from gapo_cli.planning.plan import GIBIBYTE, available_bytes
+from gapo_cli.planning.plan import available_bytes
+from gapo_cli.quantities import GIBIBYTE
 from gapo_cli.runs.environment import installed_version
 
 PACKAGE = "gapo-cli"

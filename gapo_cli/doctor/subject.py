@@ -21,7 +21,8 @@ from gapo_cli.records import Completion, Group
 from gapo_cli.rollouts.advantages import with_advantages
 from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks, split_by_length
 from gapo_cli.rollouts.engine_agreement import TOLERANCE, coarser
-from gapo_cli.rollouts.sampling import prompt_seed, sample_encoded, with_stops
+from gapo_cli.rollouts.sampling import sample_encoded, with_stops
+from gapo_cli.seeds import derived_seed
 from gapo_cli.training.batches.mini_batches import cut_mini_batch
 from gapo_cli.training.learners.optimizer import Optimizer
 from gapo_cli.training.learners.policy_update import PolicyUpdate
@@ -85,7 +86,7 @@ class Subject:
 
     @property
     def seeds(self) -> list[int]:
-        return [prompt_seed(self.seed, index) for index in range(len(self.encoded))]
+        return [derived_seed(self.seed, index) for index in range(len(self.encoded))]
 
     def generate(self, sampling: SamplingConfig) -> list[tuple[Completion, ...]]:
         return self.engine.generate([one.token_ids for one in self.encoded], sampling, self.seeds)

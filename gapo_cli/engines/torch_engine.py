@@ -16,6 +16,7 @@ from gapo_cli.engines.decoding.schedule import Decoding, Written, bytes_per_toke
 from gapo_cli.engines.stop_texts import whole_text
 from gapo_cli.engines.token_answers import check_prompts
 from gapo_cli.interfaces import EngineMemory, Progress, RolloutScale, no_progress
+from gapo_cli.quantities import GIBIBYTE
 from gapo_cli.records import Completion
 
 if TYPE_CHECKING:  # rooms of one floor do not import each other
@@ -46,7 +47,7 @@ class Torch:
         shape = scale.shape
         of_token = bytes_per_token(shape.layers, shape.key_value_heads, shape.head_size, scale.dtype)
         least = (scale.prompt_tokens + scale.sampling.max_new_tokens) * of_token
-        held = min(tokens * of_token, max(int(self.kv_cache_gib * 2**30), least))
+        held = min(tokens * of_token, max(int(self.kv_cache_gib * GIBIBYTE), least))
         return EngineMemory({"keys and values": held, "logits of a step": 2 * 4 * rows * shape.vocabulary}, stays=False)
 
     def __call__(self, policy: LoadedModel) -> TorchEngine:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gapo_cli.config.checks import one_of, positive, require
 from gapo_cli.config.model import DTYPES
 from gapo_cli.config.sampling import SamplingConfig
@@ -30,12 +28,13 @@ from gapo_cli.engines.vllm_process import (
 )
 from gapo_cli.errors import UserError, first_line
 from gapo_cli.interfaces import EngineMemory, Progress, RolloutScale, no_progress
+from gapo_cli.quantities import GIBIBYTE
 from gapo_cli.records import Completion
+from gapo_cli.seeds import derived_seed
 
 if TYPE_CHECKING:
     from gapo_cli.models.loaded import LoadedModel
 
-GIBIBYTE = 1 << 30
 TEMPERATURES = (0.01, 2.0)
 """What vLLM samples at; a lower temperature it would raise without a word."""
 PREFILL_TOKENS = 4096
@@ -165,7 +164,7 @@ class VLLMEngine:
             return []
         self._wake()
         places = range(sampling.group_size)
-        asked = [(prompt, request_seed(seed, place)) for prompt, seed in zip(prompts, seeds, strict=True) for place in places]
+        asked = [(prompt, derived_seed(seed, place)) for prompt, seed in zip(prompts, seeds, strict=True) for place in places]
         requests = [{"prompt_token_ids": list(prompt)} for prompt, _ in asked]
         parameters = [self._parameters(sampling, seed) for _, seed in asked]
         with process_state_kept():
@@ -281,11 +280,6 @@ class VLLMEngine:
         if self.asleep:
             self.llm.wake_up()
             self.asleep = False
-
-
-def request_seed(seed: int, place: int) -> int:
-    """The seed of one completion, 63 bits, from its prompt's seed and its index in the group."""
-    return int(np.random.SeedSequence([seed, place]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _check_device(device: str) -> None:

@@ -19,10 +19,7 @@ from numbers import Real
 import numpy as np
 
 from gapo_cli.errors import UserError
-from gapo_cli.records import Advantages
-
-# Rewards this near each other are one reward: equal scores that went through floats must not become advantages of +-1.
-EQUAL_WITHIN = 1e-9
+from gapo_cli.records import EQUAL_WITHIN, Advantages
 
 # Added to every standard deviation, as verl does for GRPO and the paper's code for GAPO.
 DIVISOR_EPSILON = 1e-6

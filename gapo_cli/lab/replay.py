@@ -15,7 +15,7 @@ from gapo_cli.config.corruption import Corruption
 from gapo_cli.errors import DataError
 from gapo_cli.interfaces import Estimator
 from gapo_cli.lab.saved_rewards import SavedRewards
-from gapo_cli.statistics.reward_shapes import EQUAL_WITHIN
+from gapo_cli.records import EQUAL_WITHIN
 
 BLOCK = 2_000_000
 """Completions whose draws are held in memory at a time (some 16 MB an array)."""

@@ -24,6 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from gapo_cli.config.keys import flatten
 from gapo_cli.config.typed import unknown_key
 from gapo_cli.errors import UserError, did_you_mean
 from gapo_cli.launching.allowed_code import ALLOW, SAID_AGAIN, TRUST, check_settled
@@ -196,18 +197,12 @@ def explain_unknown_key(hydra: Any, parsed: Sequence[Override], message: str) ->
             f"{setting}={value}: estimator={choice} has no {setting} "
             f"({'it has ' + ', '.join(has) if has else 'it has no settings'}); leave it out or choose another estimator"
         )
-    keys = [*flatten(tree), *(name for name in hydra.config_loader.list_groups("") if not name.startswith("hydra"))]
+    keys = [
+        *(key for key, _ in flatten(OmegaConf.to_container(tree))),
+        *(name for name in hydra.config_loader.list_groups("") if not name.startswith("hydra")),
+    ]
     near = unknown_key(key, keys)
     return near.replace(f"{key}:", f"{key}={value}:", 1)
-
-
-def flatten(tree: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a tree, sections included."""
-    for key in tree:
-        yield f"{prefix}{key}"
-        node = tree._get_node(key)
-        if isinstance(node, DictConfig) and not node._is_missing() and not node._is_none():
-            yield from flatten(node, f"{prefix}{key}.")
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

@@ -10,7 +10,6 @@ import contextlib
 import importlib.util
 import io
 import os
-import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from gapo_cli.errors import CheckpointError, UserError, first_line
 from gapo_cli.models.tokenizer_files import quiet
 from gapo_cli.storage.files import file_hash
+from gapo_cli.storage.whole_folder import whole_folder
 
 SCHEME = "gguf:"
 CONVERSION = 1
@@ -36,18 +36,13 @@ def converted_folder(path: str) -> Path:
     if not folder.is_dir():
         _need("gguf", path)
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as aside:
-                written = Path(aside) / "model"
+            with whole_folder(folder, as_good=Path.is_dir) as written:
                 _convert(path, source, written)
-                with contextlib.suppress(FileExistsError, NotADirectoryError):
-                    written.rename(folder)
         except OSError as error:
-            if not folder.is_dir():  # else another process was faster
-                raise CheckpointError(
-                    f"model.path={path}: {folder} cannot be written ({error.strerror or error}); free some space, or name another "
-                    "cache by XDG_CACHE_HOME"
-                ) from error
+            raise CheckpointError(
+                f"model.path={path}: {folder} cannot be written ({error.strerror or error}); free some space, or name another "
+                "cache by XDG_CACHE_HOME"
+            ) from error
     return folder
 
 
@@ -105,11 +100,6 @@ def _convert(path: str, source: Path, target: Path) -> None:
         raise
     except Exception as error:  # readers of a damaged file fail with whatever they meet, struct.error and IndexError too
         raise CheckpointError(f"model.path={path}: {source} does not convert ({first_line(error)})") from error
-    readable = (target / "config.json").stat().st_mode  # safetensors makes its files private
-    for file in filter(Path.is_file, target.rglob("*")):
-        file.chmod(readable)
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
 
 
 def _split_as_trained(path: str, source: Path, tokenizer: Any) -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +14,7 @@ import torch
 from gapo_cli.errors import CheckpointError
 from gapo_cli.models.plain_weights import plain_weights, without_adapters
 from gapo_cli.models.tokenizer_files import quiet
-from gapo_cli.storage.files import put_in_place
+from gapo_cli.storage.whole_folder import whole_folder
 
 if TYPE_CHECKING:
     from gapo_cli.models.loaded import LoadedModel
@@ -27,25 +24,12 @@ SHARD_SIZE = "5GB"
 
 @contextlib.contextmanager
 def model_folder(folder: Path) -> Iterator[Path]:
-    """Yields a path to write a model at. Then it is synced and takes `folder`'s place; on failure it is removed, and what
-    stood there stays. Raises CheckpointError if it cannot be written (a full disk)."""
+    """`whole_folder` for a model. Raises CheckpointError if it cannot be written (a full disk)."""
     from safetensors import SafetensorError
 
-    folder = Path(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
-        try:
-            written = temporary / "model"
+        with whole_folder(Path(folder)) as written:
             yield written
-            readable = (written / "tokenizer_config.json").stat().st_mode  # safetensors makes its files private
-            for path in filter(Path.is_file, written.rglob("*")):
-                path.chmod(readable)
-                with path.open("rb") as stream:
-                    os.fsync(stream.fileno())
-            put_in_place(written, folder, temporary / "previous")
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder}: the model could not be written ({error}); make room or choose another folder"

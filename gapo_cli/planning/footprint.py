@@ -18,11 +18,11 @@ from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import EngineMemory, PlannedEngine, RolloutScale
 from gapo_cli.planning import cost
 from gapo_cli.planning.cost import BYTES, Pass
+from gapo_cli.quantities import MEBIBYTE
 from gapo_cli.training.batches.token_budget import Piece, cut_to_budget
 
 MOMENT_BYTES = {"adamw": 2 * 4, "adamw_8bit": 2 * (1 + 4 / 256)}
 """Of both moments, a parameter; in 8 bits with a float32 scale for each 256."""
-MEBIBYTE = 1 << 20
 LIBRARIES = 400 * MEBIBYTE
 """Python, torch and transformers before a model is loaded, on a CPU (docs/plan.md)."""
 HEAP_SLACK = 0.6

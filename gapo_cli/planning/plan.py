@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 from dataclasses import dataclass
+from statistics import fmean
 
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import PlannedEngine
@@ -14,11 +15,11 @@ from gapo_cli.planning.device_speed import Speed
 from gapo_cli.planning.footprint import Memory, Settings
 from gapo_cli.planning.operations import Operations, sampling_flops, step_flops
 from gapo_cli.planning.task_lengths import TaskLengths
+from gapo_cli.quantities import GIBIBYTE
 
 DRAWN_GROUPS = 512
 """Groups whose lengths are drawn from the tasks' for the mean of a step."""
 SECONDS_AN_HOUR = 3600
-GIBIBYTE = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,11 @@ class Plan:
 
     @property
     def prompt_tokens_per_step(self) -> float:
-        return self.settings.trainer.prompts_per_step * mean(self.lengths.prompts)
+        return self.settings.trainer.prompts_per_step * fmean(self.lengths.prompts)
 
     @property
     def answer_tokens_per_step(self) -> float:
-        return self.rollouts * mean(self.lengths.answers)
+        return self.rollouts * fmean(self.lengths.answers)
 
     @property
     def seconds_per_step(self) -> float:
@@ -85,10 +86,6 @@ class Plan:
     @property
     def fits(self) -> bool | None:
         return None if self.available is None else self.memory.peak <= self.available
-
-
-def mean(values: tuple[int, ...]) -> float:
-    return sum(values) / len(values)
 
 
 def drawn(lengths: TaskLengths, prompts_per_step: int, seed: int) -> tuple[list[int], list[int]]:
@@ -117,7 +114,7 @@ def evaluation_flops(experiment: Experiment, settings: Settings, lengths: TaskLe
     first = decoding = 0.0
     for sampling in evaluation.samplings(experiment.sampling).values():
         ran, decoded = sampling_flops(
-            settings.shape, round(mean(lengths.prompts)), round(mean(lengths.answers)), sampling.group_size
+            settings.shape, round(fmean(lengths.prompts)), round(fmean(lengths.answers)), sampling.group_size
         )
         first, decoding = first + tasks * count * ran, decoding + tasks * count * decoded
     return Operations(prompts=first, decoding=decoding, old_logprobs=0.0, reference=0.0, update=0.0), count

@@ -6,10 +6,12 @@ answer is the edited region. Code is shifted left by the excerpt's common indent
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gapo_cli.edits.diffs import DiffLine, hunks_of, sides_of
 from gapo_cli.errors import UserError
-from gapo_cli.records import EditTask, HistoryEvent, ParsedAnswer, Prompt
+from gapo_cli.records import EditTask, ParsedAnswer, Prompt
 
 OLD, NEW, CODE, REGION, CURSOR, AFTER, ANSWER = (
     "<|old|>", "<|new|>", "<|code|>", "<|region|>", "<|cursor|>", "<|after|>", "<|answer|>",
@@ -31,7 +33,7 @@ class NanoTemplate:
     def render(self, task: EditTask) -> Prompt:
         edits = [event for event in task.history if event.kind == "edit"]
         shown = edits[len(edits) - min(len(edits), self.history_events) :]
-        history = "".join(_render_hunk(hunk) for event in shown for hunk in _hunks(event))
+        history = "".join(_render_hunk(hunk) for event in shown for hunk in hunks_of(event.diff))
         indent = common_indent(task.excerpt)
         region = task.region
         if task.cursor is not None and task.editable[0] <= task.cursor[0] <= task.editable[1]:
@@ -90,23 +92,8 @@ def _shift_left(text: str, indent: str) -> str:
     return "\n".join(lines)
 
 
-def _hunks(event: HistoryEvent) -> list[tuple[list[str], list[str]]]:
-    """(old lines, new lines) of each hunk of a unified diff; context lines stand in both."""
-    hunks: list[tuple[list[str], list[str]]] = []
-    for line in event.diff.split("\n"):
-        if line.startswith("@@") or not hunks:
-            hunks.append(([], []))
-            if line.startswith("@@"):
-                continue
-        if line[:1] in (" ", "-"):
-            hunks[-1][0].append(line[1:])
-        if line[:1] in (" ", "+"):
-            hunks[-1][1].append(line[1:])
-    return hunks
-
-
-def _render_hunk(hunk: tuple[list[str], list[str]]) -> str:
-    old, new = hunk
+def _render_hunk(hunk: Sequence[DiffLine]) -> str:
+    old, new = sides_of(hunk)
     indent = common_indent("\n".join(old + new))
     return "".join(
         marker + "\n".join(line.removeprefix(indent) for line in lines) for marker, lines in ((OLD, old), (NEW, new))

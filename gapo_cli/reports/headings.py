@@ -10,6 +10,7 @@ from gapo_cli.evaluation.predictions import MODES
 from gapo_cli.evaluation.summary import Breakdown
 from gapo_cli.metric_names import CLIPPED, STEP, TIME
 from gapo_cli.models.nano.base_note import base_note
+from gapo_cli.quantities import duration
 from gapo_cli.reports.tables import NOTHING, Table, answers_of, with_interval
 from gapo_cli.runs.run_data import RunData, change_of
 from gapo_cli.statistics.intervals import Measure
@@ -116,13 +117,6 @@ def difference_words(first: Measure, last: Measure, paired: Measure) -> str:
 def wall_time(run: RunData) -> float | None:
     times = [value for _, value in run.curve(TIME)]
     return max(times) if times else None
-
-
-def duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def before_and_after(run: RunData) -> dict[str, Breakdown]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from gapo_cli.planning.operations import Operations
@@ -33,8 +33,8 @@ def amounts(plan: Plan) -> Table:
     about = "about " if lengths.estimated else ""
     rows = [
         ("tasks", f"{lengths.tasks:,}"),
-        ("prompt tokens, mean and longest", f"{about}{mean(lengths.prompts):.0f}, {max(lengths.prompts)}"),
-        ("answer tokens, mean and limit", f"{about}{mean(lengths.answers):.0f}, {sampling.max_new_tokens}"),
+        ("prompt tokens, mean and longest", f"{about}{fmean(lengths.prompts):.0f}, {max(lengths.prompts)}"),
+        ("answer tokens, mean and limit", f"{about}{fmean(lengths.answers):.0f}, {sampling.max_new_tokens}"),
         ("steps", f"{trainer.steps:,}"),
         ("prompts a step", f"{trainer.prompts_per_step:,}"),
         ("answers a step", f"{plan.rollouts:,} ({sampling.group_size} a prompt)"),
@@ -52,10 +52,6 @@ def amounts(plan: Plan) -> Table:
         ),
     ]
     return Table(f"plan of {plan.model} on {trainer.device}", ("", "run"), tuple(rows))
-
-
-def mean(values: Sequence[int]) -> float:
-    return sum(values) / len(values)
 
 
 def memory_table(plan: Plan) -> Table:
@@ -156,8 +152,8 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "tasks_measured": lengths.measured,
         "tasks_too_long": lengths.too_long,
         "lengths_estimated": lengths.estimated,
-        "prompt_tokens": {"mean": mean(lengths.prompts), "longest": max(lengths.prompts)},
-        "answer_tokens": {"mean": mean(lengths.answers), "limit": sampling.max_new_tokens},
+        "prompt_tokens": {"mean": fmean(lengths.prompts), "longest": max(lengths.prompts)},
+        "answer_tokens": {"mean": fmean(lengths.answers), "limit": sampling.max_new_tokens},
         "steps": trainer.steps,
         "prompts_per_step": trainer.prompts_per_step,
         "rollouts_per_step": plan.rollouts,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.metric_names import GREEDY_EXACT, SAMPLED_EXACT
+from gapo_cli.reports.tables import Table
 from gapo_cli.statistics.over_seeds import MEASURES, PAIRED, JobRecord, settings_table
 from gapo_cli.storage.files import atomic_path
 
@@ -80,14 +81,9 @@ EXPLANATION = (
 
 def markdown(jobs: Sequence[JobRecord], command: str) -> str:
     """The sweep as markdown: settings, then jobs."""
-    settings = markdown_table(HEADINGS, text_rows(settings_table(jobs)))
-    each = markdown_table(JOB_HEADINGS, job_rows(jobs))
+    settings = Table("", HEADINGS, tuple(text_rows(settings_table(jobs)))).to_markdown()
+    each = Table("", JOB_HEADINGS, tuple(job_rows(jobs))).to_markdown()
     return "\n\n".join(["# Sweep", f"`{command}`", EXPLANATION, settings, "## Jobs", each]) + "\n"
-
-
-def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines)
 
 
 def plot(jobs: Sequence[JobRecord], path: Path) -> None:

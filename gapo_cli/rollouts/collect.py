@@ -18,14 +18,13 @@ from gapo_cli.config.corruption import Corruption
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Engine, Estimator, Progress, Reward, Template, no_progress
-from gapo_cli.records import Group
+from gapo_cli.records import EQUAL_WITHIN, Group
 from gapo_cli.rollouts.advantages import spread
 from gapo_cli.rollouts.chain import Chain
 from gapo_cli.rollouts.data_order import DataOrder
 from gapo_cli.rollouts.encoding import EncodedTask
-from gapo_cli.rollouts.sampling import prompt_seed
 from gapo_cli.runs.group_json import group_from_dict, group_to_dict
-from gapo_cli.statistics.reward_shapes import EQUAL_WITHIN
+from gapo_cli.seeds import derived_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ class Collector:
 
     def _round(self, step: int, already: int, seconds: dict[str, float], progress: Progress) -> list[Group]:
         chosen = [self.tasks[index] for index in self.order.draw(self.prompts_per_step)]
-        seeds = [prompt_seed(self.seed, step, already + index) for index in range(len(chosen))]
+        seeds = [derived_seed(self.seed, step, already + index) for index in range(len(chosen))]
         started = time.perf_counter()
         sampled = self.chain.sample(self.engine, chosen, seeds, progress)
         generated = time.perf_counter()

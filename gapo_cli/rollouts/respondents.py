@@ -12,7 +12,8 @@ from gapo_cli.interfaces import Engine, Progress, RecordedEngine, TextEngine, no
 from gapo_cli.records import EditTask, Group, Prompt
 from gapo_cli.rollouts.chain import Chain
 from gapo_cli.rollouts.encoding import EncodedTask
-from gapo_cli.rollouts.sampling import Sampled, prompt_seed
+from gapo_cli.rollouts.sampling import Sampled
+from gapo_cli.seeds import derived_seed
 
 STEP = 0
 """Rollouts of a model that nothing is learnt from: step 0."""
@@ -103,7 +104,7 @@ class Recording:
 
 
 def seeds_of(seed: int, start: int, end: int) -> list[int]:
-    return [prompt_seed(seed, STEP, index) for index in range(start, end)]
+    return [derived_seed(seed, STEP, index) for index in range(start, end)]
 
 
 def shown(prompt: Prompt) -> str:

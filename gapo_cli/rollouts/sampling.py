@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.interfaces import Engine, Progress, StoppedTemplate, Template, TextEngine, no_progress
 from gapo_cli.models.loaded import LoadedModel
@@ -35,12 +33,6 @@ class SampledTexts:
 
     sampled: tuple[Sampled, ...]
     too_long: tuple[EditTask, ...]
-
-
-def prompt_seed(seed: int, *path: int) -> int:
-    """A 63-bit seed for one prompt, from the experiment's seed and what tells the prompt from all others (its step and
-    place), so that neither batching nor resuming changes what is drawn for it."""
-    return int(np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def sample(

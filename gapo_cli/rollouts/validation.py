@@ -15,7 +15,8 @@ from gapo_cli.interfaces import Engine, Progress, Template, TextEngine, no_progr
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.records import EditTask
 from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks, split_by_length
-from gapo_cli.rollouts.sampling import Sampled, prompt_seed, sample_encoded, sample_texts
+from gapo_cli.rollouts.sampling import Sampled, sample_encoded, sample_texts
+from gapo_cli.seeds import derived_seed
 
 Task = TypeVar("Task")
 """A task, or its id."""
@@ -103,7 +104,7 @@ def _selected(tasks: Sequence[EditTask], evaluation: EvaluationConfig) -> tuple[
 
 
 def _seeds(seed: int, count: int) -> list[int]:
-    return [prompt_seed(seed, VALIDATION, index) for index in range(count)]
+    return [derived_seed(seed, VALIDATION, index) for index in range(count)]
 
 
 def _named(progress: Progress, mode: Mode) -> Progress:

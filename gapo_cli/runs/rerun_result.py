@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gapo_cli.config.keys import flatten
 from gapo_cli.errors import DataError
 from gapo_cli.runs.layout import RERUN
 from gapo_cli.storage.files import write_json
@@ -48,18 +49,13 @@ class RerunResult:
         )
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of everything that is no section itself; an empty section is a value."""
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Dotted key → (value before, value now), None where there is none."""
-    ours, theirs = dict(flatten(before)), dict(flatten(now))
+    ours, theirs = (
+        # a section has no value of its own, except that it is empty
+        {key: value for key, value in flatten(values) if not (isinstance(value, Mapping) and value)}
+        for values in (before, now)
+    )
     return {
         key: (ours.get(key), theirs.get(key))
         for key in {**ours, **theirs}

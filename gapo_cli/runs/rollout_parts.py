@@ -15,7 +15,8 @@ from gapo_cli.errors import UserError
 from gapo_cli.records import Group
 from gapo_cli.runs.group_files import GroupFile, join_files, write_groups
 from gapo_cli.runs.layout import PARTS_PLAN, ROLLOUT_FILE, ROLLOUT_PARTS
-from gapo_cli.storage.files import remove_folder, remove_temporaries, write_json
+from gapo_cli.storage.files import remove_temporaries, write_json
+from gapo_cli.storage.whole_folder import remove_folder
 
 
 class RolloutParts:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from gapo_cli.config.keys import flatten
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Display
 from gapo_cli.lab.paired_jobs import Compared, Findings, StudyJob, compare_jobs
 from gapo_cli.reports.study_page import render_study
 from gapo_cli.reports.study_tables import study_markdown
 from gapo_cli.runs.layout import STUDY, STUDY_PAGE, STUDY_TABLE, STUDY_VERDICTS, SWEEP_PLAN
-from gapo_cli.runs.rerun_result import flatten
 from gapo_cli.runs.run_data import RunData, is_run, read_run, read_runs
 from gapo_cli.runs.study_definition import StudyDefinition, read_definition, setting_name
 from gapo_cli.runs.sweep_plan import PlannedJob, folder_of, read_plan

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import rankdata
 
+from gapo_cli.records import EQUAL_WITHIN
+
 SHAPES = ("normal", "left", "right", "symmetric", "zero")
 
-EQUAL_WITHIN = 1e-9
-"""Rewards that lie so close together have no spread; the estimators use the same bound."""
 SKEW_LIMIT = 0.5
 KURTOSIS_LIMIT = 0.5
 CENTRE_LIMIT = 0.1

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -59,14 +58,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             sync(temporary)
-            # mkstemp makes the file private; a finished file gets the permissions any new file would have
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
+            temporary.chmod(new_file_mode())  # mkstemp makes the file private
             temporary.replace(path)
             sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def new_file_mode() -> int:
+    """The permissions that any new file of this process gets."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
 
 
 def sync(path: Path) -> None:
@@ -83,27 +86,6 @@ def remove_temporaries(folder: Path) -> None:
     for path in folder.glob(f".*{TEMPORARY}"):
         if path.is_file():
             path.unlink()
-
-
-def remove_folder(folder: Path) -> None:
-    """Removes a folder so that nobody ever finds a part of it under its name."""
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    folder.rename(aside / folder.name)
-    shutil.rmtree(aside)
-
-
-def put_in_place(written: Path, folder: Path, previous: Path) -> None:
-    """Renames `written` to `folder`. A folder cannot be renamed over another: one that stands there steps aside to
-    `previous`, and comes back if the renaming fails or is interrupted."""
-    if not folder.exists():
-        written.rename(folder)
-        return
-    folder.rename(previous)
-    try:
-        written.rename(folder)
-    except BaseException:
-        previous.rename(folder)
-        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 """One process a folder: a lock that dies with its holder, and a sentence that names the holder.
 
-flock(2) on the file `.lock`, so nothing stale is left by a process that was killed. Where the file system or the system
-has no such locks, the work goes on without one, and the caller is told.
+filelock locks the open file `.lock`, not its name, so nothing stale is left by a process that was killed. Where the file
+system or the system has no such locks, the work goes on without one, and the caller is told.
 """
 
 from __future__ import annotations
@@ -17,11 +17,6 @@ from pathlib import Path
 
 from gapo_cli.errors import StorageError
 from gapo_cli.storage.files import storage_errors
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 LOCK = ".lock"
 NOT_SUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
@@ -66,17 +61,14 @@ def is_held(folder: Path) -> bool:
 
 def _try_lock(descriptor: int) -> bool | None:
     """True: it is ours; False: there are no locks here; None: another process has it."""
-    if fcntl is None:
-        return False
+    from filelock import lock_descriptor
+
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
+        return lock_descriptor(descriptor, blocking=False) or None
     except OSError as error:
         if error.errno in NOT_SUPPORTED:
             return False
         raise
-    return True
 
 
 def _holder(descriptor: int) -> str:

@@ -17,12 +17,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.config.checks import one_of
+from gapo_cli.config.checks import is_integer, one_of
 from gapo_cli.errors import DataError, UserError, did_you_mean
 from gapo_cli.interfaces import Progress
 from gapo_cli.records import EditTask, TaskSet
 from gapo_cli.storage.files import file_hash, parse_row, read_lines
-from gapo_cli.tasks.row_schema import check_row, is_whole
+from gapo_cli.tasks.row_schema import check_row
 from gapo_cli.tasks.sets.store import split_name_error
 
 DEFAULT_SPLIT = "eval"
@@ -130,7 +130,7 @@ def mapped(row: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
         if name in fields and fields[name] not in row:
             raise DataError(f"field '{fields[name]}' is missing; data.source.fields takes {name} from it")
     task = {name: row[field] for name, field in fields.items() if row.get(field) is not None}
-    if is_whole(task.get("id")):
+    if is_integer(task.get("id")):
         task["id"] = str(task["id"])
     rest = {field: value for field, value in row.items() if field not in fields.values()}
     return task | ({"raw": rest} if rest else {})

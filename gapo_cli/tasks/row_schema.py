@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gapo_cli.config.checks import is_integer
 from gapo_cli.errors import DataError, did_you_mean
 
 # half of a UTF-16 pair: JSON can spell it, no file can hold it
@@ -38,12 +39,8 @@ def text(name: str, value: Any) -> None:
         raise DataError(f"field '{name}' has half of a surrogate pair (\\ud800 to \\udfff), which is no character")
 
 
-def is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def whole(name: str, value: Any) -> None:
-    if not is_whole(value):
+    if not is_integer(value):
         raise wrong(name, "a whole number", value)
 
 
@@ -53,7 +50,7 @@ def flag(name: str, value: Any) -> None:
 
 
 def offsets(name: str, value: Any) -> None:
-    if not (isinstance(value, list | tuple) and len(value) == 2 and all(map(is_whole, value))):
+    if not (isinstance(value, list | tuple) and len(value) == 2 and all(map(is_integer, value))):
         raise DataError(f"field '{name}' must be [start, end], two whole numbers")
 
 

@@ -13,7 +13,6 @@ import platform
 import random
 import sysconfig
 import tokenize
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from gapo_cli.records import EditTask, HistoryEvent, Source, TaskSet
 from gapo_cli.tasks.families import ChangeSet
 from gapo_cli.tasks.families.catalogue import all_families
 from gapo_cli.tasks.families.source_file import SourceFile
+from gapo_cli.tasks.sets.splits import without_repeats
 
 SPLITS = ("train", "dev", "eval")
 GENERATOR_VERSION = 2
@@ -91,13 +91,13 @@ class StandardLibrary:
                     unreadable += 1
                 else:
                     tasks.extend(found)
-        splits, dropped = _deduplicated(tasks)
+        splits, dropped = without_repeats({name: [task for task in tasks if task.source.split == name] for name in SPLITS})
         shuffled = {}
-        for name in SPLITS:
-            rows = splits[name]
+        for name, kept in splits.items():
+            rows = list(kept)
             random.Random(f"{self.seed}/{name}").shuffle(rows)
             shuffled[name] = tuple(rows)
-        report = {"files": len(paths), "unreadable_files": unreadable, "made": len(tasks), "dropped": dropped}
+        report = {"files": len(paths), "unreadable_files": unreadable, "made": len(tasks), "dropped": dict(dropped)}
         return TaskSet(shuffled, report)
 
 
@@ -221,29 +221,3 @@ def hunk(line: int, before: str, after: str) -> str:
     rows += [f"+{text}" for text in new[head : len(new) - tail]]
     rows += [f" {text}" for text in old[len(old) - tail :]]
     return "\n".join(rows) + "\n"
-
-
-def _deduplicated(tasks: list[EditTask]) -> tuple[dict[str, list[EditTask]], dict[str, int]]:
-    """Tasks by split without repeats: inside a split the same history, region and target stand once; a (region,
-    target) pair, compared without blanks, that train has is not in dev or eval, and one that dev has is not in eval."""
-    splits: dict[str, list[EditTask]] = {name: [] for name in SPLITS}
-    dropped: Counter[str] = Counter()
-    elsewhere: set[tuple[str, str]] = set()
-    for name in SPLITS:
-        seen: set[tuple[str, ...]] = set()
-        pairs: set[tuple[str, str]] = set()
-        for task in tasks:
-            if task.source.split != name:
-                continue
-            pair = ("".join(task.region.split()), "".join(task.target.split()))
-            key = (*pair, *(event.diff.split("\n", 1)[1] for event in task.history))
-            if pair in elsewhere:
-                dropped[f"{name}: pair of another split"] += 1
-            elif key in seen:
-                dropped[f"{name}: repeated"] += 1
-            else:
-                seen.add(key)
-                pairs.add(pair)
-                splits[name].append(task)
-        elsewhere |= pairs
-    return splits, dict(dropped)

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 
 from gapo_cli.errors import UserError
+from gapo_cli.quantities import GIBIBYTE
 
 Phase = Literal["loading", "rollout", "update"]
 Advise = Callable[[Phase], str]
@@ -20,7 +21,6 @@ Advise = Callable[[Phase], str]
 PHRASES = ("can't allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
 """Of the allocators of CPUs, of CUDA's driver, of C++ and of CUDA's libraries, all of which torch raises as RuntimeError."""
 AMOUNT = re.compile(r"allocate (\d+(?:\.\d+)?) ?([KMGTP]iB|bytes)")
-GIBIBYTE = 1 << 30
 
 
 class OutOfMemory(UserError):

@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import small_task
 
-from gapo_cli.edits.diffs import hunks_of
 from gapo_cli.edits.reversal import region_undone, take_back
 from gapo_cli.evaluation.predictions import predicted_region
 from gapo_cli.evaluation.summary import summarise
-from gapo_cli.records import EditTask, HistoryEvent, Source
+from gapo_cli.records import HistoryEvent
 from gapo_cli.statistics.intervals import wilson
 
 REGION = "a\nlog(x)\nb\nprint(y)\n"
@@ -18,8 +18,7 @@ EDIT = "@@ -1,3 +1,3 @@\n a\n-print(x)\n+log(x)\n b\n"
 
 
 def task(*diffs, region=REGION, target=TARGET, path="a.py", name="t"):
-    history = tuple(HistoryEvent("edit", path, diff) for diff in diffs)
-    return EditTask(name, Source("made", "eval"), "python", "a.py", region, (0, len(region)), target, history=history)
+    return small_task(name, region, target, history=tuple(HistoryEvent("edit", path, diff) for diff in diffs))
 
 
 @pytest.mark.parametrize(
@@ -53,12 +52,6 @@ def test_the_last_edit_is_taken_back(diffs, undone):
 )
 def test_where_nothing_can_be_undone_wrongly_there_is_none(edited):
     assert region_undone(edited) is None
-
-
-def test_lines_that_look_like_a_header_inside_a_hunk_are_lines():
-    assert hunks_of("--- a\n+++ b\n@@ -1 +1 @@\n--- x\n+++ y\n\\ No newline at end of file\n") == [
-        [("-", "-- x"), ("+", "++ y")]
-    ]
 
 
 def test_the_reversal_rate_is_over_the_tasks_with_an_edit_to_undo():

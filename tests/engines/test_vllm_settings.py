@@ -9,7 +9,7 @@ import pytest
 from gapo_cli.config.model import ShapeConfig
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.engines import vllm_engine
-from gapo_cli.engines.vllm_engine import VLLM, request_seed
+from gapo_cli.engines.vllm_engine import VLLM
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import EngineMemory, RolloutScale
 
@@ -71,13 +71,6 @@ def test_guessing_ahead_is_refused_on_a_cpu_unless_it_is_greedy(on_cpu):
         guessing.check_sampling(SAMPLING)
     on_cpu(False)
     guessing.check_sampling(SAMPLING)
-
-
-def test_completions_have_seeds_of_their_own():
-    seeds = {request_seed(seed, place) for seed in range(20) for place in range(8)}
-    assert len(seeds) == 160
-    assert all(0 <= seed < 2**63 for seed in seeds)
-    assert request_seed(3, 1) == request_seed(3, 1)
 
 
 def test_its_memory_is_a_copy_of_the_weights_and_the_cache_until_it_sleeps():

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import small_task
 
 from gapo_cli.edits.rules.replacement import LONGEST_LINE, MOST_CHANGES, MOST_TOKENS, Change, changes_of, replace_baseline
 from gapo_cli.evaluation.baselines import copy_baseline, measure_baselines
@@ -14,9 +15,7 @@ def task(region: str, *edits: tuple[str, str], target: str = "?") -> EditTask:
 
 
 def task_with_diffs(region: str, *diffs: str, target: str = "?") -> EditTask:
-    events = tuple(HistoryEvent("edit", "a.py", diff) for diff in diffs)
-    excerpt = f"first\n{region}last\n"
-    return EditTask("t", Source("hand", "eval"), "python", "a.py", excerpt, (6, 6 + len(region)), target, history=events)
+    return small_task(region=region, target=target, before="first\n", after="last\n", diffs=diffs)
 
 
 def test_without_history_the_region_is_copied():

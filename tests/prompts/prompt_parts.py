@@ -1,10 +1,14 @@
 """Tasks and texts for the tests of templates and of reading answers."""
 
+from pathlib import Path
+
+from hydra.utils import instantiate
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from gapo_cli.prompts.five_part import FivePart
 from gapo_cli.prompts.instruct_rewrite import InstructRewrite
-from gapo_cli.prompts.merge_markers import CURRENT, UPDATED, MergeMarkers
+from gapo_cli.prompts.merge_markers import CURRENT, UPDATED
 from gapo_cli.prompts.merge_markers import CURSOR as MERGE_CURSOR
 from gapo_cli.prompts.parts.reading import NO_CHANGE_TOKENS
 from gapo_cli.prompts.parts.zed_text import CURSOR, REGION_END, REGION_START
@@ -37,14 +41,26 @@ TASKS = {
     "a point in a line": make_task("g(", "", ")\n"),
     "code with fences": make_task("# A\n", "```sh\nls\n```\n", "text\n", language="markdown", path="a.md"),
 }
-TEMPLATES = {
-    "zeta1": Zeta1(),
+CONF = Path(__file__).parents[2] / "conf" / "prompt"
+
+
+def template_of_conf(name: str, **settings):
+    """The template of a yaml as it stands there, for a raw model of unknown context."""
+    model = {"chat": False, "prompt_tokens": None, "path": None, "trust_remote_code": False}
+    config = OmegaConf.create({"model": model, "prompt": OmegaConf.load(CONF / f"{name}.yaml")})
+    return instantiate(config.prompt, **({"counter": None} if "counter" in config.prompt else {}), **settings)
+
+
+ALL = {path.stem: template_of_conf(path.stem) for path in sorted(CONF.glob("*.yaml"))}
+"""Every template there is."""
+WITH_HISTORY_ORDER = {name: template for name, template in ALL.items() if hasattr(template, "history_order")}
+"""Those that are made of the shared parts: history in either order, a budget, an excerpt with its region marked."""
+KINDS = tuple(type(template) for template in WITH_HISTORY_ORDER.values())
+TEMPLATES = WITH_HISTORY_ORDER | {
     "zeta1, begun": Zeta1(begin_answer=True),
     "zeta1, chat": Zeta1(chat=True),
-    "five_part": FivePart(),
     "five_part, no change taught": FivePart(teach_no_change=True),
-    "instruct_rewrite": InstructRewrite(chat=True),
-    "merge_markers": MergeMarkers(),
+    "instruct_rewrite, chat": InstructRewrite(chat=True),
 }
 MARKERS = (REGION_START, REGION_END, CURSOR, CURRENT, UPDATED, MERGE_CURSOR)
 

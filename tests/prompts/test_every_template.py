@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prompt_parts import ANSWERS, HINTS, REGIONS, TASKS, TEMPLATES, make_task
+from prompt_parts import ALL, ANSWERS, HINTS, KINDS, REGIONS, TASKS, TEMPLATES, make_task
 
 from gapo_cli.errors import UserError
 from gapo_cli.prompts.five_part import FivePart
@@ -14,8 +14,8 @@ from gapo_cli.prompts.nano import NanoTemplate
 from gapo_cli.prompts.parts.zed_text import CURSOR
 from gapo_cli.prompts.zeta1 import Zeta1
 
-KINDS = (Zeta1, FivePart, InstructRewrite, MergeMarkers)
 every_kind = pytest.mark.parametrize("kind", KINDS)
+all_templates = pytest.mark.parametrize("template", ALL.values(), ids=ALL)
 every_template = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 
@@ -32,13 +32,28 @@ def test_the_answer_for_a_region_is_read_as_that_region(template, task, region):
     assert (answer.region, answer.malformed) == (region, None)
 
 
+@all_templates
+def test_an_answer_comes_back_as_the_region_that_it_stands_for(template):
+    task = TASKS["whole lines"]
+    for region in (task.region, "def f():\n    g(1)\n"):
+        answer = template.parse(task, template.answer(task, region))
+        assert (answer.region, answer.malformed) == (region, None)
+
+
+@all_templates
+def test_a_prompt_is_a_text_or_messages_with_the_region_in_it(template):
+    prompt = template.render(TASKS["whole lines"])
+    assert bool(prompt.text) != bool(prompt.messages)
+    assert "g(" in whole_text(prompt)
+
+
 @every_template
 @every_task
 def test_the_unchanged_region_comes_back(template, task):
     assert template.parse(task, template.answer(task, task.region)).region == task.region
 
 
-@every_template
+@all_templates
 @settings(max_examples=150)
 @given(text=ANSWERS, task=st.sampled_from(list(TASKS.values())))
 def test_any_text_is_a_region_or_has_a_named_reason(template, text, task):

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+from parts import small_task
 
 from gapo_cli.evaluation.baselines import measure_baselines
 from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import summarise
-from gapo_cli.records import Completion, EditTask, Group, HistoryEvent, Source
+from gapo_cli.records import Completion, EditTask, Group
 from gapo_cli.runs.group_files import write_groups
 from gapo_cli.runs.run_files import RunFiles
 from gapo_cli.storage.files import append_jsonl
@@ -30,12 +31,16 @@ trainer: {{steps: {steps}}}
 
 
 def task(number: int, family: str = "log") -> EditTask:
-    before, region, after = "def f(x):\n", f"    print(x{number})\n", "    return x\n"
-    return EditTask(
-        f"t{number}", Source("hand", "eval"), "python", "a.py", before + region + after, (len(before), len(before + region)),
-        f"    log(x{number})\n", history=(HistoryEvent("edit", "a.py", "@@ -1 +1 @@\n-print(y)\n+log(y)\n"),),
-        labels={"family": family},
-    )  # fmt: skip
+    return small_task(
+        f"t{number}",
+        f"    print(x{number})\n",
+        f"    log(x{number})\n",
+        before="def f(x):\n",
+        after="    return x\n",
+        diffs=("@@ -1 +1 @@\n-print(y)\n+log(y)\n",),
+        split="eval",
+        family=family,
+    )
 
 
 def group(number: int, answers: list[tuple[str | None, float]], low: float = 0.25, high: float = 0.5) -> Group:

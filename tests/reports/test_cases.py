@@ -3,9 +3,10 @@
 import re
 
 import pytest
+from parts import small_task
 
 from gapo_cli.evaluation.predictions import predicted_region, unanswered
-from gapo_cli.records import EditTask, HistoryEvent, Source
+from gapo_cli.records import HistoryEvent
 from gapo_cli.reports.cases import outcome_of, shown_cases, visible, within_limit, write_cases
 
 EVIL = "</script><script>alert(1)</script>"
@@ -13,8 +14,9 @@ EVIL = "</script><script>alert(1)</script>"
 
 def task(name, region="old\n", target="new\n", language="python"):
     history = (HistoryEvent("edit", "a.py", f"@@ -1 +1 @@\n-{EVIL}\n+y\n"), HistoryEvent("open", "b.py"))
-    return EditTask(name, Source("made", "eval"), language, f"{name}.py", f"above\n{region}below\n", (6, 6 + len(region)),
-                    target, history=history)  # fmt: skip
+    return small_task(
+        name, region, target, before="above\n", after="below\n", language=language, path=f"{name}.py", history=history
+    )
 
 
 TASKS = [task("right"), task("wrong"), task("still", language="go"), task("silent"), task("rest", target="old\n")]

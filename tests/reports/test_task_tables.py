@@ -3,15 +3,14 @@
 from xml.etree import ElementTree
 
 import pytest
+from parts import small_task
 
-from gapo_cli.records import EditTask, Source
 from gapo_cli.reports.task_tables import counted, draw, markdown, shape, task_tables
 from gapo_cli.statistics.task_sets import Distribution, Measured, task_statistics
 
 
 def task(name, language, family=None):
-    labels = {"family": family} if family else {}
-    return EditTask(name, Source("made", "train"), language, "a", "a\n", (0, 2), "b\n", labels=labels)
+    return small_task(name, language=language, family=family)
 
 
 def statistics(**splits):

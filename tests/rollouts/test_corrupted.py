@@ -14,7 +14,8 @@ from gapo_cli.rollouts.corrupted import CORRUPTED, corrupted
 from gapo_cli.rollouts.data_order import DataOrder
 from gapo_cli.rollouts.encoding import EncodedTask
 from gapo_cli.rollouts.metrics import generated_metrics
-from gapo_cli.rollouts.sampling import Sampled, score
+from gapo_cli.rollouts.sampling import Sampled
+from gapo_cli.rollouts.scoring import score
 
 TEMPLATE = PlainTemplate()
 

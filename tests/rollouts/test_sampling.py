@@ -2,7 +2,8 @@
 
 from parts import ScriptedEngine, completion_of, edit_task
 
-from gapo_cli.rollouts.sampling import prompt_seed, sample
+from gapo_cli.rollouts.sampling import sample
+from gapo_cli.seeds import derived_seed
 
 
 def test_sample_reads_regions_and_says_what_is_malformed(tiny_policy, template, sampling):
@@ -25,8 +26,8 @@ def test_a_completion_that_the_limit_cut_is_truncated_whatever_its_text(tiny_pol
 
 
 def test_seeds_of_prompts_differ_and_repeat():
-    seeds = {prompt_seed(0, step, index) for step in range(20) for index in range(50)}
+    seeds = {derived_seed(0, step, index) for step in range(20) for index in range(50)}
     assert len(seeds) == 1000
-    assert prompt_seed(0, 3, 4) == prompt_seed(0, 3, 4)
-    assert prompt_seed(1, 3, 4) != prompt_seed(0, 3, 4)
+    assert derived_seed(0, 3, 4) == derived_seed(0, 3, 4)
+    assert derived_seed(1, 3, 4) != derived_seed(0, 3, 4)
     assert all(0 <= seed < 2**63 for seed in seeds)

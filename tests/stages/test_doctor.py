@@ -61,12 +61,17 @@ def missing(requirement):
 @pytest.mark.parametrize(
     ("broken", "asked", "name", "sentence"),
     [
-        (("requires", missing("torch<1")), [], "packages", r"torch is 2.13.0\+cpu, need <1: pip install gapo-cli again"),
+        (("requires", missing("torch<1")), [], "packages", r"torch is 2\.13\.0\S*, need <1: pip install gapo-cli again"),
         (("requires", missing("no-such-package-here")), [], "packages", "no-such-package-here is missing: "),
         (("usable_cores", lambda: 0), [], "threads", "trainer.threads=1, and this process may use 0 cores"),
         (None, ["plan.memory_gib=0.01"], "memory", "and 0.01 are free on cpu: see gapo plan"),
-        (None, ["trainer.device=cuda"], "GPU", "trainer.device=cuda, and torch finds no CUDA device here: use trainer=cpu"),
-        (None, ["engine=vllm"], "vLLM", "engine=vllm needs: pip install"),
+        (
+            ("torch.cuda.is_available", lambda: False),
+            ["trainer.device=cuda"],
+            "GPU",
+            "torch finds no CUDA device here: use trainer=cpu",
+        ),
+        (("gapo_cli.engines.vllm_engine.find_spec", lambda _: None), ["engine=vllm"], "vLLM", "engine=vllm needs: pip install"),
         (
             ("shutil", type("Full", (), {"disk_usage": lambda _: shutil._ntuple_diskusage(9, 9, 0)})),
             [],
@@ -79,7 +84,8 @@ def missing(requirement):
 def test_a_machine_that_is_not_fit_is_told_what_it_lacks(words, capsys, monkeypatch, broken, asked, name, sentence):
     monkeypatch.setattr("gapo_cli.stages.doctor.INVARIANTS", {})
     if broken:
-        monkeypatch.setattr(machine, *broken)
+        name_of, value = broken
+        monkeypatch.setattr(name_of if "." in name_of else f"gapo_cli.doctor.machine.{name_of}", value)
     code, checks = examined([*words, *asked], capsys)
     assert code == 1
     assert not checks[name]["holds"]

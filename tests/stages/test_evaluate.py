@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from parts import OPTIMIZER, Listening, PlainTemplate, make_experiment
+from parts import OPTIMIZER, Listening, PlainTemplate, make_experiment, small_task
 
 from gapo_cli.config.data import DataConfig
 from gapo_cli.config.sampling import EvaluationConfig
@@ -14,7 +14,7 @@ from gapo_cli.errors import DataError, UserError
 from gapo_cli.evaluation.predictions import from_rows
 from gapo_cli.evaluation.summary import Summary, summarise
 from gapo_cli.interfaces import QuietDisplay
-from gapo_cli.records import EditTask, HistoryEvent, Source, TaskSet
+from gapo_cli.records import TaskSet
 from gapo_cli.stages.evaluate import evaluate
 
 
@@ -33,12 +33,15 @@ class Prints:
 
 def task(number):
     region = f"print(x{number})\n" if number else "pass\n"
-    before = "y" * 300 + "\n" if number == 3 else "y\n"
-    return EditTask(
-        f"t{number}", Source("prints", "eval", number), "python", "a.py", before + region, (len(before), len(before + region)),
-        region.replace("print", "log"), history=(HistoryEvent("edit", "a.py", "@@ -1 +1 @@\n-print(z)\n+log(z)\n"),),
-        labels={"family": "log" if number else "still"},
-    )  # fmt: skip
+    return small_task(
+        f"t{number}",
+        region,
+        region.replace("print", "log"),
+        before="y" * 300 + "\n" if number == 3 else "y\n",
+        diffs=("@@ -1 +1 @@\n-print(z)\n+log(z)\n",),
+        split="eval",
+        family="log" if number else "still",
+    )
 
 
 @pytest.fixture

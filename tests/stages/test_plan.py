@@ -14,7 +14,6 @@ from gapo_cli.errors import UserError
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.launching import launch
 from gapo_cli.models.prompt_tokens import encode_texts
-from gapo_cli.quantities import duration, quantity, size
 from gapo_cli.reports.plan_tables import as_json, tables, warnings
 from gapo_cli.stages.plan import plan
 from gapo_cli.tasks.sets.prepared import load_tasks
@@ -185,14 +184,3 @@ def test_as_json_is_json(experiment):
 def test_mistakes_are_answered_with_exit_code_2(words, capsys, asked, sentence):
     assert run_command(["plan", *words, asked]) == 2
     assert sentence in capsys.readouterr().err
-
-
-def test_quantities_are_said_with_units():
-    assert [quantity(value) for value in (7_615_616_512, 1_280_640, 42)] == ["7.62 G", "1.28 M", "42"]
-    assert [size(count) for count in (3 << 30, 5 << 20)] == ["3.00 GiB", "5 MiB"]
-    assert [duration(value) for value in (90, 600, 3 * 3600, 3 * 86400)] == [
-        "90.0 seconds",
-        "10.0 minutes",
-        "3.0 hours",
-        "3.0 days",
-    ]

@@ -5,27 +5,17 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
+from parts import Listening, small_task
 
 from gapo_cli.config.data import DataConfig
 from gapo_cli.config.model import ModelConfig
 from gapo_cli.interfaces import QuietDisplay
-from gapo_cli.records import EditTask, Message, Prompt, Source, TaskSet
+from gapo_cli.records import Message, Prompt, TaskSet
 from gapo_cli.stages.prepare import prepare_and_describe
 
 
-class Listening(QuietDisplay):
-    def __init__(self):
-        self.said, self.told = [], []
-
-    def say(self, text):
-        self.said.append(text)
-
-    def progress(self, what, done, total):
-        self.told.append((what, done, total))
-
-
 def task(name, region="é = 1\n", target="é = 2\n"):
-    return EditTask(name, Source("made", "train"), "go" if name == "t1" else "rust", "a.go", region, (0, len(region)), target)
+    return small_task(name, region, target, language="go" if name == "t1" else "rust", path="a.go")
 
 
 @dataclass

@@ -3,18 +3,11 @@
 from pathlib import Path
 
 import pytest
+from parts import Listening
 
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.stages.report import report
-
-
-class Listening(QuietDisplay):
-    def __init__(self):
-        self.said = []
-
-    def say(self, text):
-        self.said.append(text)
 
 
 def run_at(folder: Path) -> Path:

@@ -5,16 +5,13 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts import small_task
 
-from gapo_cli.records import EditTask, HistoryEvent, Source
 from gapo_cli.statistics.task_sets import MOST_BUCKETS, Distribution, Measured, bucket_edges, task_statistics
 
 
 def task(name, language="go", family=None, target="b\n", events=0):
-    return EditTask(
-        name, Source("made", "train"), language, "a.go", "a\n", (0, 2), target,
-        history=(HistoryEvent("edit", "a.go"),) * events, labels={"family": family} if family else {},
-    )  # fmt: skip
+    return small_task(name, target=target, language=language, family=family, diffs=("",) * events)
 
 
 def test_percentiles_are_values_that_occur():

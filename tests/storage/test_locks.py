@@ -1,5 +1,6 @@
 """One process a folder, and the sentence that names the other one."""
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -8,7 +9,6 @@ import sys
 import pytest
 
 from gapo_cli.errors import StorageError
-from gapo_cli.storage import locks
 from gapo_cli.storage.locks import hold, is_held
 
 HOLDER = "import sys; from gapo_cli.storage.locks import hold\nwith hold(__import__('pathlib').Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
@@ -54,7 +54,7 @@ def test_where_the_file_system_has_no_locks_the_caller_is_told_and_goes_on(tmp_p
     def unsupported(descriptor, operation):
         raise OSError(38, os.strerror(38))  # ENOSYS: Lustre without -o flock
 
-    monkeypatch.setattr(locks.fcntl, "flock", unsupported)
+    monkeypatch.setattr(fcntl, "flock", unsupported)
     with hold(tmp_path) as locked:
         assert not locked
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from git_parts import START, Repository, numbered
+from parts import Listening
 
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.interfaces import QuietDisplay
@@ -442,15 +443,10 @@ def test_prepare_builds_once_and_again_when_the_repository_has_grown(tmp_path):
         f"data.directory={tmp_path / 'data'}",
         f"hydra.run.dir={tmp_path / 'run'}",
     ]
-    said = []
-
-    class Listening(QuietDisplay):
-        def say(self, text: str) -> None:
-            said.append(text)
-
-    first = run("prepare", words, Listening()).prepared
+    display = Listening()
+    first = run("prepare", words, display).prepared
     assert first.built and not run("prepare", words, QuietDisplay()).prepared.built
-    assert "2 edits: nothing before it 1, task 1" in said
+    assert "2 edits: nothing before it 1, task 1" in display.said
     assert first.manifest["report"]["revision"] == repository.git("rev-parse", "HEAD")
     repository.commit(a_py=numbered(30, L5="word = 5", L22="word = 22"))
     again = run("prepare", words, QuietDisplay()).prepared

@@ -169,6 +169,7 @@ def test_rows_of_metrics_have_the_names_that_reports_read(make_loop, tmp_path):
     assert [row["time_s"] for row in rows] == sorted(row["time_s"] for row in rows)
 
 
+@pytest.mark.slow
 def test_the_reward_rises_with_training(make_loop, tmp_path):
     # LengthReward pays for long answers that end in time; larger steps than these let rounding decide what is learnt
     optimizer = OptimizerConfig(learning_rate=1e-3, warmup_steps=2)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from gapo_cli.edits.diffs import DiffLine, hunks_of
 from gapo_cli.edits.rules.line_edits import added_line_rules, removed_line_rules
 from gapo_cli.edits.rules.substitutions import Edit, Rule, apply_edits, overlaps
 from gapo_cli.edits.rules.textual_edits import rules_of
@@ -52,7 +53,8 @@ def changes_of(history: Iterable[HistoryEvent]) -> list[Change]:
     for event in history:
         if event.kind != "edit":
             continue
-        for change in _changes_of_diff(event.diff):
+        hunks = hunks_of(event.diff.replace("\r\n", "\n"))
+        for change in (change for hunk in hunks for change in _changes_of_hunk(hunk)):
             # a line that is changed again, often while it is typed: from its first form to its last
             earlier = next(
                 (one for one in changes if None not in (one.old, one.new, change.old) and one.new == change.old), None
@@ -64,26 +66,23 @@ def changes_of(history: Iterable[HistoryEvent]) -> list[Change]:
     return [change for change in changes if change.old != change.new and change.longest <= LONGEST_LINE]
 
 
-def _changes_of_diff(diff: str) -> list[Change]:
+def _changes_of_hunk(hunk: Sequence[DiffLine]) -> list[Change]:
     changes: list[Change] = []
     removed: list[str] = []
     added: list[str] = []
     above: str | None = None
-    # str.splitlines would cut at form feeds and at Unicode's separators, too
-    for line in [*(row.removesuffix("\r") for row in diff.split("\n")), "@@"]:
-        if line.startswith(("--- ", "+++ ", "\\")):
-            continue
-        if line.startswith("-") and not added:
-            removed.append(line[1:])
-        elif line.startswith("+"):
-            added.append(line[1:])
+    for sign, line in [*hunk, ("", "")]:
+        if sign == "-" and not added:
+            removed.append(line)
+        elif sign == "+":
+            added.append(line)
         else:
-            below = line[1:] if line.startswith(" ") else None
+            below = line if sign == " " else None
             if len(removed) == len(added):
                 changes += [Change(old.strip(), new.strip()) for old, new in zip(removed, added, strict=True)]
             elif len(removed) + len(added) == 1:
                 changes += [Change(removed[0] if removed else None, added[0] if added else None, above, below)]
-            removed, added, above = ([line[1:]] if line.startswith("-") else []), [], below
+            removed, added, above = ([line] if sign == "-" else []), [], below
     return changes
 
 

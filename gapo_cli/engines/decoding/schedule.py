@@ -17,6 +17,7 @@ from gapo_cli.engines.decoding.prompt_cache import PromptCache
 from gapo_cli.engines.stop_texts import StopTexts
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Progress
+from gapo_cli.quantities import GIBIBYTE
 
 if TYPE_CHECKING:  # rooms of one floor do not import each other
     from gapo_cli.models.loaded import LoadedModel
@@ -105,7 +106,7 @@ class Decoding:
         heads = getattr(settings, "num_key_value_heads", None) or settings.num_attention_heads
         head_size = getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
         of_token = bytes_per_token(settings.num_hidden_layers, heads, head_size, policy.dtype)
-        self.max_tokens = int(kv_cache_gib * 2**30) // of_token
+        self.max_tokens = int(kv_cache_gib * GIBIBYTE) // of_token
         self.waiting = deque(self._pieces())
 
     def run(self) -> Written:

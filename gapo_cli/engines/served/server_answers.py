@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gapo_cli.config.checks import is_integer
 from gapo_cli.engines.stop_texts import up_to_stop
 from gapo_cli.errors import UserError
 from gapo_cli.records import Completion
@@ -73,12 +74,12 @@ def _kept(choice: Mapping[str, Any], usage: Any) -> dict[str, Any]:
             kept["stopped_by"] = choice[name] if isinstance(choice[name], str) else None
     logprobs = _logprobs(choice.get("logprobs"))
     token_ids = choice.get("token_ids")  # vLLM, asked by engine.extra={return_token_ids: true}
-    if isinstance(token_ids, list) and all(map(_is_whole, token_ids)):
+    if isinstance(token_ids, list) and all(map(is_integer, token_ids)):
         kept["token_ids"] = token_ids
     if logprobs:
         kept["logprobs"] = logprobs
     counts = (usage, len(kept.get("token_ids", ())), len(logprobs))
-    known = next((count for count in counts if _is_whole(count) and count > 0), None)
+    known = next((count for count in counts if is_integer(count) and count > 0), None)
     return kept if known is None else kept | {"tokens": known}
 
 
@@ -92,7 +93,3 @@ def _logprobs(given: Mapping[str, Any] | None) -> list[float]:
     else:
         values = list(given.get("token_logprobs") or ())
     return values if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values) else []
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

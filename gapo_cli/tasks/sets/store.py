@@ -1,7 +1,6 @@
 """Prepared task sets on disk: one JSON-lines file a split and a manifest with their hashes.
 
-A set is written into a temporary folder and renamed into place, so a folder that exists is whole; later damage is found
-by the hash and named.
+A set's folder is whole or not there; later damage is found by the hash and named.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ import hashlib
 import itertools
 import json
 import re
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +17,8 @@ from typing import Any
 from gapo_cli.errors import DataError, did_you_mean
 from gapo_cli.interfaces import Progress, no_progress
 from gapo_cli.records import EditTask, TaskSet
-from gapo_cli.storage.files import file_hash, read_jsonl, write_json, write_jsonl
+from gapo_cli.storage.files import file_hash, read_jsonl, storage_errors, write_json, write_jsonl
+from gapo_cli.storage.whole_folder import whole_folder
 
 MANIFEST = "manifest.json"
 FORMAT = 2
@@ -56,44 +54,37 @@ def save_task_set(
     task_set: TaskSet, folder: Path, manifest: Mapping[str, Any], progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Writes the set and its manifest (`manifest` plus the counts and hash of every split) and returns that manifest.
-    What stood in `folder` before is replaced. Raises DataError for a split name that is no file name."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        splits = {}
-        total = sum(map(len, task_set.splits.values()))
-        done = itertools.count()
+    What stood in `folder` before is replaced, unless it is the same set. Raises DataError for a split name that is no file
+    name, StorageError for what cannot be written."""
+    splits: dict[str, Any] = {}
+    whole = {"format": FORMAT, **manifest, "splits": splits}
+    total = sum(map(len, task_set.splits.values()))
+    done = itertools.count()
 
-        def row(task: EditTask) -> dict[str, Any]:
-            progress("writing tasks", next(done), total)
-            return task.to_dict()
+    def row(task: EditTask) -> dict[str, Any]:
+        progress("writing tasks", next(done), total)
+        return task.to_dict()
 
+    with storage_errors(folder), whole_folder(folder, as_good=lambda there: _has(there, whole)) as written:
         for split, tasks in task_set.splits.items():
             if wrong := split_name_error(split):
                 raise DataError(f"split '{split}': {wrong}")
-            path = temporary / f"{split}.jsonl"
+            path = written / f"{split}.jsonl"
             write_jsonl(path, map(row, tasks))
             splits[split] = count_tasks(tasks) | {"sha256": file_hash(path)}
-        whole = {"format": FORMAT, **manifest, "splits": splits}
-        write_json(temporary / MANIFEST, whole)
+        write_json(written / MANIFEST, whole)
         progress("writing tasks", total, total)
-        temporary.chmod(0o755)
-        put_in_place(temporary, folder)
-        return whole
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    return whole
 
 
-def put_in_place(temporary: Path, folder: Path) -> None:
-    """Renames `temporary` to `folder`, whose old contents go, unless another process has put the same set there since."""
-    if folder.exists():
-        try:
-            read_manifest(folder)
-            check_files(folder, read_manifest(temporary))
-            return
-        except DataError:
-            shutil.rmtree(folder)
-    temporary.rename(folder)
+def _has(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether the set in `folder` can be read and has the files that `manifest` tells of."""
+    try:
+        read_manifest(folder)
+        check_files(folder, manifest)
+    except DataError:
+        return False
+    return True
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

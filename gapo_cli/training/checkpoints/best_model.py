@@ -15,8 +15,8 @@ from gapo_cli.errors import CheckpointError
 from gapo_cli.models.load import save_model
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.runs.layout import BEST, BEST_RECORD
-from gapo_cli.storage.files import remove_folder
-from gapo_cli.storage.whole_folder import new_folder
+from gapo_cli.storage.whole_folder import remove_folder
+from gapo_cli.training.checkpoints.folder import checkpoint_folder
 from gapo_cli.training.checkpoints.manifest import verify, write_manifest
 
 
@@ -31,7 +31,7 @@ class BestModel:
         """The model as it is becomes the best one. `record`: what best.json says, its `step` among it. `otherwise`: what is
         said to remain where it cannot be written. Raises CheckpointError."""
         before = self.step()
-        with new_folder(self.folder, otherwise, previous=None if before is None else self.waiting(before)) as folder:
+        with checkpoint_folder(self.folder, otherwise, previous=None if before is None else self.waiting(before)) as folder:
             save_model(policy, folder)
             (folder / BEST_RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
             write_manifest(folder, {"step": record["step"]})

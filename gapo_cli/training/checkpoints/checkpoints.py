@@ -23,9 +23,9 @@ from gapo_cli.models.load import save_model
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.records import EditTask
 from gapo_cli.runs.layout import CHECKPOINTS, STATE_TENSORS, STATE_VALUES, step_name, steps_in
-from gapo_cli.storage.files import remove_folder
-from gapo_cli.storage.whole_folder import new_folder, remove_left_behind
+from gapo_cli.storage.whole_folder import remove_folder, remove_left_behind
 from gapo_cli.training.checkpoints.best_model import BestModel
+from gapo_cli.training.checkpoints.folder import checkpoint_folder
 from gapo_cli.training.checkpoints.manifest import read_manifest, verify, write_manifest
 from gapo_cli.training.guards import check_outputs
 
@@ -57,7 +57,7 @@ class Checkpoints:
         earlier checkpoints are then untouched."""
         check_outputs(policy)
         target = self.path(step)
-        with new_folder(target, self._what_there_is()) as folder:
+        with checkpoint_folder(target, self._what_there_is()) as folder:
             save_model(policy, folder)
             save_file(state.tensors, folder / STATE_TENSORS)
             (folder / STATE_VALUES).write_text(json.dumps(state.values, indent=1) + "\n", encoding="utf-8")

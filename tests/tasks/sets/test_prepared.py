@@ -5,20 +5,13 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
+from parts import Listening, small_task
 
 from gapo_cli.config.data import DataConfig
 from gapo_cli.errors import DataError
 from gapo_cli.interfaces import QuietDisplay
-from gapo_cli.records import EditTask, Source, TaskSet
+from gapo_cli.records import TaskSet
 from gapo_cli.tasks.sets.prepared import load_tasks, prepare
-
-
-class Listening(QuietDisplay):
-    def __init__(self):
-        self.said = []
-
-    def say(self, text):
-        self.said.append(text)
 
 
 @dataclass
@@ -34,12 +27,8 @@ class Counting:
 
     def build(self, progress):
         self.built += 1
-        splits = {"train": tuple(task(f"t{number}", f"new{number}\n") for number in range(self.train))}
-        return TaskSet(splits | {"eval": (task("e", "new0\n" if self.leak else "other\n"),), "dev": ()})
-
-
-def task(name, target):
-    return EditTask(name, Source("made", "train"), "python", "a.py", "old\n", (0, 4), target)
+        splits = {"train": tuple(small_task(f"t{number}", target=f"new{number}\n") for number in range(self.train))}
+        return TaskSet(splits | {"eval": (small_task("e", target="new0\n" if self.leak else "other\n"),), "dev": ()})
 
 
 def experiment(tmp_path, source=None, limit=None):

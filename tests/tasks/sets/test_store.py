@@ -5,17 +5,18 @@ import json
 from dataclasses import replace
 
 import pytest
+from parts import small_task
 
 from gapo_cli.errors import DataError
-from gapo_cli.records import EditTask, Hint, HistoryEvent, Source, TaskSet
+from gapo_cli.records import Hint, HistoryEvent, TaskSet
 from gapo_cli.tasks.sets.store import check_files, fingerprint_hash, load_split, read_manifest, save_task_set
 
-
-def task(name, split="train", family="literal", target="b\n"):
-    return EditTask(name, Source("made", split), "python", "a.py", "a\n", (0, 2), target, labels={"family": family})
-
-
-SET = TaskSet({"train": (task("t1"), task("t2", family="call", target="a\n")), "eval": (task("e1", "eval"),)})
+SET = TaskSet(
+    {
+        "train": (small_task("t1", family="literal"), small_task("t2", target="a\n", family="call")),
+        "eval": (small_task("e1", split="eval", family="literal"),),
+    }
+)
 
 
 def test_what_is_saved_is_loaded_in_order(tmp_path):
@@ -27,13 +28,13 @@ def test_what_is_saved_is_loaded_in_order(tmp_path):
 
 def test_every_field_of_a_task_is_stored(tmp_path):
     whole = replace(
-        task("t1"),
+        small_task("t1"),
         history=(HistoryEvent("edit", "b.py", "@@ -1 +1 @@\n-a\n+b\n", predicted=True),),
         hints=(Hint("related_file", "b.py", "b\n", rows=(0, 1), order=1, source="git_commit", file_rows=4),),
         alternatives=("c\n",),
         cursor_after=0,
     )
-    still = replace(task("t2", target="a\n"), no_edit=True)
+    still = replace(small_task("t2", target="a\n"), no_edit=True)
     save_task_set(TaskSet({"train": (whole, still)}), tmp_path / "set", {})
     assert load_split(tmp_path / "set", "train") == (whole, still)
 
