@@ -13,11 +13,11 @@ import torch
 from gapo_cli.config.checks import positive
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.engines.decoding.schedule import Decoding, Written, bytes_per_token
-from gapo_cli.engines.token_answers import answer_text, check_prompts
+from gapo_cli.engines.token_answers import answer_text, check_prompts, malformed
 from gapo_cli.interfaces import EngineMemory, Progress, RolloutScale, no_progress
 from gapo_cli.records import Completion
 
-if TYPE_CHECKING:  # rooms of one floor do not import each other
+if TYPE_CHECKING:
     from gapo_cli.models.loaded import LoadedModel
 
 
@@ -121,4 +121,5 @@ class TorchEngine:
             logprobs=tuple(written.logprobs[index, :length].tolist()),
             text=answer_text(self.policy.tokenizer, prompt[-1], tokens[:-1] if stopped else tokens),
             finish_reason="stop" if stopped else "length",
+            malformed=malformed(self.policy, tokens),
         )

@@ -17,7 +17,7 @@ from gapo_cli.engines.decoding.prompt_cache import PromptCache
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Progress
 
-if TYPE_CHECKING:  # rooms of one floor do not import each other
+if TYPE_CHECKING:
     from gapo_cli.models.loaded import LoadedModel
 
 PREFILL_TOKENS = 2048
