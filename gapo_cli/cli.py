@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from gapo_cli.errors import UserError, did_you_mean
+from gapo_cli.streams import make_lasting
 
 if TYPE_CHECKING:
     from gapo_cli.interfaces import Display
@@ -400,6 +401,9 @@ def run_command(arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.filename is not None:  # the machine's word: missing, read-only, full
+            say_error(f"{error.filename}: cannot be read or written ({error.strerror}); name another file or folder")
+            return MISTAKE
         say_error(f"internal error: {type(error).__name__}: {error}; rerun with --debug for the traceback")
         return FAILED
     if code == STOPPED:  # some versions of typer hand Ctrl-C on, others return this code for it
@@ -412,4 +416,10 @@ def say_error(sentence: str) -> None:
 
 
 def main() -> None:
-    sys.exit(run_command(sys.argv[1:]))
+    screen = make_lasting()
+    code = run_command(sys.argv[1:])
+    screen.flush()
+    if screen.failure is not None:
+        say_error(f"standard output cannot be written ({screen.failure}); send it somewhere else")
+        code = code or MISTAKE
+    sys.exit(code)
