@@ -41,6 +41,10 @@ HELPERS = {"model": frozenset({"base", "prompt_tokens"}), "data": frozenset({"pa
 PARTS = {"source": "data.source", "template": "prompt", "reward": "reward", "estimator": "estimator", "engine": "engine"}
 
 
+LARGEST_SEED = 2**63 - 1
+"""What torch, numpy and vLLM all take."""
+
+
 def one_line(error: BaseException) -> str:
     """The first lines of an error of Hydra's or OmegaConf's, without their tables of keys and search paths."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -72,7 +76,7 @@ def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Pa
     one_of("stage", values["stage"], ("rl", "sft"))
     check_parts(values, values[ALLOW])
     seed, resume = convert(values["seed"], int, "seed"), convert(values["resume"], str | None, "resume")
-    require(seed >= 0, f"seed={seed}: need 0 or more")
+    require(0 <= seed <= LARGEST_SEED, f"seed={seed}: need a whole number from 0 to {LARGEST_SEED}")
     # the parts last: building an engine imports torch, and a mistake should be answered before that
     parts = {name: build_part(config, key, choices.get(key.split(".")[0], "")) for name, key in PARTS.items()}
     return Experiment(
