@@ -1,6 +1,6 @@
 """The command line: names, help and exit codes. Imports nothing heavy.
 
-Exit codes: 0 done, 1 something failed, 2 a mistake in what was asked for, 130 stopped with Ctrl-C.
+Exit codes: 0 done, 1 something failed, 2 a mistake in what was asked for, 130 stopped with Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from gapo_cli.errors import UserError, did_you_mean
 from gapo_cli.streams import make_lasting
+from gapo_cli.training.interrupts import Stopped, stop_by_signals
 
 if TYPE_CHECKING:
     from gapo_cli.interfaces import Display
@@ -408,6 +409,7 @@ def run_command(arguments: Sequence[str]) -> int:
         return FAILED
     if code == STOPPED:  # some versions of typer hand Ctrl-C on, others return this code for it
         say_error("stopped")
+        return Stopped.exit_code
     return code
 
 
@@ -417,6 +419,7 @@ def say_error(sentence: str) -> None:
 
 def main() -> None:
     screen = make_lasting()
+    stop_by_signals()
     code = run_command(sys.argv[1:])
     screen.flush()
     if screen.failure is not None:

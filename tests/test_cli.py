@@ -78,7 +78,7 @@ MISTAKES = [
     (["train", "engine.max_rows=abc"], "engine.max_rows=abc: need a whole number"),
     (["train", "engine.max_rows=0"], "engine.max_rows=0: need a number above 0"),
     (["train", "+engine.max_row=8"], "engine.max_row: unknown key"),
-    (["train", "seed=-1"], "seed=-1: need 0 or more"),
+    (["train", "seed=-1"], "seed=-1: need a whole number from 0"),
     (["train", "trainer.optimizer.learning_rate=inf"], "trainer.optimizer.learning_rate=inf: need a number"),
     (
         ["train", "algorithm.importance_cap=2.0", "trainer.recompute_logprobs=false"],
