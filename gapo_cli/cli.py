@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from gapo_cli.errors import UserError, did_you_mean
+from gapo_cli.hardware import let_threads_yield
 from gapo_cli.streams import make_lasting
 from gapo_cli.training.interrupts import Stopped, stop_by_signals
 
@@ -420,6 +421,7 @@ def say_error(sentence: str) -> None:
 def main() -> None:
     screen = make_lasting()
     stop_by_signals()
+    let_threads_yield()
     code = run_command(sys.argv[1:])
     screen.flush()
     if screen.failure is not None:
