@@ -1,6 +1,6 @@
 """The command line: names, help and exit codes. Imports nothing heavy.
 
-Exit codes: 0 done, 1 something failed, 2 a mistake in what was asked for, 130 stopped with Ctrl-C.
+Exit codes: 0 done, 1 something failed, 2 a mistake in what was asked for, 130 stopped with Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import typer
 from typer.core import TyperGroup
 
 from gapo_cli.errors import UserError, did_you_mean
+from gapo_cli.hardware import let_threads_yield
+from gapo_cli.storage.streams import make_lasting
+from gapo_cli.training.interrupts import Stopped, stop_by_signals
 
 if TYPE_CHECKING:
     from gapo_cli.interfaces import Display
@@ -526,10 +529,14 @@ def run_command(arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.filename is not None:  # the machine's word: missing, read-only, full
+            say_error(f"{error.filename}: cannot be read or written ({error.strerror}); name another file or folder")
+            return MISTAKE
         say_error(f"internal error: {type(error).__name__}: {error}; rerun with --debug for the traceback")
         return FAILED
     if code == STOPPED:  # some versions of typer hand Ctrl-C on, others return this code for it
         say_error("stopped")
+        return Stopped.exit_code
     return code
 
 
@@ -538,4 +545,12 @@ def say_error(sentence: str) -> None:
 
 
 def main() -> None:
-    sys.exit(run_command(sys.argv[1:]))
+    screen = make_lasting()
+    stop_by_signals()
+    let_threads_yield()
+    code = run_command(sys.argv[1:])
+    screen.flush()
+    if screen.failure is not None:
+        say_error(f"standard output cannot be written ({screen.failure}); send it somewhere else")
+        code = code or MISTAKE
+    sys.exit(code)

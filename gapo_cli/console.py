@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -56,6 +56,14 @@ COLUMNS = (
 )
 
 
+IMPORTANT = (
+    "step", "reward", "val exact", "loss", "exact", "s/step", "val sampled", "zero spread", "entropy", "clip", "grad norm",
+)  # fmt: skip
+"""Titles of COLUMNS, those first that a narrow terminal shows."""
+PADDING = 2
+"""Blanks that a column takes beside its text."""
+
+
 def cells(row: Mapping[str, Any]) -> dict[str, str]:
     """Column title → the row's value as text, for the columns that the row has a number for."""
     found = {}
@@ -66,16 +74,28 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def metrics_table(rows: Iterable[Mapping[str, str]]) -> Table:
-    """Rows of `cells` as a table; columns that no row has are left out."""
+def metrics_table(rows: Iterable[Mapping[str, str]], width: int = UNLIMITED_WIDTH) -> Table:
+    """Rows of `cells` as a table; columns that no row has are left out, and so are those that do not fit into `width`
+    characters, the least important first: a number is shown whole or not at all."""
     rows = list(rows)
-    titles = [column.title for column in COLUMNS if any(column.title in row for row in rows)]
+    titles = fitting([column.title for column in COLUMNS if any(column.title in row for row in rows)], rows, width)
     table = Table(box=None, header_style="bold")
     for title in titles:
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(row.get(title, "") for title in titles))
     return table
+
+
+def fitting(titles: Sequence[str], rows: Sequence[Mapping[str, str]], width: int) -> list[str]:
+    """The titles whose columns fit side by side, in their order; of the least wide terminal, the first of IMPORTANT."""
+    taken = {title: max(len(title), *(len(row.get(title, "")) for row in rows)) + PADDING for title in titles}
+    kept = list(titles)
+    for title in sorted(titles, key=IMPORTANT.index, reverse=True):
+        if sum(taken[one] for one in kept) <= width or len(kept) == 1:
+            break
+        kept.remove(title)
+    return kept
 
 
 def show_described(described: Described, console: Console | None = None) -> None:
@@ -101,7 +121,7 @@ def show_table(console: Console, shown: TextTable) -> None:
     table = Table(box=None, header_style="bold", padding=(0, 1))
     table.add_column(escape(shown.columns[0]))
     for column in shown.columns[1:]:
-        table.add_column(escape(column), justify="right")
+        table.add_column(escape(column), justify="right", overflow="fold")
     for row in shown.rows:
         table.add_row(*map(escape, row))
     print_text(console, "")
@@ -179,7 +199,7 @@ def show_sweep(result: SweepResult, console: Console | None = None) -> None:
     table = Table(box=None, header_style="bold")
     table.add_column(HEADINGS[0])
     for row in rows:
-        table.add_column(escape(row[0]), justify="right")
+        table.add_column(escape(row[0]), justify="right", overflow="fold")
     for number, heading in enumerate(HEADINGS[1:], start=1):
         table.add_row(heading, *(escape(row[number]) for row in rows))
     print_text(console, EXPLANATION)
@@ -300,5 +320,5 @@ class ConsoleDisplay:
             self.live.update(self.renderable())
 
     def renderable(self) -> Group:
-        parts: list[Any] = [metrics_table(self.rows[-ROWS_SHOWN:])] if self.rows else []
+        parts: list[Any] = [metrics_table(self.rows[-ROWS_SHOWN:], self.console.width)] if self.rows else []
         return Group(*parts, self.progress_bars)

@@ -7,12 +7,14 @@ are put in by prompt templates and never stored; whether an edit changes nothing
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from gapo_cli.errors import DataError
+
+BYTE_ORDER_MARK = "\ufeff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,17 @@ class HistoryEvent:
     old_path: str | None = None
     predicted: bool = False
 
+    def __post_init__(self) -> None:
+        if self.kind == "rename" and not self.old_path:
+            raise DataError(f"the rename of {self.path} in the history has no old_path")
+
 
 @dataclass(frozen=True, slots=True)
 class EditTask:
     """One code edit to predict: `target` replaces `excerpt[editable[0]:editable[1]]`; each of `alternatives` is as right.
     `no_edit`: the right answer is to predict nothing, and the target is the region as it stands. `cursor_after`: where the
-    cursor goes once the edit is made, as an offset into `target`. History is oldest first."""
+    cursor goes once the edit is made, as an offset into `target`. History is oldest first. `line_ends`: what
+    ended lines where that was not "\n", which it is in all texts here: for those who write an answer back."""
 
     id: str
     source: Source
@@ -83,6 +90,7 @@ class EditTask:
     raw: Mapping[str, Any] | None = None
     cursor_after: int | None = None
     no_edit: bool = False
+    line_ends: str | None = None
 
     def __post_init__(self) -> None:
         start, end = self.editable
@@ -123,6 +131,45 @@ class EditTask:
         """Every acceptable region, the first one first, each once."""
         return tuple(dict.fromkeys((self.target, *self.alternatives)))
 
+    @property
+    def cuts_lines(self) -> bool:
+        """The region begins or ends inside a line."""
+        start, end = self.editable
+        return (start > 0 and self.excerpt[start - 1] != "\n") or (
+            end < len(self.excerpt) and end > 0 and self.excerpt[end - 1] != "\n" and self.excerpt[end] != "\n"
+        )
+
+    def with_line_feeds(self) -> EditTask:
+        """The same task with "\n" at the end of every line and no byte-order mark; offsets move along."""
+        marked = self.excerpt.startswith(BYTE_ORDER_MARK)
+        texts = (self.excerpt, self.target, *self.alternatives, *self.rejected, *(hint.text for hint in self.hints))
+        returns = any("\r\n" in text for text in (*texts, *(event.diff for event in self.history)))
+        if not (marked or returns):
+            return self
+
+        def moved(offset: int) -> int:
+            return offset - (marked and offset > 0) - self.excerpt.count("\r\n", 0, offset + 1)
+
+        def plain(text: str) -> str:
+            return text.replace("\r\n", "\n")
+
+        def region(text: str) -> str:
+            return plain(text.removeprefix(BYTE_ORDER_MARK) if marked and self.editable[0] == 0 else text)
+
+        return replace(
+            self,
+            excerpt=plain(self.excerpt.removeprefix(BYTE_ORDER_MARK)),
+            editable=(moved(self.editable[0]), moved(self.editable[1])),
+            cursor=None if self.cursor is None else (moved(self.cursor[0]), moved(self.cursor[1])),
+            target=region(self.target),
+            cursor_after=None if self.cursor_after is None else len(region(self.target[: self.cursor_after])),
+            alternatives=tuple(map(region, self.alternatives)),
+            rejected=tuple(map(region, self.rejected)),
+            history=tuple(replace(event, diff=plain(event.diff)) for event in self.history),
+            hints=tuple(replace(hint, text=plain(hint.text)) for hint in self.hints),
+            line_ends="\r\n" if returns else self.line_ends,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dict; what is as by default is left out. `EditTask.from_dict` is its inverse."""
         row = said(self)
@@ -148,7 +195,7 @@ class EditTask:
             for name in ("id", "language", "path", "excerpt", "target"):
                 if not isinstance(values[name], str):
                     raise DataError(f"field '{name}' must be a string, got {type(values[name]).__name__}")
-            return cls(**values)
+            return cls(**values).with_line_feeds()
         except KeyError as error:
             raise DataError(f"field {error} is missing") from error
         except TypeError as error:

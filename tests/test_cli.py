@@ -78,7 +78,7 @@ MISTAKES = [
     (["train", "engine.max_rows=abc"], "engine.max_rows=abc: need a whole number"),
     (["train", "engine.max_rows=0"], "engine.max_rows=0: need a number above 0"),
     (["train", "+engine.max_row=8"], "engine.max_row: unknown key"),
-    (["train", "seed=-1"], "seed=-1: need 0 or more"),
+    (["train", "seed=-1"], "seed=-1: need a whole number from 0"),
     (["train", "trainer.optimizer.learning_rate=inf"], "trainer.optimizer.learning_rate=inf: need a number"),
     (
         ["train", "algorithm.importance_cap=2.0", "trainer.recompute_logprobs=false"],
@@ -110,6 +110,9 @@ MISTAKES = [
     ),
     (["train", "++estimator.depth=3"], "estimator.depth: unknown key"),
     (["train", "foo"], "foo: need KEY=VALUE"),
+    (["train", "model=null"], "model=null: a run needs one of deepseek"),
+    (["rollout", "seed=18446744073709551616"], "seed=18446744073709551616: need a whole number from 0 to 9223372036854775807"),
+    (["rollout", "experiment=debug", "hydra.run.dir=/proc/x"], "/proc/x: cannot be read or written (No such file"),
     (["train", "--config-dir", "nowhere"], "--config-dir nowhere: is not a folder"),
     (["train", "--qiet"], "No such option: --qiet"),
     (["prepare", "data=jsonl", "data.path=nothing.jsonl"], "data.path=nothing.jsonl: does not exist"),

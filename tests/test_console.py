@@ -2,9 +2,10 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
-from gapo_cli.console import ConsoleDisplay, cells, metrics_table
+from gapo_cli.console import COLUMNS, IMPORTANT, ConsoleDisplay, cells, metrics_table
 
 
 class Clock:
@@ -125,3 +126,20 @@ def test_a_pipe_gets_whole_lines(capsys):
     with ConsoleDisplay() as display:
         display.say("word " * 100)
     assert capsys.readouterr().out.rstrip() == ("word " * 100).rstrip()
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_a_narrow_terminal_shows_fewer_columns_and_whole_numbers(width):
+    row = {column.title: f"{number}.1234" for number, column in enumerate(COLUMNS)}
+    console = Console(width=width, file=io.StringIO())
+    console.print(metrics_table([row], width))
+    heading, values = console.file.getvalue().splitlines()
+    assert "…" not in heading + values
+    shown = [title for title in row if row[title] in values.split()]
+    assert len(shown) == len(values.split())
+    assert len(shown) >= min(width // 14, len(COLUMNS)), "room is used"
+    assert "step" in shown
+
+
+def test_every_column_has_its_place_among_the_important_ones():
+    assert sorted(IMPORTANT) == sorted(column.title for column in COLUMNS)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from gapo_cli.models.loaded import LoadedModel
 
 
 def check_prompts(prompts: Sequence[Sequence[int]], sampling: SamplingConfig, context_length: int) -> None:
@@ -19,6 +22,15 @@ def check_prompts(prompts: Sequence[Sequence[int]], sampling: SamplingConfig, co
                 f"prompt {index} has {len(prompt)} tokens: with sampling.max_new_tokens={sampling.max_new_tokens} it does not "
                 f"fit model.context_length={context_length}; shorten it or raise model.context_length"
             )
+
+
+PHANTOM = "phantom token"
+"""Why an answer with an id that the tokenizer has no token for stands for no region."""
+
+
+def malformed(policy: LoadedModel, tokens: Sequence[int]) -> str | None:
+    """Why an answer is malformed whatever its text; None where it is not. Our engines never draw a phantom token."""
+    return None if not policy.phantom_ids or set(policy.phantom_ids).isdisjoint(tokens) else PHANTOM
 
 
 def answer_text(tokenizer: Any, before: int, tokens: Sequence[int]) -> str:

@@ -14,12 +14,12 @@ from gapo_cli.config.checks import positive
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.engines.decoding.schedule import Decoding, Written, bytes_per_token
 from gapo_cli.engines.stop_texts import whole_text
-from gapo_cli.engines.token_answers import check_prompts
+from gapo_cli.engines.token_answers import check_prompts, malformed
 from gapo_cli.interfaces import EngineMemory, Progress, RolloutScale, no_progress
 from gapo_cli.quantities import GIBIBYTE
 from gapo_cli.records import Completion
 
-if TYPE_CHECKING:  # rooms of one floor do not import each other
+if TYPE_CHECKING:
     from gapo_cli.models.loaded import LoadedModel
 
 
@@ -124,4 +124,5 @@ class TorchEngine:
             logprobs=tuple(written.logprobs[index, :length].tolist()),
             text=whole_text(self.policy.tokenizer, prompt[-1], tokens, self.policy.eos_token_ids, stops),
             finish_reason="stop" if stopped else "length",
+            malformed=malformed(self.policy, tokens),
         )

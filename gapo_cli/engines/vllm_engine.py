@@ -18,7 +18,7 @@ from gapo_cli.config.checks import one_of, positive, require
 from gapo_cli.config.model import DTYPES
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.engines.stop_texts import StopTexts, whole_text
-from gapo_cli.engines.token_answers import check_prompts
+from gapo_cli.engines.token_answers import check_prompts, malformed
 from gapo_cli.engines.vllm_process import (
     collect_engines,
     imported,
@@ -35,6 +35,8 @@ from gapo_cli.seeds import derived_seed
 if TYPE_CHECKING:
     from gapo_cli.models.loaded import LoadedModel
 
+NEVER = -100.0
+"""The lowest bias that vLLM takes: a token's probability times 4e-44."""
 TEMPERATURES = (0.01, 2.0)
 """What vLLM samples at; a lower temperature it would raise without a word."""
 PREFILL_TOKENS = 4096
@@ -241,6 +243,7 @@ class VLLMEngine:
             ignore_eos=True,  # the end tokens are those above, not what a config says
             logprobs=0,  # the drawn token's only
             detokenize=False,
+            logit_bias=dict.fromkeys(self.policy.phantom_ids, NEVER) or None,
         )
 
     def _stop_tokens(self, stops: Sequence[str]) -> list[int]:
@@ -274,6 +277,7 @@ class VLLMEngine:
             logprobs=tuple(row[token].logprob for token, row in zip(tokens, logprobs, strict=True)),
             text=whole_text(self.policy.tokenizer, before, tokens, self.policy.eos_token_ids, stop_texts.stops),
             finish_reason="stop" if stopped else "length",
+            malformed=malformed(self.policy, tokens),
         )
 
     def _wake(self) -> None:

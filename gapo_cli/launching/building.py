@@ -41,7 +41,10 @@ SECTIONS = {
     "guards": GuardsConfig,
 }
 # keys that a section's yaml may hold for its interpolations, beside the dataclass's fields
-HELPERS = {"model": frozenset({"base", "prompt_tokens"}), "data": frozenset({"path", "repo", "repos", "on_error", "source"})}
+HELPERS = {
+    "model": frozenset({"base", "prompt_tokens"}),
+    "data": frozenset({"path", "repo", "repos", "on_error", "offsets", "source"}),
+}
 CORRUPTION = "corruption"
 """A key of the reward's section that is for training and not for the reward."""
 TERMS = "algorithm.terms"
@@ -56,6 +59,10 @@ PARTS = {
 }
 HEAVY = ("engine", "stage")
 """Parts whose modules import torch."""
+
+
+LARGEST_SEED = 2**63 - 1
+"""What torch, numpy and vLLM all take."""
 
 
 def one_line(error: BaseException) -> str:
@@ -89,7 +96,7 @@ def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Pa
     typed = {name: build_section(kind, values[name], name, HELPERS.get(name, frozenset())) for name, kind in SECTIONS.items()}
     check_parts(values | {TERMS: terms}, values[ALLOW])
     seed, resume = convert(values["seed"], int, "seed"), convert(values["resume"], str | None, "resume")
-    require(seed >= 0, f"seed={seed}: need 0 or more")
+    require(0 <= seed <= LARGEST_SEED, f"seed={seed}: need a whole number from 0 to {LARGEST_SEED}")
     corruption = values["reward"].get(CORRUPTION)
     if corruption is not None:
         corruption = build_section(Corruption, corruption, f"reward.{CORRUPTION}")

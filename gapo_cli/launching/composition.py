@@ -34,6 +34,9 @@ from gapo_cli.launching.overrides import ESTIMATOR_ALIASES, continue_from, expan
 from gapo_cli.launching.run_choice import AUTO, RUN_DIR, choose_run
 from gapo_cli.runs.layout import OVERRIDES
 
+MAY_BE_NULL = frozenset({"experiment"})
+"""Groups that a run can do without."""
+
 
 class UserConfigDirectory(SearchPathPlugin):
     """Puts the folder of `--config-dir` before the shipped yaml tree."""
@@ -162,6 +165,8 @@ def check_choices(hydra: Any, parsed: Sequence[Override], sweep: bool) -> None:
             continue
         values = list(override.sweep_iterator()) if several else [override.value()]
         for value in values:
+            if value is None and group not in MAY_BE_NULL:
+                raise UserError(f"{group}=null: a run needs one of {', '.join(sorted(options))}")
             if isinstance(value, dict) or value is None:
                 continue
             if not isinstance(value, list) and str(value) not in options:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 
@@ -59,6 +60,7 @@ def expand_one(verb: str, word: str) -> Iterable[str]:
                 f"estimator={value}: {swept[0]} is an algorithm, not an estimator, and cannot be swept beside them; "
                 f"sweep algorithm=grpo,{swept[0]}"
             )
+    value = at_home(value)
     if key in PATH_KEYS and not PLAIN_VALUE.fullmatch(value):
         value = quoted(value)
     if key in EVAL_KEYS or key in EVAL_KEYS.values():
@@ -68,6 +70,14 @@ def expand_one(verb: str, word: str) -> Iterable[str]:
     if key == "data.split":
         return [f"{'evaluation.split' if verb == 'eval' else 'data.train_split'}={value}"]
     return [f"{SHORT_KEYS.get(key, key)}={value}"]
+
+
+def at_home(value: str) -> str:
+    """A value with `~/` and `~name/` at the beginning of a path written out: a shell does so only at the beginning of a word."""
+    if value[:1] in ("'", '"'):
+        plain = unquoted(value)
+        return quoted(at_home(plain)) if plain.startswith("~") else value
+    return re.sub(r"(?:(?<=^)|(?<=,))~[\w.\-]*(?=/|,|$)", lambda found: os.path.expanduser(found[0]), value)
 
 
 def check_algorithm(overrides: Sequence[str]) -> None:

@@ -14,11 +14,12 @@ from gapo_cli.config.model import DTYPES, ModelConfig
 from gapo_cli.errors import CheckpointError, UserError, first_line
 from gapo_cli.models.folders import ADAPTER_CONFIG, base_of, check_files, find_folder, is_adapter
 from gapo_cli.models.linear import use_onednn
-from gapo_cli.models.loaded import LoadedModel, end_tokens
+from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.lora import has_adapter, load_adapter, save_adapter
 from gapo_cli.models.packing.shared_prefix import take_shared_prefixes
-from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
+from gapo_cli.models.prompt_tokens import encode_prompt_texts, prompt_text
 from gapo_cli.models.saving import model_folder
+from gapo_cli.models.special_tokens import begin_tokens, end_tokens, hide_rows, ids_without_token
 from gapo_cli.models.tokenizer_files import load_tokenizer, quiet
 from gapo_cli.records import Prompt
 
@@ -56,9 +57,14 @@ def take_over(model: Any, tokenizer: Any, config: ModelConfig, device: str = "cp
     model = model.to(device).eval()
     align(model)
     take_shared_prefixes(model)
-    model.generation_config = _neutral_generation_config(tokenizer, model.config)
+    settings = model.config.get_text_config()
+    ends = end_tokens(tokenizer, settings, model.generation_config)
+    model.generation_config = _neutral_generation_config(tokenizer, ends)
     use_onednn(model)
-    return LoadedModel(model, tokenizer, config, device, dtype)
+    phantoms = ids_without_token(tokenizer, settings.vocab_size)
+    if phantoms:
+        hide_rows(model.get_output_embeddings(), phantoms)
+    return LoadedModel(model, tokenizer, config, device, dtype, ends, begin_tokens(tokenizer), phantoms)
 
 
 def _find_base(config: ModelConfig, adapter: Path) -> tuple[ModelConfig, Path]:
@@ -98,7 +104,8 @@ def encode_prompt(loaded: LoadedModel, prompt: Prompt) -> tuple[int, ...]:
 
 def encode_prompts(loaded: LoadedModel, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
     """`encode_prompt` of each, in one call of the tokenizer."""
-    return encode_texts(loaded.tokenizer, [prompt_text(loaded.tokenizer, loaded.config, prompt) for prompt in prompts])
+    texts = [prompt_text(loaded.tokenizer, loaded.config, prompt) for prompt in prompts]
+    return encode_prompt_texts(loaded.tokenizer, loaded.config, texts)
 
 
 def _load_weights(config: ModelConfig, folder: Path) -> Any:
@@ -179,20 +186,29 @@ def _check_fit(loaded: LoadedModel) -> None:
         raise CheckpointError(
             f"model.path={config.path}: the tokenizer has {len(tokenizer)} tokens, the model {settings.vocab_size}; they do not belong together"
         )
-    if not end_tokens(tokenizer, model.config):
-        raise CheckpointError(f"model.path={config.path}: neither its tokenizer nor its config names an end token (eos_token)")
+    if not loaded.eos_token_ids:
+        raise CheckpointError(
+            f"model.path={config.path}: neither its tokenizer nor its config nor its generation_config names an end token (eos_token)"
+        )
     tokens = torch.arange(8, device=model.device)[None] % settings.vocab_size
     with torch.inference_mode(), loaded.autocast():
         plain = model.get_output_embeddings()(model.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state)
+        if not plain.isfinite().all():
+            raise CheckpointError(f"model.path={config.path}: {_why_not_finite(model)}; copy or train the model again")
         if not torch.allclose(plain, model(input_ids=tokens, use_cache=False).logits, rtol=1e-4, atol=1e-5):
             raise UserError(f"model.path={config.path}: it scales or caps its logits after the head, which gapo does not do")
 
 
-def _neutral_generation_config(tokenizer: Any, model_config: Any) -> Any:
+def _why_not_finite(model: Any) -> str:
+    broken = [name for name, parameter in model.named_parameters() if not parameter.isfinite().all()]
+    if not broken:
+        return "its logits are not finite (NaN or infinite), though its weights are"
+    return f"NaN or infinity among its weights ({', '.join(broken[:3])}{', ...' if len(broken) > 3 else ''})"
+
+
+def _neutral_generation_config(tokenizer: Any, ends: tuple[int, ...]) -> Any:
     """Where answers end and nothing else: temperature, top-p, penalties of the model's makers never act here."""
     from transformers import GenerationConfig
 
-    ends = end_tokens(tokenizer, model_config)
-    return GenerationConfig(
-        eos_token_id=list(ends), pad_token_id=ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    )
+    pad = tokenizer.pad_token_id
+    return GenerationConfig(eos_token_id=list(ends), pad_token_id=pad if pad is not None or not ends else ends[0])

@@ -1,6 +1,7 @@
 """Prompts and other texts as token ids, many in one call: the tokenizers library then works on all cores.
 
-No token is added that the text does not have; a tokenizer's own begin or end tokens never get in.
+A raw prompt begins with the tokenizer's begin token where the tokenizer says so (`add_bos_token`), once. A chat prompt has what
+its chat template writes, an answer nothing but its text.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from jinja2 import TemplateError
 
 from gapo_cli.config.model import ModelConfig
 from gapo_cli.errors import UserError
+from gapo_cli.models.special_tokens import begin_tokens
 from gapo_cli.records import Prompt
 
 
@@ -37,6 +39,13 @@ def prompt_text(tokenizer: Any, config: ModelConfig, prompt: Prompt) -> str:
         raise UserError(
             f"model.chat=true: the chat template of {config.path} refuses the prompt ({error}); choose another prompt="
         ) from error
+
+
+def encode_prompt_texts(tokenizer: Any, config: ModelConfig, texts: Sequence[str]) -> list[tuple[int, ...]]:
+    """The token ids of prompts as `prompt_text` wrote them, with the begin token before raw ones."""
+    begin = () if config.chat else begin_tokens(tokenizer)
+    encoded = encode_texts(tokenizer, texts)
+    return [ids if ids[: len(begin)] == begin else begin + ids for ids in encoded] if begin else encoded
 
 
 def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:

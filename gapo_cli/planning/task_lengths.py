@@ -112,7 +112,7 @@ def measure_all(
 
 def measure(experiment: Experiment, tasks: Sequence[EditTask], tokenizer: Any) -> Iterator[Measured]:
     """The lengths of some tasks' prompts and answers; `tokenizer` None: in characters only."""
-    from gapo_cli.models.prompt_tokens import encode_texts, prompt_text
+    from gapo_cli.models.prompt_tokens import encode_prompt_texts, encode_texts, prompt_text
 
     prompts = [experiment.template.render(task) for task in tasks]
     answers = [experiment.template.answer(task, task.target) for task in tasks]
@@ -120,7 +120,8 @@ def measure(experiment: Experiment, tasks: Sequence[EditTask], tokenizer: Any) -
         for prompt, answer in zip(prompts, answers, strict=True):
             yield Measured(characters(prompt), len(answer), cut=bool(prompt.cut))
         return
-    prompt_ids = encode_texts(tokenizer, [prompt_text(tokenizer, experiment.model, prompt) for prompt in prompts])
+    texts = [prompt_text(tokenizer, experiment.model, prompt) for prompt in prompts]
+    prompt_ids = encode_prompt_texts(tokenizer, experiment.model, texts)
     answer_ids = encode_texts(tokenizer, answers)
     for prompt, answer, of_prompt, of_answer in zip(prompts, answers, prompt_ids, answer_ids, strict=True):
         yield Measured(characters(prompt), len(answer), len(of_prompt), len(of_answer) + 1, bool(prompt.cut))

@@ -91,6 +91,7 @@ def load_subject(experiment: Experiment, examined: list[Subject]) -> Finding:
 
     from gapo_cli.hardware import usable_cores
     from gapo_cli.models.policy import load_policy
+    from gapo_cli.models.special_tokens import in_words
     from gapo_cli.training.checkpoints.random_state import seed_all
 
     torch.set_num_threads(experiment.trainer.threads or usable_cores())
@@ -108,4 +109,10 @@ def load_subject(experiment: Experiment, examined: list[Subject]) -> Finding:
         scratch=Path(),
     )
     examined.append(subject)
-    return Finding(True, f"{experiment.model.path} loads, and {type(subject.engine).__name__} starts")
+    sentence = f"{experiment.model.path} loads, and {type(subject.engine).__name__} starts; answers end at "
+    sentence += in_words(policy.tokenizer, policy.eos_token_ids)
+    if not experiment.model.chat:
+        sentence += f"; prompts begin with {in_words(policy.tokenizer, policy.begin_ids)}"
+    if policy.phantom_ids:
+        sentence += f"; {len(policy.phantom_ids)} ids without a token are never drawn"
+    return Finding(True, sentence)

@@ -1,1 +1,1 @@
-"""Files that are whole or not there, and locks."""
+"""Files that are whole or not there, locks, and standard output."""

@@ -144,7 +144,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def parse_row(line: bytes) -> dict:
     """One line as a JSON object. Raises DataError with the reason, for the caller to say where."""
     try:
-        row = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
+        row = json.loads(line.decode("utf-8"), object_pairs_hook=without_doubled_keys)
     except DataError:
         raise
     except UnicodeDecodeError as error:
@@ -158,7 +158,7 @@ def parse_row(line: bytes) -> dict:
     return row
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_doubled_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Raises DataError for a key that is there twice: json would keep the last and say nothing."""
     row = dict(pairs)
     if len(row) < len(pairs):

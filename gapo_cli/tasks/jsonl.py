@@ -1,6 +1,7 @@
-"""Your own tasks from JSON-lines files, one `EditTask` a line (the fields of `gapo_cli.records.EditTask`).
+"""Your own tasks from files of rows, one `EditTask` a row (the fields of `gapo_cli.records.EditTask`): JSON lines, gzip of them,
+parquet, or one JSON array.
 
-A folder: each `NAME.jsonl` in it is the split NAME (train.jsonl, dev.jsonl, eval.jsonl). One file: a row belongs to the
+A folder: each `NAME.jsonl` (.jsonl.gz, .parquet) in it is the split NAME (train, dev, eval). One file: a row belongs to the
 split that its `source.split` names, else to "eval". `id` and `source` may be left out; they are then the file's name
 and the line. Without `editable`, all of the excerpt is the region.
 
@@ -21,7 +22,9 @@ from gapo_cli.config.checks import is_integer, one_of
 from gapo_cli.errors import DataError, UserError, did_you_mean
 from gapo_cli.interfaces import Progress
 from gapo_cli.records import EditTask, TaskSet
-from gapo_cli.storage.files import file_hash, parse_row, read_lines
+from gapo_cli.storage.files import file_hash
+from gapo_cli.tasks.offsets import UNITS, code_points
+from gapo_cli.tasks.row_files import hidden_files, read_rows, row_of, split_files, split_name
 from gapo_cli.tasks.row_schema import check_row
 from gapo_cli.tasks.sets.store import split_name_error
 
@@ -36,15 +39,18 @@ SKIPPED_SHOWN = 20
 class JsonLines:
     """`path`: a JSON-lines file, or a folder with one such file a split. `fields`: EditTask's field → the row's field
     (None: the rows are EditTasks). `values`: EditTask's field → its value where a row has none. `split`: all rows belong to
-    this one. `on_error`: what a bad row does, stop or skip."""
+    this one. `on_error`: what a bad row does, stop or skip. `offsets`: what `editable` and `cursor` count: codepoint, utf16 (LSP,
+    JavaScript) or byte (UTF-8)."""
 
     path: str
     fields: Mapping[str, str] | None = None
     values: Mapping[str, Any] | None = None
     split: str | None = None
     on_error: str = "stop"
+    offsets: str = "codepoint"
 
     def __post_init__(self) -> None:
+        one_of("data.offsets", self.offsets, UNITS)
         one_of("data.on_error", self.on_error, ("stop", "skip"))
         for setting, mapping in (("fields", self.fields), ("values", self.values)):
             for name in mapping or ():
@@ -56,9 +62,14 @@ class JsonLines:
         """Raises DataError where there is nothing to read."""
         path = Path(self.path).expanduser()
         if path.is_dir():
-            found = sorted(path.glob("*.jsonl"))
+            found = split_files(path)
             if not found:
                 raise DataError(f"data.path={self.path}: no *.jsonl file in this folder; name them by split, as train.jsonl")
+            for file in found:
+                if wrong := split_name_error(split_name(file)):
+                    raise DataError(
+                        f"{file}: a file in a folder is named by its split, and '{split_name(file)}' {wrong}; rename it"
+                    )
             return found
         if not path.is_file():
             raise DataError(f"data.path={self.path}: does not exist; name a JSON-lines file or a folder of them")
@@ -69,26 +80,25 @@ class JsonLines:
         given = {name: value for name, value in settings.items() if value is not None}
         # a set that rows were left out of is not what "stop" asks for
         given |= {} if self.on_error == "stop" else {"on_error": self.on_error}
+        given |= {} if self.offsets == "codepoint" else {"offsets": self.offsets}
         return {"source": "jsonl", "files": {path.name: file_hash(path) for path in self.files()}, **given}
 
     def build(self, progress: Progress) -> TaskSet:
         """Raises DataError naming file, line and reason for a bad row, unless such rows are skipped."""
         files = self.files()
         by_file_name = self.split is None and Path(self.path).expanduser().is_dir()
-        splits: dict[str, list[EditTask]] = {path.stem: [] for path in files} if by_file_name else {}
+        splits: dict[str, list[EditTask]] = {split_name(path): [] for path in files} if by_file_name else {}
         places: dict[str, str] = {}
         skipped: list[str] = []
         rows = 0
         for path in files:
-            size, read = path.stat().st_size, 0
-            for number, line in read_lines(path):
+            for number, line in read_rows(path):
                 if rows % ROWS_BETWEEN_REPORTS == 0:
-                    progress(f"reading {path.name} (kB)", read // 1000, size // 1000 + 1)
+                    progress("reading rows", rows, rows + ROWS_BETWEEN_REPORTS)
                 rows += 1
-                read += len(line)
                 place = f"{path}:{number}"
                 try:
-                    task = self.read_task(path, number, line, path.stem if by_file_name else self.split)
+                    task = self.read_task(path, number, line, split_name(path) if by_file_name else self.split)
                     if task.id in places:
                         raise DataError(f"id '{task.id}' was used before, at {places[task.id]}")
                 except DataError as error:
@@ -98,26 +108,34 @@ class JsonLines:
                     continue
                 places[task.id] = place
                 splits.setdefault(task.source.split, []).append(task)
-            progress(f"reading {path.name} (kB)", size // 1000 + 1, size // 1000 + 1)
+        progress("reading rows", rows, rows)
         report: dict[str, Any] = {"files": [str(path) for path in files], "rows": rows, "skipped": len(skipped)}
+        hidden = hidden_files(Path(self.path).expanduser()) if by_file_name else []
+        notes = [f"left out hidden files: {', '.join(path.name for path in hidden)}"] if hidden else []
         if skipped:
             report["skipped_rows"] = skipped[:SKIPPED_SHOWN]
-            report["notes"] = [f"skipped {len(skipped)} of {rows} rows (data.on_error=skip); the first: {skipped[0]}"]
+            notes.append(f"skipped {len(skipped)} of {rows} rows (data.on_error=skip); the first: {skipped[0]}")
+        if notes:
+            report["notes"] = notes
         return TaskSet({split: tuple(tasks) for split, tasks in splits.items()}, report)
 
-    def read_task(self, path: Path, number: int, line: bytes, split: str | None) -> EditTask:
-        """The task of one line. `split` None: as the row says. Raises DataError with the reason."""
-        row = parse_row(line)
+    def read_task(self, path: Path, number: int, line: Mapping[str, Any] | bytes, split: str | None) -> EditTask:
+        """The task of one row. `split` None: as the row says. Raises DataError with the reason."""
+        row = row_of(line)
         row = {**(self.values or {}), **(row if self.fields is None else mapped(row, self.fields))}
         source = row.get("source") or {}
         if isinstance(source, Mapping):
             row["source"] = {
-                "dataset": path.stem, "row": number, **source, "split": split or source.get("split") or DEFAULT_SPLIT,
+                "dataset": split_name(path), "row": number, **source, "split": split or source.get("split") or DEFAULT_SPLIT,
             }  # fmt: skip
+        given = frozenset(row)
         if isinstance(row.get("excerpt"), str):
             row = {"editable": (0, len(row["excerpt"])), **row}
-        row = {"id": f"{path.stem}-{number}", **row}
+        row = {"id": f"{split_name(path)}-{number}", **row}
         check_row(row)
+        for name in ("editable", "cursor") if self.offsets != "codepoint" else ():
+            if name in given and row.get(name) is not None:
+                row[name] = code_points(row["excerpt"], row[name], self.offsets, name)
         if wrong := split_name_error(row["source"]["split"]):
             raise DataError(f"field 'source.split' is '{row['source']['split']}': {wrong}")
         return EditTask.from_dict(row)

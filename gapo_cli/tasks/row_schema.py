@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gapo_cli.config.checks import is_integer
+from gapo_cli.edits.diffs import hunks_of
 from gapo_cli.errors import DataError, did_you_mean
 
 # half of a UTF-16 pair: JSON can spell it, no file can hold it
@@ -146,10 +147,21 @@ SOURCE = Fields(
     },
     needed=("dataset", "split"),
 )
-HISTORY_EVENT = Fields(
+EVENT_FIELDS = Fields(
     {"kind": OneOf(HISTORY_KINDS), "path": text, "diff": text, "old_path": OrNull(text), "predicted": flag},
     needed=("kind", "path"),
 )
+
+
+def history_event(name: str, value: Any) -> None:
+    """A rename says from where, and an edit's diff has at least one hunk or is empty."""
+    EVENT_FIELDS(name, value)
+    if value["kind"] == "rename" and not value.get("old_path"):
+        raise DataError(f"field '{name}.old_path' is missing; a rename needs it")
+    if value["kind"] == "edit" and value.get("diff", "").strip() and not hunks_of(value["diff"]):
+        raise DataError(f"field '{name}.diff' is no unified diff: no line of it begins with + or -")
+
+
 HINT = Fields(
     {
         "kind": OneOf(HINT_KINDS),
@@ -174,7 +186,7 @@ ROW = Fields(
         "target": text,
         "cursor": OrNull(offsets),
         "at_file_start": flag,
-        "history": Array(HISTORY_EVENT),
+        "history": Array(history_event),
         "hints": Array(HINT),
         "system": OrNull(text),
         "instruction": OrNull(text),
@@ -186,6 +198,7 @@ ROW = Fields(
         "raw": OrNull(anything),
         "cursor_after": OrNull(whole),
         "no_edit": flag,
+        "line_ends": OrNull(text),
     },
     needed=("id", "source", "language", "path", "excerpt", "editable", "target"),
 )

@@ -263,3 +263,14 @@ def test_no_rows_at_a_time_and_no_memory_are_refused(policy):
     for nothing in (0.0, float("nan")):
         with pytest.raises(UserError, match=f"engine.kv_cache_gib={nothing}: need a number above 0"):
             TorchEngine(policy, max_rows=1, kv_cache_gib=nothing)
+
+
+def test_progress_never_runs_backwards_however_many_passes_the_prompts_take(tiny_policy):
+    seen = []
+    prompts = [[11 + index] * 200 for index in range(16)]
+    sampling = SamplingConfig(group_size=2, max_new_tokens=8)
+    TorchEngine(tiny_policy, max_rows=24).generate(
+        prompts, sampling, range(16), lambda what, done, total: seen.append((done, total))
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == (32, 32)

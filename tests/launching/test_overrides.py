@@ -21,7 +21,7 @@ from gapo_cli.launching.overrides import continue_from, expand, quoted, unquoted
         ("train", ["data.split=all"], ["data.train_split=all"]),
         ("train", ["+trainer.extra=1", "~experiment"], ["+trainer.extra=1", "~experiment"]),
         ("train", ["model.path=/a=b"], ["model.path='/a=b'"]),
-        ("prepare", ["data.repo=~/my (old) project"], ["data.repo='~/my (old) project'"]),
+        ("prepare", ["data.repo=/my (old) project"], ["data.repo='/my (old) project'"]),
         ("eval", ["against=Läufe/1"], ["evaluation.against='Läufe/1'"]),
         ("sweep", ["model.path=/a,/b"], ["model.path=/a,/b"]),
         (
@@ -76,3 +76,27 @@ def test_what_was_quoted_comes_back(value):
 @pytest.mark.parametrize(("typed", "value"), [("plain", "plain"), ("'", "'"), ('"a b"', "a b")])
 def test_values_are_taken_out_of_their_quotes(typed, value):
     assert unquoted(typed) == value
+
+
+def test_a_path_below_the_home_folder_is_written_out_in_every_key(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    words = [
+        "hydra.run.dir=~/runs/a",
+        "data.path='~/my tasks'",
+        "model.path=~/a,~/b",
+        "engine.path=~",
+        "tau=0.3",
+        "data.path='a~b'",
+    ]
+    assert expand("train", words) == [
+        "hydra.run.dir=/home/ada/runs/a",
+        "data.path='/home/ada/my tasks'",
+        "model.path=/home/ada/a,/home/ada/b",
+        "engine.path=/home/ada",
+        "estimator.tau=0.3",
+        "data.path='a~b'",
+    ]
+
+
+def test_a_word_that_takes_a_key_away_is_no_path():
+    assert expand("train", ["~model.lora"]) == ["~model.lora"]

@@ -121,8 +121,9 @@ def test_sampling_settings_of_a_models_makers_are_neither_used_nor_saved(folder,
     save_model(policy, tmp_path / "saved")
     saved = json.loads((tmp_path / "saved" / "generation_config.json").read_text())
     saved.pop("transformers_version")
-    assert saved == {"eos_token_id": [1], "pad_token_id": 0}
-    assert policy.eos_token_ids == (1,)
+    # where answers end is no sampling setting
+    assert saved == {"eos_token_id": [1, 5], "pad_token_id": 0}
+    assert policy.eos_token_ids == (1, 5)
 
 
 def test_a_tokenizer_of_ones_own_is_used_as_it_is(tiny_policy):
@@ -255,6 +256,7 @@ def test_a_tokenizer_larger_than_the_model_is_refused(folder):
 
 def test_a_model_without_end_token_is_refused(folder):
     edit_json(folder / "config.json", eos_token_id=None)
+    edit_json(folder / "generation_config.json", eos_token_id=None)
     edit_json(folder / "tokenizer_config.json", eos_token=None)
     with pytest.raises(CheckpointError, match="names an end token"):
         load_model(config_of(folder))
@@ -314,20 +316,6 @@ def test_a_raw_prompt_is_its_text_and_nothing_more(tiny_policy):
     assert encode_prompt(tiny_policy, Prompt("t", "")) == ()
     ids = encode_prompt(tiny_policy, Prompt("t", "a<eos>b"))
     assert [tiny_policy.tokenizer.convert_ids_to_tokens(token) for token in ids] == ["a", "<eos>", "b"]
-
-
-def test_a_tokenizer_that_adds_tokens_by_itself_does_not_add_them_to_prompts(folder):
-    content = json.loads((folder / "tokenizer.json").read_text())
-    content["post_processor"] = {
-        "type": "TemplateProcessing",
-        "single": [{"SpecialToken": {"id": "<eos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-        "special_tokens": {"<eos>": {"id": "<eos>", "ids": [1], "tokens": ["<eos>"]}},
-    }
-    (folder / "tokenizer.json").write_text(json.dumps(content))
-    policy = load_model(config_of(folder))
-    assert policy.tokenizer("a")["input_ids"][0] == 1
-    assert policy.tokenizer.decode(encode_prompt(policy, Prompt("t", "a"))) == "a"
 
 
 def test_a_chat_prompt_goes_through_the_template_and_its_text_begins_the_answer(tiny_policy):

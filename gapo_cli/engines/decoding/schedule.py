@@ -19,7 +19,7 @@ from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Progress
 from gapo_cli.quantities import GIBIBYTE
 
-if TYPE_CHECKING:  # rooms of one floor do not import each other
+if TYPE_CHECKING:
     from gapo_cli.models.loaded import LoadedModel
 
 PREFILL_TOKENS = 2048
@@ -108,6 +108,7 @@ class Decoding:
         of_token = bytes_per_token(settings.num_hidden_layers, heads, head_size, policy.dtype)
         self.max_tokens = int(kv_cache_gib * GIBIBYTE) // of_token
         self.waiting = deque(self._pieces())
+        self.begun = 0
 
     def run(self) -> Written:
         while self.waiting or len(self.cells):
@@ -126,6 +127,7 @@ class Decoding:
         size = self.sampling.group_size
         samples = np.concatenate([piece.prompt * size + piece.start + np.arange(piece.count) for piece in pieces])
         tokens, goes_on = self._take(self.head(hidden)[self._tensor(row)], samples)
+        self.begun += len(samples)
         if goes_on.any():
             self.cells.add(cache, row[goes_on], samples[goes_on], tokens[goes_on])
 
@@ -157,10 +159,9 @@ class Decoding:
 
     def _report(self) -> None:
         """Completions count as far as they have used their token limit, so that long answers show."""
-        total, unfinished = len(self.written.lengths), self.cells.sample
-        waiting = sum(piece.count for piece in self.waiting)
+        unfinished = self.cells.sample
         used = int(self.written.lengths[unfinished].sum()) // self.limit
-        self.progress("sampling", total - waiting - len(unfinished) + used, total)
+        self.progress("sampling", self.begun - len(unfinished) + used, len(self.written.lengths))
 
     def _prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[PromptCache, torch.Tensor]:
         """The cache of prompts and the hidden states (prompts, hidden size) of their last tokens."""

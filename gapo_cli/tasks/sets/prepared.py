@@ -11,7 +11,8 @@ from typing import Any
 from gapo_cli.errors import DataError
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Display
-from gapo_cli.records import EditTask
+from gapo_cli.records import EditTask, TaskSet
+from gapo_cli.tasks.offsets import WORDS, fitting_unit
 from gapo_cli.tasks.sets.duplicates import find_repeats
 from gapo_cli.tasks.sets.store import ALL_SPLITS, check_files, fingerprint_hash, load_split, read_manifest, save_task_set
 
@@ -39,7 +40,7 @@ def prepare(experiment: Experiment, display: Display) -> Prepared:
             display.say(f"{error}; building the task set again")
     start = time.monotonic()
     display.say(f"preparing data={experiment.data.name}")
-    task_set = experiment.source.build(display.progress)
+    task_set = as_stored(experiment.source.build(display.progress))
     for note in task_set.report.get("notes", ()):
         display.say(note)
     if not any(task_set.splits.values()):
@@ -66,6 +67,27 @@ def prepare(experiment: Experiment, display: Display) -> Prepared:
         display.progress,
     )
     return Prepared(folder, manifest, built=True)
+
+
+def as_stored(task_set: TaskSet) -> TaskSet:
+    """The set with "\n" at the end of every line, and with notes of what is unusual about its texts and regions."""
+    splits = {split: tuple(task.with_line_feeds() for task in tasks) for split, tasks in task_set.splits.items()}
+    tasks = [task for split in splits.values() for task in split]
+    returns = sum(task.line_ends == "\r\n" for task in tasks)
+    cut = [task for task in tasks if task.cuts_lines]
+    notes = []
+    if returns:
+        notes.append(f"{returns} of {len(tasks)} tasks had lines that end in \\r\\n; they are read, and compared, with \\n")
+    if cut:
+        unit = fitting_unit(cut)
+        hint = (
+            f"most are whole lines if their offsets count {WORDS[unit]}: say data.offsets={unit}"
+            if unit
+            else "templates show whole lines, so check that this is meant"
+        )
+        notes.append(f"{len(cut)} of {len(tasks)} regions begin or end inside a line ({cut[0].id} is the first); {hint}")
+    counts = {"line_ends_changed": returns, "regions_inside_lines": len(cut)}
+    return TaskSet(splits, {**task_set.report, **counts, "notes": [*task_set.report.get("notes", ()), *notes]})
 
 
 def load_tasks(experiment: Experiment, split: str, display: Display) -> tuple[EditTask, ...]:
