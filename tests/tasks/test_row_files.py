@@ -27,8 +27,8 @@ def write(path, content):
     ("name", "content"),
     [
         ("a.jsonl", LINE),
-        ("a.jsonl.gz", gzip.compress(LINE.encode())),
-        ("a.jsonl", gzip.compress(LINE.encode())),  # the content tells, not the name
+        ("a.jsonl.gz", gzip.compress(LINE.encode(), mtime=0)),
+        ("a.jsonl", gzip.compress(LINE.encode(), mtime=0)),  # the content tells, not the name
         ("a.json", json.dumps([ROW], indent=2)),
         ("a.json", f"[{LINE.strip()}]"),
         ("a.jsonl", "\ufeff" + LINE),
@@ -53,7 +53,7 @@ def test_rows_are_read_from_parquet_and_columns_that_are_empty_count_as_left_out
         (b"PK\x03\x04rest", "is a zip archive; unpack it"),
         (b"\x28\xb5\x2f\xfdrest", "is compressed by zstd"),
         (b"\x00\x05\x16\x07rest", "is a Mac's resource file"),
-        (gzip.compress(LINE.encode())[:-12], "is a gzip file that is damaged or cut short"),
+        (gzip.compress(LINE.encode(), mtime=0)[:-12], "is a gzip file that is damaged or cut short"),
         (b"PAR1rest", "is a parquet file that is damaged or cut short"),
         (b"\xff\xfe\x00\xd8a\x00", "is UTF-16 by its mark, and damaged"),
         (b"[{}, ", "begins like a JSON array and is none"),
