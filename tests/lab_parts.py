@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gapo_cli.runs.group_files import VERSION, VERSION_KEY
+
 
 def write_rewards(path: Path, rewards: np.ndarray, step: int = 0, dropped=None) -> Path:
     """rewards (P, N), NaN = missing."""
@@ -18,11 +20,10 @@ def write_rewards(path: Path, rewards: np.ndarray, step: int = 0, dropped=None) 
         "task_id": [f"task-{group}" for group in np.repeat(np.arange(groups), completions)],
         "length": np.full(rewards.size, 5, dtype=np.int32),
         "reward": rewards.ravel(),
-        "score": rewards.ravel(),
         "advantage": np.zeros(rewards.size),
         "dropped": np.repeat(np.zeros(groups, dtype=bool) if dropped is None else dropped, completions),
     }
-    pq.write_table(pa.table(columns), path)
+    pq.write_table(pa.table(columns).replace_schema_metadata({VERSION_KEY: VERSION}), path)
     return path
 
 

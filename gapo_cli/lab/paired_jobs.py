@@ -14,6 +14,7 @@ from gapo_cli.errors import DataError
 from gapo_cli.evaluation.paired import exact_match_by_task
 from gapo_cli.evaluation.predictions import Mode, from_rows
 from gapo_cli.lab.saved_rewards import read_saved
+from gapo_cli.metric_names import GREEDY_EXACT, PERFORMANCE, STEP_SECONDS
 from gapo_cli.runs.rerun_result import changed_keys
 from gapo_cli.runs.run_data import RunData
 from gapo_cli.statistics.aggregates import interquartile_mean, probability_of_improvement
@@ -23,6 +24,7 @@ from gapo_cli.statistics.seeds_and_tasks import seeds_and_tasks
 from gapo_cli.statistics.verdicts import Verdict, verdicts
 
 MODE_OF: Mapping[str, Mode] = {"greedy_final": "greedy", "sampled_final": "sampled"}
+THROUGHPUT = f"{PERFORMANCE}throughput"
 POINTS = 100
 """Exact match is a share; differences of it are said in points."""
 OF_THE_RUN = frozenset({"seed", "resume", "verb", "allow_targets"})
@@ -128,7 +130,7 @@ def left_out(records: Sequence[JobRecord], setting: str, other: str, seeds: Sequ
             elif record.error is not None:
                 reasons.append(f"{name} (job {record.number}) failed: {record.error}")
             else:
-                reasons += [] if len(record.curve("val/exact_match")) else [f"{name} (job {record.number}) has no evaluation"]
+                reasons += [] if len(record.curve(GREEDY_EXACT)) else [f"{name} (job {record.number}) has no evaluation"]
         sentences.append(f"seed {seed} is left out: {'; '.join(reasons) or 'a number is missing'}")
     return sentences
 
@@ -168,7 +170,7 @@ def zero_share(folder: Path) -> float:
 
 
 def tokens_computed(record: JobRecord) -> float:
-    rows = [(row.get("perf/throughput"), row.get("timing_s/step")) for row in record.metrics]
+    rows = [(row.get(THROUGHPUT), row.get(STEP_SECONDS)) for row in record.metrics]
     counts = [throughput * seconds for throughput, seconds in rows if throughput is not None and seconds is not None]
     return float(sum(counts)) if counts else math.nan
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gapo_cli.errors import DataError, first_line
+from gapo_cli.errors import DataError
+from gapo_cli.runs.group_files import GroupFile
 from gapo_cli.runs.layout import ROLLOUT_FILE, ROLLOUTS
 
-REQUIRED = ("step", "group", "completion", "task_id", "length", "reward", "score", "advantage")
+NUMBERS = ("length", "reward", "advantage")
+COLUMNS = ("step", "group", "completion", "task_id", "dropped", *NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -68,26 +70,10 @@ def rollout_files(path: Path) -> list[Path]:
 
 def read_columns(path: Path) -> dict[str, np.ndarray]:
     """Column name → one value a completion. Raises DataError."""
-    import pyarrow.parquet as pq
-
-    try:
-        present = pq.read_schema(path).names
-        missing = [name for name in REQUIRED if name not in present]
-        if missing:
-            raise DataError(
-                f"{path}: has no column {', '.join(missing)}, so it holds no rollouts of this gapo; make them again"
-            )
-        names = [*REQUIRED, *(["dropped"] if "dropped" in present else [])]
-        table = pq.read_table(path, columns=names)
-        found = {name: table[name].to_numpy(zero_copy_only=False) for name in names}
-        return {"dropped": np.zeros(len(table), dtype=bool)} | {
-            name: values.astype(np.float64) if name in ("reward", "score", "advantage", "length") else values
-            for name, values in found.items()
-        }
-    except DataError:
-        raise
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: is no parquet file, or was cut ({first_line(error)}); name another file") from error
+    with GroupFile(path) as file:
+        parts = [file.table(number, COLUMNS) for number in range(file.row_groups)]
+    columns = {name: np.concatenate([part[name].to_numpy() for part in parts]) if parts else np.empty(0) for name in COLUMNS}
+    return columns | {name: columns[name].astype(np.float64) for name in NUMBERS}
 
 
 def as_groups(name: str, columns: Mapping[str, np.ndarray]) -> SavedRewards:

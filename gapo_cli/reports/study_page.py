@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gapo_cli.lab.paired_jobs import Findings, StudyJob
+from gapo_cli.metric_names import CLIPPED, GREEDY_EXACT, MEAN_SCORE, SAMPLED_EXACT, ZERO_SPREAD
 from gapo_cli.reports.charts import HEIGHT, LEFT, RIGHT, WIDTH, Chart, Point, Series, line_chart
 from gapo_cli.reports.page import FOLDER, STYLE
 from gapo_cli.reports.study_tables import METHOD, study_tables, verdict_lines
@@ -13,11 +14,11 @@ from gapo_cli.statistics.seed_differences import seed_difference
 
 TEMPLATE = "study.html.j2"
 CURVES = {
-    "Held-out exact match, greedy": "val/exact_match",
-    "Held-out exact match, sampled": "val/sampled/exact_match",
-    "Reward": "critic/score/mean",
-    "Clip fraction": "actor/pg_clipfrac",
-    "Groups without spread": "group/zero_std_frac",
+    "Held-out exact match, greedy": GREEDY_EXACT,
+    "Held-out exact match, sampled": SAMPLED_EXACT,
+    "Reward": MEAN_SCORE,
+    "Clip fraction": CLIPPED,
+    "Groups without spread": ZERO_SPREAD,
 }
 
 

@@ -66,7 +66,7 @@ def test_files_that_are_no_rollouts_are_named_in_one_sentence(tmp_path):
         read_saved(tmp_path / "empty")
     other = tmp_path / "other.parquet"
     pq.write_table(pa.table({"a": [1]}), other)
-    with pytest.raises(DataError, match="other.parquet: has no column step, group"):
+    with pytest.raises(DataError, match="other.parquet: holds no rollouts, or those of an older gapo"):
         read_saved(other)
     cut = write_rewards(tmp_path / "cut.parquet", np.array([HALF]))
     cut.write_bytes(cut.read_bytes()[:-20])
