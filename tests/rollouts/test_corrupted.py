@@ -13,7 +13,7 @@ from gapo_cli.rollouts.collect import Collector
 from gapo_cli.rollouts.corrupted import CORRUPTED, corrupted
 from gapo_cli.rollouts.data_order import DataOrder
 from gapo_cli.rollouts.encoding import EncodedTask
-from gapo_cli.rollouts.metrics import generated_metrics
+from gapo_cli.rollouts.metrics import GroupNumbers, generated_metrics
 from gapo_cli.rollouts.sampling import Sampled
 from gapo_cli.rollouts.scoring import score
 
@@ -48,7 +48,7 @@ def test_the_same_seed_corrupts_the_same_completions_whatever_they_earn():
 
 def test_the_share_of_corrupted_rewards_is_the_probability_and_is_logged():
     groups = [corrupted(scored(), Corruption("flip", 0.2), seed) for seed in range(500)]
-    share = generated_metrics(groups)[f"reward/{CORRUPTED}/mean"]
+    share = generated_metrics(map(GroupNumbers.of, groups))[f"reward/{CORRUPTED}/mean"]
     # 2,000 draws: a standard error of 0.009
     assert abs(share - 0.2) < 0.04
 
