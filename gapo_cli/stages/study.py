@@ -102,7 +102,8 @@ def jobs_of_runs(paths: Sequence[Path]) -> tuple[tuple[StudyJob, ...], dict[str,
 
 def telling_apart(runs: Sequence[RunData]) -> list[list[str]]:
     """For each run KEY=VALUE of the config that not all of them have alike; a class by its name."""
-    flat = [dict(flatten(run.config)) for run in runs]
+    # a section has no value of its own
+    flat = [{key: value for key, value in flatten(run.config) if not isinstance(value, Mapping)} for run in runs]
     keys = [
         key
         for key in dict.fromkeys(key for one in flat for key in one)
