@@ -26,6 +26,8 @@ import numpy as np
 from measure import machine
 from tables import RESULTS
 
+from gapo_cli.records import EditTask
+
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent / "tests"
 sys.path.insert(0, str(TESTS))
@@ -38,13 +40,13 @@ with half of a file of rollouts, of a model's weights, of a trainer's state writ
 class NoisyMatch:
     """1 for a right answer, less the more it is cut, and noise from every global source of chance."""
 
-    def __call__(self, predictions: Sequence[str | None], targets: Sequence[str]) -> dict[str, np.ndarray]:
+    def __call__(self, predictions: Sequence[str | None], tasks: Sequence[EditTask]) -> dict[str, np.ndarray]:
         import torch
         from rapidfuzz.distance import Levenshtein
 
-        pairs = zip(predictions, targets, strict=True)
+        pairs = zip(predictions, tasks, strict=True)
         near = np.array(
-            [0.0 if one is None else Levenshtein.normalized_similarity(one.strip(), target.strip()) for one, target in pairs]
+            [0.0 if one is None else Levenshtein.normalized_similarity(one.strip(), task.target.strip()) for one, task in pairs]
         )
         noise = random.random() + np.random.random() + float(torch.rand(()))
         # no noise on what is wrong all over: groups without spread, which dynamic sampling drops, still occur

@@ -53,7 +53,7 @@ class RankReward:
 
     group_size: int
 
-    def __call__(self, predictions: Sequence[str | None], targets: Sequence[str]) -> dict[str, np.ndarray]:
+    def __call__(self, predictions: Sequence[str | None], tasks: Sequence[EditTask]) -> dict[str, np.ndarray]:
         return {"score": self.scores(len(predictions))}
 
     def scores(self, count: int) -> np.ndarray:

@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 from parts import smallest, write_tasks
 
+from gapo_cli.records import EditTask
+
 STEPS = 4
 
 
 class NoisyLength:
     """Short answers are better, in fives of characters so that groups without spread occur; and some noise."""
 
-    def __call__(self, predictions: Sequence[str | None], targets: Sequence[str]) -> dict[str, np.ndarray]:
+    def __call__(self, predictions: Sequence[str | None], tasks: Sequence[EditTask]) -> dict[str, np.ndarray]:
         import torch
 
         fives = np.array([0 if one is None else max(0, 4 - len(one) // 5) for one in predictions], dtype=np.float64)
