@@ -21,7 +21,7 @@ $(VENV)/installed-for-tests: pyproject.toml
 	$(VENV)/bin/python -m pip install --editable ".[test]"
 	touch $(VENV)/installed $@
 
-# The shipped weights of model=nano from nothing, about 40 minutes of one core; docs/nano.md says what each run is.
+# The shipped weights of model=nano from nothing, about 40 minutes of one core; docs/background/nano.md says what each run is.
 .PHONY: bases
 bases: $(VENV)/installed
 	for run in nano_1_trunk nano_2_anneal nano_3_clean nano_3_noisy; do $(VENV)/bin/gapo train experiment=$$run || exit 1; done

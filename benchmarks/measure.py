@@ -91,7 +91,7 @@ def _cost(rival: Rival) -> tuple[float, float, int | None]:
 
 
 def reset_peak() -> int | None:
-    """Bytes of this process in memory now, from which on the peak is counted anew; None where that is not Linux's way."""
+    """Bytes of this process in memory now, from which on the peak is counted again; None where that is not Linux's way."""
     try:
         ctypes.CDLL(None).malloc_trim(0)  # what the last call freed goes back, or its peak would be this one's too
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -112,7 +112,7 @@ def status_bytes(field: str) -> int:
 
 
 def machine(*packages: str) -> dict[str, str]:
-    """What the numbers hang on: processor, threads, versions, date."""
+    """What the numbers depend on: processor, threads, versions, date."""
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),

@@ -101,7 +101,7 @@ def measured(case: Case) -> dict[str, int]:
 
 
 def learn(case: Case, updates: int) -> None:
-    """Updates of a policy by random groups; the process's peak begins anew with the last."""
+    """Updates of a policy by random groups; the process's peak begins again with the last."""
     import numpy as np
 
     from gapo_cli.models.policy import load_policy

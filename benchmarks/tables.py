@@ -14,7 +14,7 @@ from typing import Any
 from gapo_cli.quantities import MEBIBYTE
 
 RESULTS = Path(__file__).parent / "results"
-PAGES = Path(__file__).parent.parent / "docs"
+PAGES = Path(__file__).parent.parent / "docs" / "background"
 
 
 def publish(
@@ -27,8 +27,8 @@ def publish(
     rows: list[dict[str, Any]],
     command: str,
 ) -> None:
-    """A table of cells `lines` under `head`, with `text` and what the numbers hang on below: printed, written to
-    results/NAME.md, its numbers to results/NAME.json, and put into docs/performance.md between the lines `<!-- NAME -->` and
+    """A table of cells `lines` under `head`, with `text` and what the numbers depend on below: printed, written to
+    results/NAME.md, its numbers to results/NAME.json, and put into docs/background/performance.md between the lines `<!-- NAME -->` and
     `<!-- end of NAME -->`."""
     below = f"{text} {', '.join(f'{key} {value}' for key, value in about.items())}."
     table = "\n".join([table_line(head), "|" + "---|" * len(head), *lines, "", below])
@@ -94,7 +94,7 @@ def write(name: str, lines: list[str], about: Mapping[str, str], rows: list[dict
 
 
 def into_page(name: str, text: str, page: str = "performance.md") -> None:
-    """Puts `text` into docs/PAGE between the lines `<!-- NAME -->` and `<!-- end of NAME -->`, if they are there."""
+    """Puts `text` into docs/background/PAGE between the lines `<!-- NAME -->` and `<!-- end of NAME -->`, if they are there."""
     path = PAGES / page
     block = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
     path.write_text(block.sub(lambda _: f"\n{text}\n\n", path.read_text(encoding="utf-8")), encoding="utf-8")

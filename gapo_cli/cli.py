@@ -48,14 +48,14 @@ app = typer.Typer(
 
 Words = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Settings, as trainer.steps=40 or estimator=grpo.", show_default=False),
+    typer.Argument(metavar="KEY=VALUE", help="Settings, such as trainer.steps=40 or estimator=grpo.", show_default=False),
 ]
 ConfigDir = Annotated[
-    Path | None, typer.Option("--config-dir", metavar="DIR", help="A folder of your own yaml files, looked in first.")
+    Path | None, typer.Option("--config-dir", metavar="DIR", help="A folder with your own yaml files, searched first.")
 ]
-PrintConfig = Annotated[bool, typer.Option("--print-config", help="Show the composed config and stop.")]
+PrintConfig = Annotated[bool, typer.Option("--print-config", help="Show all settings with every choice applied, and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -64,12 +64,12 @@ def gapo(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False,
 ) -> None:
-    """Reinforcement learning for models that edit code: GAPO, GRPO and DAPO from the data set to the report.
+    """Reinforcement learning for models that edit code: GAPO, GRPO and DAPO, from the data set to the report.
 
     \b
     Start with:
-      gapo train experiment=debug     the whole path in under 30 seconds
-      gapo train                      the embedded default, minutes on two cores
+      gapo train experiment=debug     a tiny run of every step, in under 30 seconds
+      gapo train                      the default run, about two minutes on two CPU cores
     """
     if version:
         from importlib.metadata import version as installed_version
@@ -87,9 +87,10 @@ def prepare(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Build a task set and keep it under data/; show and write what it is made of.
+    """Build a task set under data/ and show its statistics.
 
-    Languages, lengths in characters and in the model's tokens, history, repeated edits: statistics.md, .json and .svg.
+    The statistics are languages, lengths in characters and in the model's tokens, history, and repeated edits. They are also
+    written to statistics.md, .json and .svg.
 
     \b
     Examples:
@@ -113,7 +114,7 @@ def rollout(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Sample and score groups of completions; keep them as parquet. What is stopped can go on.
+    """Sample and score groups of answers, and save them as parquet. A stopped rollout can be resumed.
 
     \b
     Examples:
@@ -130,14 +131,14 @@ def rollout(
 def train(
     words: Words = None,
     rerun: Annotated[
-        Path | None, typer.Option("--rerun", metavar="RUN", help="Repeat a finished run and say whether it matched.")
+        Path | None, typer.Option("--rerun", metavar="RUN", help="Repeat a finished run and say whether the results match.")
     ] = None,
     config_dir: ConfigDir = None,
     print_config: PrintConfig = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train with GAPO, GRPO or DAPO; prepares its data when missing. Ctrl-C stops cleanly with a checkpoint.
+    """Train with GAPO, GRPO or DAPO. Prepares the data if it is missing. Ctrl-C stops the run with a checkpoint.
 
     \b
     Examples:
@@ -145,10 +146,10 @@ def train(
       gapo train estimator=grpo trainer.steps=40
       gapo train estimator=dapo seed=1
       gapo train tau=0.3 algorithm=dapo
-      gapo train resume=auto          the unfinished run that was started last
+      gapo train resume=auto          continue the unfinished run that was started last
       gapo train resume=outputs/train/RUN
       gapo train stage=sft
-      gapo train --rerun outputs/train/RUN    exit code 1 where it does not match
+      gapo train --rerun outputs/train/RUN    exit code 1 if the results differ
     """
     if rerun is not None:
         repeat(rerun, words or [], config_dir, quiet)
@@ -178,7 +179,7 @@ def evaluate(
       gapo eval on zeta baseline=copy
       gapo eval rescore=outputs/eval/RUN          measure its answers again, without a model
 
-    With no model named, the checkpoint that was trained last under outputs/ is taken, and the line above the table says so.
+    If you name no model, the newest trained checkpoint under outputs/ is measured. The line above the table says which.
     """
     run_verb("eval", words, config_dir, print_config, quiet)
 
@@ -199,15 +200,15 @@ def sweep(
 ) -> None:
     """Train with every combination of values and compare.
 
-    One table and one plot, paired by seed; a failed job is shown and hides none of the others. A sweep that was stopped or
-    killed goes on with the jobs that are left.
+    The result is one table and one plot, paired by seed. A job that fails is shown, and the others continue. A sweep that was
+    stopped or killed can be resumed.
 
     \b
     Examples:
       gapo sweep tau=0.3,0.5,0.7 seed=0,1,2
       gapo sweep estimator=grpo,gapo seed=0,1,2 trainer.steps=40
       gapo sweep algorithm=grpo,dapo hydra/launcher=joblib hydra.sweep.dir=outputs/my_sweep
-      gapo sweep resume=outputs/sweep/TIME        go on; resume=auto: with the unfinished sweep started last
+      gapo sweep resume=outputs/sweep/TIME        run the remaining jobs; resume=auto: of the unfinished sweep started last
       gapo sweep resume=outputs/sweep/TIME --retry-failed
     """
     if print_config:
@@ -238,10 +239,10 @@ def lab(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Replay estimators on saved rollouts and say how near they come to the true advantages. No model is loaded.
+    """Replay estimators on saved rollouts and measure how close they come to the true advantages. Loads no model.
 
-    The truth needs a pool: many completions a prompt, as `gapo rollout sampling.group_size=128` makes. Of a training run's groups
-    it shows what can be known without one. Keys: estimators, tau and other settings of theirs, group_size, corruption and kind
+    The true advantages need a pool: many answers per prompt, made with `gapo rollout sampling.group_size=128`. For the groups
+    of a training run, the page shows what can be known without a pool. Keys: estimators, tau and other settings of theirs, group_size, corruption and kind
     (flip, uniform, zero, one), trials, seed, smallest_pool.
 
     \b
@@ -320,12 +321,12 @@ def study(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, as outputs/train/TIME.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, such as outputs/train/TIME.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write one self-contained HTML page from one run or several.
+    """Write one self-contained HTML page about one run or several.
 
     \b
     Examples:
@@ -348,9 +349,9 @@ def export(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write a checkpoint as a plain model that transformers and vLLM load, its adapter merged.
+    """Write a checkpoint as a plain model folder for transformers and vLLM. Adapters are merged.
 
-    Of a run its best checkpoint is taken, or its last one where none was evaluated.
+    Of a run, the best checkpoint is taken, or the last one if none was evaluated.
 
     \b
     Examples:
@@ -397,7 +398,7 @@ def plan(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """What a training run would do and need: tokens, optimizer steps, memory by part, operations, hours. No model is loaded.
+    """Estimate what a training run does and needs: tokens, optimizer steps, memory by part, operations, hours. Loads no model.
 
     \b
     Examples:
@@ -427,10 +428,11 @@ def doctor(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Check this machine, and on the chosen model what others break silently; exit code 1 where something is wrong.
+    """Check this machine, and that training computes correctly on it; exit code 1 if something is wrong.
 
-    The engine gives the trainer's log-probabilities and samples as asked, neither micro-batches nor packing change the
-    gradient, equal rewards teach nothing, new weights reach the engine, a checkpoint comes back whole.
+    The checks on the model: the engine has the trainer's log-probabilities and samples with the settings that were asked for;
+    micro-batches and packing do not change the gradient; groups of equal rewards have advantage 0; new weights reach the
+    engine; a checkpoint is read back as it was written.
 
     \b
     Examples:

@@ -27,8 +27,8 @@ class NotFiniteError(UserError):
 
 
 NOT_FINITE = (
-    "the model's outputs are not finite: an update has driven its weights beyond all bounds; lower trainer.optimizer.learning_rate, "
-    "and go back to a checkpoint from before"
+    "the model's outputs are not finite: an update has made its weights diverge; lower trainer.optimizer.learning_rate, "
+    "and go back to an earlier checkpoint"
 )
 
 

@@ -35,7 +35,7 @@ def memory_mib() -> int | None:
 
 def let_threads_yield() -> None:
     """A thread of OpenMP that waits for the others spins for milliseconds before it sleeps, and where more processes run than
-    cores are there it takes the time of the one it waits for (docs/performance.md has the figures). Here it spins for a shorter
+    cores are there it takes the time of the one it waits for (docs/background/performance.md has the figures). Here it spins for a shorter
     time. To be called before torch is imported; what the environment says already stays."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)

@@ -77,6 +77,7 @@ METRICS = (
     Metric(WAITING, "Groups waiting", "groups sampled already that wait for the next step", RL),
     Metric(ROUNDS, "Rounds", "rounds of sampling until the batch was full", RL),
     Metric("actor/pg_loss", "Policy loss", "clipped policy loss, without its terms", RL),
+    Metric("actor/computed_tokens_frac", "Computed tokens", "share of the answer tokens that a pass was made for", RL),
     Metric("actor/pg_clipfrac{,_lower}", "Clip fraction", "share of the tokens whose ratio was clipped; _lower: by the dual clip", RL),
     Metric("actor/ppo_kl", "KL to the old policy", "mean of old minus new log-probability, nats a token, over the tokens that a pass was made for", RL),
     Metric(ENTROPY, "Entropy", "of the policy, nats a token, over the tokens that a pass was made for", RL),
@@ -90,7 +91,7 @@ METRICS = (
     Metric(SUPERVISED_LOSS, "Training loss", "cross-entropy of the answers, nats a token, mean since the last row", SUPERVISED),
     Metric("sft/tokens", "Tokens", "of prompts and answers learnt from so far", SUPERVISED),
     Metric("val/{,sampled/}exact_match{,_low,_high}", "Exact match on held-out tasks", "share of the answers that equal the target, stripped, with its 95 % interval; sampled: mean over each task's samples", EVALUATION),
-    Metric("val/{,sampled/}<measure>", "Other measures of held-out tasks", "each is defined in docs/metrics.md", EVALUATION),
+    Metric("val/{,sampled/}<measure>", "Other measures of held-out tasks", "each is defined in docs/reference/evaluation-metrics.md", EVALUATION),
     Metric("val/sampled/pass@<k>", "Pass at k", "chance that one of k sampled answers is right", EVALUATION),
     Metric("timing_s/{gen,reward,adv,update_actor,step}", "Time a step", "seconds of sampling, scoring, estimating, learning, and of the whole step", RL),
     Metric("timing_s/testing", "Time of an evaluation", "seconds", EVALUATION),
@@ -115,7 +116,7 @@ def _lines() -> Iterator[str]:
     yield "# The metrics of a run"
     yield ""
     yield "Made from `gapo_cli/metric_names.py`. `metrics.jsonl` has one row a step, and a row has the metrics of what was done in that step."
-    yield "In a name `{a,b}` stands for each of the words, `<part>` for any word. How evaluations measure is in [metrics](../metrics.md)."
+    yield "In a name `{a,b}` stands for each of the words, `<part>` for any word. How evaluations measure is in [evaluation metrics](evaluation-metrics.md)."
     yield ""
     yield "| metric | | what it is | rows |"
     yield "|---|---|---|---|"

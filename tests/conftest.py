@@ -68,7 +68,7 @@ def tiny_config(tiny_model_folder: Path) -> ModelConfig:
 
 @pytest.fixture
 def tiny_policy(tiny_config: ModelConfig):
-    """The tiny model as a LoadedModel, loaded anew for each test, so that a test may change its weights."""
+    """The tiny model as a LoadedModel, loaded again for each test, so that a test may change its weights."""
     from gapo_cli.models.load import load_model
 
     return load_model(tiny_config)

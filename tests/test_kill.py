@@ -86,5 +86,5 @@ def test_a_damaged_checkpoint_is_named_and_passed_over_for_the_one_before(driver
     os.truncate(newest / "model.safetensors", 100)
     shown = resumed(driver, words, tmp_path)
     assert "step-00004: model.safetensors has 100 bytes, the manifest says" in shown
-    assert "it is passed over\nresume=auto: from step-00002\nresuming from step 2: removed the later" in shown
+    assert "it is skipped\nresume=auto: from step-00002\nresuming from step 2: removed the later" in shown
     assert contents_of(tmp_path / "run") == whole[1]

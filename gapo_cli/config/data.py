@@ -26,7 +26,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class PlanConfig:
-    """What gapo plan reckons with. `flops`: floating-point operations a second that the device reaches (None: measured
+    """What gapo plan counts with. `flops`: floating-point operations a second that the device reaches (None: measured
     here). `memory_gib`: of the device (None: what this machine has free)."""
 
     flops: float | None = None

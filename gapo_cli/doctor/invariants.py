@@ -26,7 +26,7 @@ from gapo_cli.training.checkpoints.checkpoints import Checkpoints, TrainerState,
 TRIAL_ANSWERS = 16
 """To a prompt, where distributions are looked at."""
 GRADIENT_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
-"""|difference| / |gradient| that rounding does not explain (measured: docs/doctor.md)."""
+"""|difference| / |gradient| that rounding does not explain (measured: docs/how-to/check-a-machine.md)."""
 MARK = "doctor"
 """What stands in the check's own checkpoint where a run's has its stage."""
 STANDARD_DEVIATIONS = 5.0
@@ -68,7 +68,7 @@ def sampling_is_as_asked(subject: Subject) -> Finding:
     slack = 10 * subject.tolerance
     again = [tuple(one.token_ids for one in group) for group in subject.generate(subject.sampling)]
     if again != [tuple(one.token_ids for one in group.completions) for group in subject.groups]:
-        return Finding(False, "the same seeds gave other answers the second time: no rollout can be repeated")
+        return Finding(False, "the same seeds gave different answers the second time: rollouts cannot be repeated")
     answers = subject.generate(asked)
     wrong = _wrong_form(subject, answers, asked)
     if wrong:
@@ -113,7 +113,7 @@ def _wrong_draws(drawn: Drawn, asked: SamplingConfig) -> str | None:
         return None
     return (
         f"asked for {settings}, {drawn.tokens} tokens look like temperature {drawn.temperature:.2f} ± {drawn.error:.2f}, and {came} of them "
-        f"come from the unlikely ends of their distributions, where {expected:.0f} were to be expected: settings act that nobody asked for"
+        f"come from the unlikely ends of their distributions, where {expected:.0f} are expected: a setting is active that nobody asked for"
     )
 
 
@@ -121,7 +121,7 @@ def microbatches_change_nothing(subject: Subject) -> Finding:
     layout, budget = subject.trainer.layout, subject.narrow
     apart = relative_difference(subject.gradient(layout, subject.wide), subject.gradient(layout, budget))
     return _same_gradient(
-        subject, apart, f"cut into micro-batches of {budget} tokens", "the loss hangs on trainer.max_tokens_per_microbatch"
+        subject, apart, f"cut into micro-batches of {budget} tokens", "the loss depends on trainer.max_tokens_per_microbatch"
     )
 
 
@@ -149,8 +149,8 @@ def equal_rewards_teach_nothing(subject: Subject) -> Finding:
         if np.any(group.advantages):
             return Finding(
                 False,
-                f"estimator={name}: answers that all earn {rewards[0]:.3g} get an advantage of {np.abs(group.advantages).max():.3g}: a group "
-                "that shows no difference would be learnt from",
+                f"estimator={name}: answers that all earn {rewards[0]:.3g} get an advantage of {np.abs(group.advantages).max():.3g}: the "
+                "estimator would learn from a group that shows no difference",
             )
     return Finding(True, f"advantages of {name} are 0 in {len(levels)} groups of equal rewards")
 
@@ -169,7 +169,7 @@ def sync_reaches_the_engine(subject: Subject) -> Finding:
     if not moved > 2 * subject.tolerance:
         return Finding(
             False,
-            f"an optimizer step with learning rate {STEP[policy.dtype]:g} moved log-probabilities by {moved:.1e} nats only: nothing is learnt",
+            f"an optimizer step with learning rate {STEP[policy.dtype]:g} moved log-probabilities by {moved:.1e} nats only: nothing is learned",
         )
     subject.engine.sync(policy)
     answers = subject.generate(subject.sampling)
@@ -202,7 +202,7 @@ def checkpoint_comes_back(subject: Subject) -> Finding:
             return Finding(
                 False,
                 f"{len(names)} of {count} {what} are not read back from a checkpoint as they were written ({names[0]}): a resumed run "
-                "would not go on as it stopped",
+                "would continue differently",
             )
     return Finding(True, f"{len(ours)} weights and {len(tensors)} moments come back bit for bit, {size / 1e6:.0f} MB")
 

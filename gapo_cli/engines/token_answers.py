@@ -16,7 +16,7 @@ def check_prompts(prompts: Sequence[Sequence[int]], sampling: SamplingConfig, co
     """Raises UserError for a prompt that is empty or leaves no room for `sampling.max_new_tokens` in the context."""
     for index, prompt in enumerate(prompts):
         if not len(prompt):
-            raise UserError(f"prompt {index} has no tokens; need at least one to answer to")
+            raise UserError(f"prompt {index} has no tokens; need at least one")
         if len(prompt) + sampling.max_new_tokens > context_length:
             raise UserError(
                 f"prompt {index} has {len(prompt)} tokens: with sampling.max_new_tokens={sampling.max_new_tokens} it does not "

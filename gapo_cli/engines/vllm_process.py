@@ -59,7 +59,7 @@ def set_environment() -> None:
 @contextlib.contextmanager
 def process_state_kept() -> Iterator[None]:
     """vLLM seeds and draws from the random generators of the process, on a CPU replaces torch.set_num_threads and on a GPU calls
-    it: the trainer's random state and threads must not hang on that."""
+    it: the trainer's random state and threads must not depend on that."""
     import torch
 
     set_threads, threads = torch.set_num_threads, torch.get_num_threads()

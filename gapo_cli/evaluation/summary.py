@@ -38,7 +38,7 @@ class Metrics:
     stood; `on_changes`: the other measures over them. `reversal_rate`: over the `reversible_tasks`, the region without the
     history's last edit comes out. `malformed_reasons`: reason → share of the predictions. `response_tokens`: mean completion
     length, None where no model was asked. `pass_at`: k → pass@k, for sampled answers. `behaviour`: how
-    the model edits (edit_behaviour.py), `sizes` what that is over. docs/metrics.md defines them all."""
+    the model edits (edit_behaviour.py), `sizes` what that is over. docs/reference/evaluation-metrics.md defines them all."""
 
     tasks: int
     predictions: int

@@ -37,7 +37,7 @@ def check_settled(values: Mapping[str, Any], allowed: Sequence[str], trusted: bo
     says more, and for code in Hydra's section."""
     if list(values[ALLOW]) != list(allowed):
         raise UserError(
-            f"{ALLOW}={values[ALLOW]}: stands in a yaml; only the command line can allow code that is not gapo's own"
+            f"{ALLOW}={values[ALLOW]}: is set in a yaml; only the command line can allow code that is not gapo's own"
         )
     model = values["model"]
     if not trusted and not (isinstance(model, Mapping) and model.get("trust_remote_code", False) is False):
@@ -57,7 +57,7 @@ def check_hydra(section: Mapping[str, Any], allowed: Sequence[str]) -> None:
             if isinstance(value, str) and (
                 RESOLVER.search(value) or (value.startswith("ext://") and not value.startswith("ext://sys.std"))
             ):
-                raise UserError(f"{key}={value}: could name any code; write out what is meant")
+                raise UserError(f"{key}={value}: could resolve to any code; write the value out")
             if last == TARGET:
                 require_inside(key, value, (*HYDRAS, *allowed))
             elif last in ("()", "class"):

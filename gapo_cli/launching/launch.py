@@ -69,7 +69,7 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
             display.say(sentence)
         with only_process_in(run_dir, display):
             before = RunRecord.of(run_dir)
-            # composed anew, the folder's name would have another time in it
+            # composed again, the folder's name would have another time in it
             settled = [*(word for word in overrides if key_of(word) != RUN_DIR), f"{RUN_DIR}={quoted(str(run_dir))}"]
             job = hydra.run(config_name="config", task_function=functools.partial(perform, display=display), overrides=settled)
             outcome: Outcome = job.return_value
@@ -94,7 +94,7 @@ def only_process_in(folder: Path, display: Display) -> Iterator[None]:
     """Holds the lock of a folder that files are going to be written in. Raises StorageError where another process does."""
     with hold(folder) as locked:
         if not locked:
-            display.say(f"{folder}: no locks can be had there; see to it yourself that no other process writes in it")
+            display.say(f"{folder}: this file system has no locks; make sure that no other process writes there")
         yield
 
 

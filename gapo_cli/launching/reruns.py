@@ -1,6 +1,6 @@
 """gapo train --rerun RUN: the same run again, from what its folder says, and whether it came out the same.
 
-The settings are those of RUN's config.resolved.yaml: its command is composed anew, and where a default has changed since, RUN's
+The settings are those of RUN's config.resolved.yaml: its command is composed again, and where a default has changed since, RUN's
 value is taken. With the same data, model and number of threads, on the same machine and versions, a CPU repeats every bit.
 """
 
@@ -96,7 +96,7 @@ class OldRun:
     def settled(self, hydra: Any) -> tuple[list[str], tuple[str, ...]]:
         """The overrides that give the run's settings, and a sentence for each that differs from what its command gives now."""
         overrides = list(self.overrides)
-        # what a CPU computes hangs on how many threads share it
+        # what a CPU computes depends on how many threads share it
         if not self.config["trainer"]["threads"]:
             overrides.append(f"trainer.threads={self.environment['threads']}")
         config = without_hydra(compose_overrides(hydra, command_overrides("train", overrides)))

@@ -24,17 +24,17 @@ def choose_run(verb: str, words: Sequence[str]) -> tuple[list[str], str | None]:
     if verb != "train":
         raise UserError(f"{AUTO}: is for `gapo train`; leave it out")
     named = next((unquoted(word.partition("=")[2]) for word in words if key_of(word) == RUN_DIR), None)
-    anew = [word for word in words if word != AUTO]
+    rest = [word for word in words if word != AUTO]
     if named:
         if not (Path(named) / OUTCOME).is_file():
-            return anew, f"{AUTO}: {named} holds no run yet, so one begins there"
+            return rest, f"{AUTO}: {named} holds no run yet, so one begins there"
         return list(words), f"{AUTO}: going on with {named}"
     unfinished = unfinished_runs()
     busy = [folder for folder in unfinished if is_held(folder)]
     besides = f" (in {', '.join(map(str, busy))} another process is at work)" if busy else ""
     free = [folder for folder in unfinished if folder not in busy]
     if not free:
-        return anew, f"{AUTO}: there is no unfinished run under {OUTPUTS}/{besides}, so a new one begins"
+        return rest, f"{AUTO}: there is no unfinished run under {OUTPUTS}/{besides}, so a new one begins"
     chosen = [*words, f"{RUN_DIR}={quoted(str(free[0]))}"]
     return chosen, f"{AUTO}: going on with {free[0]}, the unfinished run that was started last{besides}"
 

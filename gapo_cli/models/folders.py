@@ -30,7 +30,7 @@ def find_folder(config: ModelConfig, files: Sequence[str] = MODEL_FILES) -> Path
         folder = ASSETS / path.removeprefix("asset:")
         if not folder.is_dir():
             names = ", ".join(sorted(f"asset:{entry.parent.name}" for entry in ASSETS.glob("*/config.json"))) or "none"
-            raise CheckpointError(f"model.path={path}: no such weights are shipped with the package (there are: {names})")
+            raise CheckpointError(f"model.path={path}: the package has no such weights (it has: {names})")
         return folder
     if path.startswith("gguf:"):
         from gapo_cli.models.gguf_package import converted_folder

@@ -1,7 +1,7 @@
 """A model whose weights lie as a GGUF file in an installed Python package: converted once, then an ordinary folder.
 
 `gguf:DISTRIBUTION` as `model.path` names the package; it is never imported. The converted model lies in a cache under the
-hash of the file it was made from, so a new version of the package is converted anew.
+hash of the file it was made from, so a new version of the package is converted again.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32")
     one_of("trainer.dtype", dtype, DTYPES)
     require(
         config.dtype == "float32" or dtype == "bfloat16",
-        f"model.dtype={config.dtype}: needs trainer.dtype=bfloat16, what is held in half precision is computed in it too",
+        f"model.dtype={config.dtype}: needs trainer.dtype=bfloat16, because weights in half precision are computed in it too",
     )
     _check_device(device)
     folder = find_folder(config)
@@ -133,7 +133,7 @@ def _load_weights(config: ModelConfig, folder: Path) -> Any:
 
 
 def align(model: Any) -> None:
-    """Weights that lie in the memory of their file begin where its header ends, and a matrix product's last bits hang on that: moved
+    """Weights that lie in the memory of their file begin where its header ends, and a matrix product's last bits depend on that: moved
     to where a weight that was made here lies, a checkpoint computes what the model that it was written from computed."""
     for parameter in model.parameters():
         if parameter.data_ptr() % ALIGNMENT:

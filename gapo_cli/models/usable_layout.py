@@ -42,11 +42,11 @@ def usable_layout(
     if dropout and dropped:
         return (
             otherwise,
-            f"{key}=packed: has no dropout in its attention, and the model's config says {dropped}; using {otherwise}",
+            f"{key}=packed: has no attention dropout, and the model's config asks for {dropped}; using {otherwise}",
         )
     reason = None
     if not takes_shared_prefixes(policy):
-        reason = f"the attention of {type(policy.model).__name__} is its own"
+        reason = f"the attention of {type(policy.model).__name__} cannot be replaced"
     elif torch.device(policy.device).type != "cpu":
         reason = _why_flex_attention_fails(policy)
     if reason is None:

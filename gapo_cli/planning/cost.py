@@ -48,13 +48,13 @@ KEPT = {
     # Before, within and after each of two norms; queries, answers, and keys and values repeated for each query head; gate, its
     # activation, up, their product. Each layer has a dense mask of its own, in floating point.
     ("float32", False): Kept(hidden=6 * 4, heads=4 * 4, feed_forward=4 * 4, pair=4),
-    # Norms stay in float32 (their outputs, 2 x 2 numbers); each of five matrices casts its input anew.
+    # Norms stay in float32 (their outputs, 2 x 2 numbers); each of five matrices casts its input again.
     ("bfloat16", False): Kept(hidden=4 * 4 + 5 * 2, heads=4 * 2, feed_forward=4 * 2, pair=2),
     # Norms that are not trained keep no normalised input.
     ("float32", True): Kept(hidden=4 * 4, heads=4 * 4, feed_forward=4 * 4, pair=4),
     ("bfloat16", True): Kept(hidden=2 * 4 + 6 * 2, heads=4 * 2, feed_forward=4 * 2, pair=2),
 }
-"""By what passes compute in and whether only adapters are trained. Counted among autograd's saved tensors (docs/plan.md)."""
+"""By what passes compute in and whether only adapters are trained. Counted among autograd's saved tensors (docs/how-to/plan-a-run.md)."""
 
 
 def matrices(shape: ShapeConfig) -> dict[str, tuple[int, int]]:

@@ -36,7 +36,7 @@ def find_speed(experiment: Experiment, settings: Settings, display: Display) -> 
     if given is not None:
         return Speed(given, given, measured=False)
     trainer = experiment.trainer
-    display.say(f"measuring how fast {trainer.device} multiplies; give operations a second by plan.flops= to skip it")
+    display.say(f"measuring how fast {trainer.device} multiplies; set plan.flops= to operations per second to skip this")
     rows = trainer.prompts_per_step * settings.sampling.group_size
     rows = min(rows, rows_of(settings.engine) or rows)
     width, inner = settings.shape.hidden_size, settings.shape.feed_forward_size
@@ -54,7 +54,7 @@ def measured_flops(rows: int, width: int, inner: int, device: str, dtype: str, t
     kind = torch.device(device).type
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            f"trainer.device={device}: torch finds no CUDA device here; give its operations a second, as plan.flops=4e14"
+            f"trainer.device={device}: torch finds no CUDA device here; give its operations per second, such as plan.flops=4e14"
         )
     torch.set_num_threads(threads or usable_cores())
     holder = torch.nn.Sequential(torch.nn.Linear(width, inner, bias=False)).to(device)

@@ -24,10 +24,10 @@ from gapo_cli.training.batches.token_budget import Piece, cut_to_budget
 MOMENT_BYTES = {"adamw": 2 * 4, "adamw_8bit": 2 * (1 + 4 / 256)}
 """Of both moments, a parameter; in 8 bits with a float32 scale for each 256."""
 LIBRARIES = 400 * MEBIBYTE
-"""Python, torch and transformers before a model is loaded, on a CPU (docs/plan.md)."""
+"""Python, torch and transformers before a model is loaded, on a CPU (docs/how-to/plan-a-run.md)."""
 HEAP_SLACK = 0.6
 """On a CPU: what the C library's heap keeps beside tensors that are in use, as a share of those that come and go. Measured,
-between 0.3 and 1.1 (docs/plan.md)."""
+between 0.3 and 1.1 (docs/how-to/plan-a-run.md)."""
 
 
 @dataclass(frozen=True)

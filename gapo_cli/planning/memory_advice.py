@@ -16,7 +16,7 @@ from gapo_cli.training.out_of_memory import Advise, Phase
 from gapo_cli.training.run_context import AsGroups
 
 WORDS: dict[Phase, str] = {"loading": "the model", "rollout": "sampling answers", "update": "learning"}
-UNRECKONED: dict[Phase, str] = {
+NOT_PLANNED: dict[Phase, str] = {
     "loading": "model.lora.rank=16 with model.dtype=bfloat16 and trainer.dtype=bfloat16 takes less than a quarter",
     "rollout": "lower engine.max_rows",
     "update": "lower trainer.max_tokens_per_microbatch, or set trainer.gradient_checkpointing=true",
@@ -67,7 +67,7 @@ def _advice(experiment: Experiment, policy: LoadedModel | None, as_groups: Calla
         try:
             words = in_words(phase, case_of(as_groups(phase), policy))
         except UserError:
-            words = UNRECKONED[phase]
+            words = NOT_PLANNED[phase]
         for name, here in experiment.learner.keys.items():
             words = words.replace(name, here)
         return words
@@ -104,4 +104,4 @@ def in_words(phase: Phase, case: Case) -> str:
         return (
             f"{takes}, and no setting that gapo plan knows would lower it; take a smaller model, or a device with more memory"
         )
-    return f"{takes}; {'; '.join(changes)}. gapo plan shows what takes how much"
+    return f"{takes}; {'; '.join(changes)}. gapo plan shows the memory of each part"

@@ -27,7 +27,7 @@ def find_shape(config: ModelConfig) -> ShapeConfig:
         folder = find_folder(config, (CONFIG, ADAPTER_CONFIG))
     except CheckpointError as error:
         figures = "{layers: ..., hidden_size: ..., ...}"
-        raise CheckpointError(f"{error}; or say what its {CONFIG} would, by model.shape={figures}") from error
+        raise CheckpointError(f"{error}; or give the figures with model.shape={figures}") from error
     if is_adapter(folder):
         return find_shape(replace(config, path=base_of(folder)))
     path = folder / CONFIG

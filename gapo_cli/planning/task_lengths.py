@@ -15,7 +15,7 @@ from gapo_cli.tasks.sets.prepared import load_tasks
 
 MOST_MEASURED = 5000
 CHARACTERS_A_TOKEN = 3.0
-"""Where the model's tokenizer is not at hand. On code the tokenizers tried have 2.8 to 3.4 (docs/plan.md)."""
+"""Where the model's tokenizer is not at hand. On code the tokenizers tried have 2.8 to 3.4 (docs/how-to/plan-a-run.md)."""
 
 
 @dataclass(frozen=True)

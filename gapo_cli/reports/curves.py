@@ -48,7 +48,7 @@ class Curve:
 
 
 CURVES = (
-    Curve(MEAN_SCORE, "mean score of the batch that is learnt from"),
+    Curve(MEAN_SCORE, "mean score of the training batch"),
     Curve(CLIPPED, "share of the tokens whose ratio was clipped", from_zero=True),
     Curve(ENTROPY, "of the policy, nats a token", from_zero=True),
     Curve(GRADIENT_NORM, "before clipping", from_zero=True),

@@ -131,12 +131,12 @@ def warnings(plan: Plan) -> list[str]:
         )
     if settings.algorithm.dynamic_sampling:
         found.append(
-            f"Dynamic sampling may draw a batch up to {settings.algorithm.max_generation_rounds} times; once is reckoned with."
+            f"Dynamic sampling may draw a batch up to {settings.algorithm.max_generation_rounds} times; the plan counts once."
         )
     if not plan.engine_known:
-        found.append("The engine does not say what memory it takes: none is reckoned with.")
+        found.append("The engine does not say how much memory it takes: the plan counts none.")
     if not plan.speed.measured:
-        found.append("Decoding is reckoned at the speed of whole passes, which no device reaches: expect more.")
+        found.append("The plan counts decoding at the speed of whole passes, which no device reaches: expect more.")
     return found
 
 

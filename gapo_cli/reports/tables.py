@@ -146,7 +146,7 @@ def malformed_table(answers: Mapping[str, Breakdown], title: str = "") -> Table:
         title,
         ("malformed, % of the answers", *reasons),
         tuple(rows),
-        "They count as wrong; docs/prompts.md says what the names mean.",
+        "They count as wrong; docs/reference/prompts.md says what the names mean.",
     )
 
 

@@ -76,7 +76,7 @@ def fit_training_tasks(encoded: Sequence[EncodedTask], context_length: int, max_
         longest = max(len(one.token_ids) for one in fitted.too_long)
         raise DataError(
             f"task {first.task.id}: its prompt of {len(first.token_ids)} tokens and sampling.max_new_tokens={max_new_tokens} "
-            f"do not fit model.context_length={context_length}, and so it is for {len(fitted.too_long)} of {len(encoded)} "
+            f"do not fit model.context_length={context_length}; the same holds for {len(fitted.too_long)} of {len(encoded)} "
             f"training tasks; raise model.context_length to {longest + max_new_tokens} or lower sampling.max_new_tokens"
             + ("" if not fitted.kept else ", or leave them out with data.on_long=skip")
         )

@@ -28,7 +28,7 @@ SHARED_COMPLETIONS = 1
 """The same for an engine with the policy's own weights, which no sync can leave behind: of a small batch of packed groups eight
 would be a sixth of the update."""
 TOLERANCE = {"float32": 2e-4, "bfloat16": 0.15}
-"""Mean |difference| in nats that rounding does not explain (measured: docs/engines.md), by the coarser of both dtypes."""
+"""Mean |difference| in nats that rounding does not explain (measured: docs/reference/engines.md), by the coarser of both dtypes."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def check_engine_logprobs(
         raise UserError(
             f"the engine does not sample from the trainer's weights: the log-probabilities of {mismatch.tokens} tokens that it sampled "
             f"after its last sync differ from the trainer's by {mismatch.mean:.3g} on average (at most {mismatch.largest:.3g}), and "
-            f"trainer.logprob_tolerance allows {allowed:g}; nothing was learnt from them: use engine=torch, or, if the engine is known "
+            f"trainer.logprob_tolerance allows {allowed:g}; the batch was not used: use engine=torch, or, if the engine is known "
             "to be that inexact, raise trainer.logprob_tolerance"
         )
     return {

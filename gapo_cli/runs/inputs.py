@@ -18,17 +18,17 @@ def read_inputs(run_dir: Path) -> dict[str, dict[str, str]]:
         inputs = json.loads(path.read_text(encoding="utf-8"))
         return {"data": dict(inputs["data"]), "model": dict(inputs["model"])}
     except FileNotFoundError as error:
-        raise DataError(f"{path}: missing; what data and model the run had cannot be told") from error
+        raise DataError(f"{path}: missing; the data and the model of the run are unknown") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: damaged; what data and model the run had cannot be told") from error
+        raise DataError(f"{path}: damaged; the data and the model of the run are unknown") from error
 
 
 def other_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A sentence for the data and one for the model where they are not the same."""
-    words = {"data": "the data are others", "model": "the starting model is another"}
+    words = {"data": "the data differ", "model": "the starting model differs"}
     said = []
     for kind, sentence in words.items():
         names = sorted(name for name in {**before[kind], **now[kind]} if before[kind].get(name) != now[kind].get(name))
         if names:
-            said.append(f"{sentence} ({', '.join(names)} {'differs' if len(names) == 1 else 'differ'})")
+            said.append(f"{sentence} ({', '.join(names)})")
     return said

@@ -181,7 +181,7 @@ def _read_config(path: Path, notes: list[str]) -> dict[str, Any]:
     try:
         config = OmegaConf.to_container(OmegaConf.load(path))
     except OSError:
-        notes.append(f"{path.name} is missing: what the run was made of is not known")
+        notes.append(f"{path.name} is missing: the settings of the run are unknown")
         return {}
     except (YAMLError, ValueError) as error:
         notes.append(f"{path.name} cannot be read: {first_line(error)}")

@@ -77,7 +77,7 @@ def read_plan(folder: Path) -> SweepPlan:
         raise DataError(f"{path}: missing; name the folder of a sweep") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path}: is no sweep's plan ({type(error).__name__}: {error}); start the sweep anew in another folder"
+            f"{path}: is no sweep's plan ({type(error).__name__}: {error}); start the sweep again in another folder"
         ) from error
 
 

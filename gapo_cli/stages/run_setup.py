@@ -65,6 +65,6 @@ def keep_inputs(experiment: Experiment, run_dir: Path, display: Display) -> None
     try:
         others = other_inputs(read_inputs(run_dir), describe_inputs(experiment, display))
     except UserError as error:  # the starting model may be gone by now: a run that is resumed has its own
-        others = [f"what this run began with cannot be compared ({error})"]
+        others = [f"the inputs of this run cannot be compared ({error})"]
     for sentence in others:
-        display.say(f"warning: {sentence}; that is not what {path} says, and the run may not go on as it would have")
+        display.say(f"warning: {sentence}; the run started with what {path} says, and may now continue differently")

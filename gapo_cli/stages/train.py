@@ -39,7 +39,7 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
     when the last whole step is saved and reported."""
     require(
         not isinstance(experiment.engine, TextEngine),
-        "gapo train: a served model (engine=openai) cannot be trained, its weights lie elsewhere; leave engine= out, or use "
+        "gapo train: a served model (engine=openai) cannot be trained, its weights are on the server; leave engine= out, or use "
         "gapo eval or gapo rollout",
     )
     experiment.learner.check(experiment)

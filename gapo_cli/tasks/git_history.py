@@ -29,7 +29,7 @@ from gapo_cli.tasks.sets.splits import without_repeats
 
 SPLITS = ("train", "dev", "eval")
 MINER_VERSION = 2
-"""Raised with every change that makes other tasks of the same history, so that prepared sets are built anew."""
+"""Raised with every change that makes other tasks of the same history, so that prepared sets are built again."""
 
 
 @dataclass(frozen=True, kw_only=True)

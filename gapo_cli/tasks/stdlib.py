@@ -31,7 +31,7 @@ from gapo_cli.tasks.sets.splits import without_repeats
 
 SPLITS = ("train", "dev", "eval")
 GENERATOR_VERSION = 2
-"""Raised with every change that makes other tasks of the same library, so that prepared sets are built anew."""
+"""Raised with every change that makes other tasks of the same library, so that prepared sets are built again."""
 _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "encodings", "pydoc_data",
              "__pycache__"}  # fmt: skip
 _MACHINES_OWN = "_sysconfigdata"  # so begins the file that records how this Python was compiled, another one on each machine

@@ -108,7 +108,7 @@ def load_from_hub(revision: str | None) -> Mapping[str, Iterable[Mapping[str, An
     # datasets and its HTTP client raise dozens of kinds when there is no network, no such revision or no room
     except Exception as error:
         raise UserError(
-            f"data=zeta: {HUB_NAME} could not be had from the hub ({type(error).__name__}); "
+            f"data=zeta: {HUB_NAME} could not be fetched from the hub ({type(error).__name__}); "
             "check the network and data.source.revision, or name a folder that has it: data.path=FOLDER"
         ) from error
     finally:

@@ -32,7 +32,7 @@ class SkipGuard:
     in_a_row: int = 0
 
     def saw(self, skipped: bool, batch: Sequence[Any]) -> None:
-        """Raises TooManySkipped, and begins to count anew, when the limit is reached."""
+        """Raises TooManySkipped, and begins to count again, when the limit is reached."""
         self.in_a_row = self.in_a_row + 1 if skipped else 0
         if self.limit and self.in_a_row >= self.limit:
             steps, self.in_a_row = self.in_a_row, 0
@@ -43,8 +43,8 @@ def skipped_sentence(steps: int, place: str, path: object) -> str:
     """Why a run was stopped, for the UserError."""
     return (
         f"guards.skipped_in_a_row={steps}: the loss or its gradient was not finite in {steps} optimizer steps in a row, the last in {place}; "
-        f"what that one should have learnt from is in {path}; look for numbers there that cannot be, lower the learning rate, or go back "
-        "to a checkpoint from before"
+        f"the batch of that one is in {path}; look for impossible numbers there, lower the learning rate, or resume from an earlier "
+        "checkpoint"
     )
 
 

@@ -84,7 +84,7 @@ def greedy_is_warm(asked):
             r"tokens look like temperature 0\.[56]",
         ),
         ({"sampling": lambda asked: replace(asked, top_p=0.9)}, r"and \d+ of them come from the unlikely ends"),
-        ({"sampling": lambda asked: replace(asked, top_k=10)}, "settings act that nobody asked for$"),
+        ({"sampling": lambda asked: replace(asked, top_k=10)}, "a setting is active that nobody asked for$"),
         (
             {"sampling": greedy_is_warm},
             r"asked for temperature 0, the engine chose \d+ of \d+ tokens that are not the likeliest",
@@ -94,7 +94,10 @@ def greedy_is_warm(asked):
             {"sampling": lambda asked: replace(asked, max_new_tokens=20)},
             "asked for at most 16 tokens, the engine gave an answer of 20",
         ),
-        ({"seed": lambda given: np.random.default_rng().integers(2**62)}, "the same seeds gave other answers the second time"),
+        (
+            {"seed": lambda given: np.random.default_rng().integers(2**62)},
+            "the same seeds gave different answers the second time",
+        ),
         (
             {"answer": lambda one: replace(one, finish_reason="stop")},
             "an answer with finish_reason=stop does not end where its first end token is",
@@ -133,7 +136,7 @@ def test_a_loss_that_is_a_mean_of_micro_batch_means_is_found(subject, monkeypatc
     monkeypatch.setattr(subjects, "cut_mini_batch", mean_of_means)
     found = INVARIANTS["micro-batches"](subject)
     assert not found.holds
-    assert "the loss hangs on trainer.max_tokens_per_microbatch" in found.sentence
+    assert "the loss depends on trainer.max_tokens_per_microbatch" in found.sentence
 
 
 def test_positions_that_run_on_through_a_packed_row_are_found(subject, monkeypatch):
@@ -177,7 +180,7 @@ def test_an_engine_that_is_not_reached_by_a_sync_is_found(subject, tiny_config):
 def test_a_step_that_moves_nothing_tells_nothing(subject, monkeypatch):
     monkeypatch.setattr(subject.optimizer, "step", lambda: None)
     found = INVARIANTS["sync"](subject)
-    assert (found.holds, found.sentence[-18:]) == (False, " nothing is learnt")
+    assert (found.holds, found.sentence[-18:]) == (False, "nothing is learned")
 
 
 def test_a_checkpoint_in_half_precision_is_found(subject, monkeypatch):

@@ -122,9 +122,7 @@ def test_the_token_limit_and_the_content_filter_are_told_apart(serve, journal):
 
 def test_a_server_that_knows_no_n_is_asked_once_an_answer(serve, journal):
     served, engine = serve("--only-one", concurrency=1)
-    with pytest.raises(
-        UserError, match="gave 1 of n=2 answers; for a server that knows no n set engine.many_per_request=false"
-    ):
+    with pytest.raises(UserError, match="gave 1 of n=2 answers; for a server without n, set engine.many_per_request=false"):
         engine.generate_texts([raw("a")], PAIRS, [7], journal)
     (group,) = replace(engine, many_per_request=False).generate_texts([raw("a")], PAIRS, [7], journal)
     assert len(group) == 2
@@ -218,7 +216,7 @@ def test_a_run_that_ends_midway_says_how_to_go_on(serve, journal):
     engine.generate_texts([raw("a")], GREEDY, [0], journal)
     stop_server(served)
     with pytest.raises(
-        UserError, match=f"1 answers are kept in {journal}: the same command with hydra.run.dir={journal.parent} goes on"
+        UserError, match=f"1 answers are saved in {journal}: the same command with hydra.run.dir={journal.parent} continues"
     ):
         engine.generate_texts([raw("a"), raw("b")], GREEDY, [0, 1], journal)
 
@@ -250,7 +248,7 @@ def test_an_address_without_its_v1_is_pointed_out(serve, journal):
 
 
 @pytest.mark.parametrize(
-    ("failure", "said"), [("html", "is not JSON but begins with '<html>"), ("empty", "is no completion but begins with")]
+    ("failure", "said"), [("html", "is not JSON but begins with '<html>"), ("empty", "is not a completion; it begins with")]
 )
 def test_an_answer_of_something_else_is_refused(failure, said, serve, journal):
     _, engine = serve("--fail", failure)
@@ -302,7 +300,7 @@ def test_a_torn_last_line_is_dropped_and_asked_again(serve, journal):
 def test_a_line_that_is_no_kept_answer_is_named(journal):
     journal.parent.mkdir()
     engine = OpenAIEngine("http://localhost:1/v1", "m")
-    for line, said in (("{}", "not an answer that was kept"), ("{", "not JSON")):
+    for line, said in (("{}", "not a saved answer"), ("{", "not JSON")):
         journal.write_text(json.dumps({"key": "k", "answer": {}}) + f"\n{line}\n")
         with pytest.raises(DataError, match=f"{journal}:2: {said}"):
             engine.generate_texts([raw("a")], GREEDY, [0], journal)

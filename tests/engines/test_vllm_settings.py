@@ -179,5 +179,5 @@ def test_an_engine_that_shall_not_sleep_and_one_on_a_cpu_do_not(started, on_cpu)
 
 
 def test_a_cache_that_cannot_be_forgotten_is_an_error(started):
-    with pytest.raises(RuntimeError, match="still holds keys and values of the weights before"):
+    with pytest.raises(RuntimeError, match="still holds keys and values of earlier weights"):
         started(NotedCalls(reset=False))

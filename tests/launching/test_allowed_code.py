@@ -82,7 +82,7 @@ WHOLE = [
     ),
     (
         {"hydra": {"callbacks": "${oc.create:{theirs:{_target_:their_trap.spring}}}"}},
-        "could name any code; write out what is meant",
+        "could resolve to any code; write the value out",
     ),
     ({"hydra": {"launcher": CALL}}, "hydra.launcher._target_=their_trap.spring: is code"),
     (
@@ -91,13 +91,13 @@ WHOLE = [
     ),
     (
         {"hydra": {"job_logging": {"version": 1, "filters": {"theirs": {"x": "ext://their_trap.spring"}}}}},
-        "could name any code",
+        "could resolve to any code",
     ),
     (
         {"hydra": {"job": {"env_set": {"LD_PRELOAD": "their.so"}}}},
         "hydra.job.env_set: environment variables can make programs run code",
     ),
-    ({"allow_targets": ["their_trap"]}, "allow_targets=['their_trap']: stands in a yaml; only the command line"),
+    ({"allow_targets": ["their_trap"]}, "allow_targets=['their_trap']: is set in a yaml; only the command line"),
     ({"model": {"trust_remote_code": True}}, "model.trust_remote_code: is set in a yaml; only the command line"),
 ]
 

@@ -137,7 +137,7 @@ def test_a_tokenizer_of_ones_own_is_used_as_it_is(tiny_policy):
 def test_weights_that_ship_with_the_package_go_by_asset_names(folder, monkeypatch):
     monkeypatch.setattr(folders, "ASSETS", folder.parent)
     assert load_model(config_of("asset:model")).model.config.hidden_size == 32
-    with pytest.raises(CheckpointError, match=r"asset:modle: no such weights.*\(there are: asset:model\)"):
+    with pytest.raises(CheckpointError, match=r"asset:modle: the package has no such weights \(it has: asset:model\)"):
         load_model(config_of("asset:modle"))
 
 

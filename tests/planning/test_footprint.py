@@ -152,7 +152,7 @@ def test_a_step_makes_forward_and_backward_passes_and_those_that_the_settings_as
     assert (plain.update, plain.reference, plain.old_logprobs) == (forward + backward, 0, 0)
     asked = step_flops(changed(terms={"kl": LowVarKL(0.1)}, recompute_logprobs=True, epochs_per_step=3), *groups, "packed")
     assert (asked.update, asked.reference, asked.old_logprobs) == (3 * (forward + backward), forward, forward)
-    # of an engine with weights of its own they are made anew where nothing is said
+    # of an engine with weights of its own they are recomputed where nothing is said
     assert step_flops(replace(SETTINGS, engine=object()), *groups, "packed").old_logprobs == forward
     # with one optimizer step a batch the current log-probabilities are the old ones
     single = changed(recompute_logprobs=True, prompts_per_mini_batch=4)

@@ -96,7 +96,7 @@ def test_a_folder_that_cannot_be_written_in_is_named(words, capsys, monkeypatch)
     monkeypatch.setattr("gapo_cli.stages.doctor.INVARIANTS", {})
     monkeypatch.setattr(machine.os, "access", lambda *_: False)
     _, checks = examined(words, capsys)
-    assert "cannot be written in: start from another folder" in checks["disk"]["sentence"]
+    assert "is not writable: start from another folder" in checks["disk"]["sentence"]
 
 
 @pytest.mark.parametrize(

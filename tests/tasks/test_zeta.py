@@ -281,7 +281,7 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(
-        UserError, match=r"zed-industries/zeta could not be had from the hub \(ConnectionError\).*data.path=FOLDER"
+        UserError, match=r"zed-industries/zeta could not be fetched from the hub \(ConnectionError\).*data.path=FOLDER"
     ):
         Zeta().build(no_progress)
 

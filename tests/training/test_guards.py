@@ -24,7 +24,7 @@ def test_only_skipped_steps_in_a_row_reach_the_limit():
     with pytest.raises(TooManySkipped) as stop:
         guard.saw(True, ["last"])
     assert (stop.value.steps, stop.value.batch) == (3, ["last"])
-    # a run that goes on all the same begins to count anew
+    # a run that goes on all the same begins to count again
     assert guard.in_a_row == 0
 
 

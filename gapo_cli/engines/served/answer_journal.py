@@ -29,7 +29,7 @@ class AnswerJournal:
         cut_torn_line(path)
         for number, row in read_jsonl(path):
             if not isinstance(row.get("key"), str) or "answer" not in row:
-                raise DataError(f"{path}:{number}: not an answer that was kept; move the file away to ask anew")
+                raise DataError(f"{path}:{number}: not a saved answer; move the file away to ask again")
             self.answers[row["key"]] = row["answer"]
 
     def add(self, key: str, answer: Any) -> None:

@@ -27,11 +27,11 @@ def kept_choices(answer: Any, count: int, url: str) -> list[dict[str, Any]]:
         kept = [_kept(choice, usage) for choice in choices]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{url}: the answer is no completion but begins with {str(answer)[:200]!r}; engine.base_url must be that of an "
+            f"{url}: the answer is not a completion; it begins with {str(answer)[:200]!r}; engine.base_url must be that of an "
             "OpenAI-compatible server"
         ) from error
     if len(kept) != count:
-        hint = "; for a server that knows no n set engine.many_per_request=false" if count > 1 else ""
+        hint = "; for a server without n, set engine.many_per_request=false" if count > 1 else ""
         raise UserError(f"{url}: the server gave {len(kept)} of n={count} answers{hint}")
     return kept
 

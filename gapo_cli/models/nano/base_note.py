@@ -11,11 +11,11 @@ def base_note(path: str) -> str | None:
     log = {name: f"{share:.0%}".replace("%", " %") for name, share in NOISY_LOG.items()}
     if path == "asset:nano-noisy":
         return (
-            f"The base has noise in it by design: it last learnt from an edit log in which only {log['finished']} of the "
-            f"outcomes were the finished edit; of the others {log['undone']} were left undone, {log['runs_on']} ran on and "
-            f"{log['cut_short']} were cut short. RL from it wins back what that noise took; the base trained as long on "
-            "finished edits (model.base=clean) is what to compare with."
+            f"The base is noisy by design: it last learned from an edit log in which only {log['finished']} of the outcomes "
+            f"were the finished edit; of the others {log['undone']} were left undone, {log['runs_on']} ran on and "
+            f"{log['cut_short']} were cut short. RL recovers what that noise took. Compare with the base that was trained as "
+            "long on finished edits (model.base=clean)."
         )
     if path == "asset:nano-clean":
-        return "The base learnt from finished edits only: there is no noise of an edit log for RL to undo."
+        return "The base learned from finished edits only, so there is no noise for RL to undo."
     return None

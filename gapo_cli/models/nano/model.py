@@ -47,7 +47,7 @@ def build_nano(
 @dataclass(frozen=True)
 class InductionStrengths:
     """How hard each part of the circuit acts. Found by trying: with these the untrained model's answer loss on copy-heavy
-    edits falls from about ln(vocabulary) to little more than half of it (docs/nano.md)."""
+    edits falls from about ln(vocabulary) to little more than half of it (docs/background/nano.md)."""
 
     embedding_std: float = 0.08
     previous_token_logit: float = 20.0

@@ -1,7 +1,7 @@
 """Log-probabilities of tokens without the logits of all of them in memory: chunk by chunk, and again in the backward pass.
 
 With V the vocabulary, N tokens take N·V floats several times over, more than the rest of the pass where V is 150,000. Here
-only one chunk's logits exist at a time: the forward pass keeps none, the backward pass makes them anew.
+only one chunk's logits exist at a time: the forward pass keeps none, the backward pass recomputes them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Prompt tokens see the prompt before them; completion tokens see the whole prompt, and their own completion before them.
 These two softmaxes are merged by their log-sum-exp, which also makes the backward pass a sum of three: what each part
-passes back hangs on the merged result alone (as in FlashAttention, arXiv:2205.14135, and ring attention,
+passes back depends on the merged result alone (as in FlashAttention, arXiv:2205.14135, and ring attention,
 arXiv:2310.01889). A dense mask makes the kernel compute every completion against every other one.
 """
 

@@ -33,7 +33,7 @@ class TaskShape:
     characters of a history event; a longer one is not shown. `history_context`: unchanged lines around a history edit.
     `margin`: the fewest and the most unchanged lines that the region has above and below the edit. `max_region`:
     characters of the region and of its target. `max_added`: lines that an edit may add over what it removes: more than
-    that is written anew. `max_changed`: lines that it removes and adds together. `max_new_words`: the share of an edit's
+    that is written again. `max_changed`: lines that it removes and adds together. `max_new_words`: the share of an edit's
     new words that may stand nowhere in what the task shows: hashes, version numbers and new names cannot be predicted.
     `context_lines`: the file's lines above and below the region; `max_context`: their characters on either side.
     `half_typed`: of the edits that can be, the share that is shown with its first new line begun. `no_edit`: of all

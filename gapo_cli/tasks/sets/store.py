@@ -22,7 +22,7 @@ from gapo_cli.storage.whole_folder import whole_folder
 
 MANIFEST = "manifest.json"
 FORMAT = 2
-"""Of a prepared set's files. Raised with every change that makes older sets unreadable, so that they are built anew."""
+"""Of a prepared set's files. Raised with every change that makes older sets unreadable, so that they are built again."""
 ALL_SPLITS = "all"
 """Stands for all splits together where a split is named."""
 SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")

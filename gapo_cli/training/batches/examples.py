@@ -83,7 +83,7 @@ def encode_examples(
             )
     if too_long and (on_long == "stop" or not kept):
         raise DataError(
-            f"{first} do not fit model.context_length={context}, and so it is for {len(too_long)} of {len(tasks)} training tasks; "
+            f"{first} do not fit model.context_length={context}; the same holds for {len(too_long)} of {len(tasks)} training tasks; "
             f"raise it to {longest}" + (", or leave them out with data.on_long=skip" if kept else " or prepare shorter tasks")
         )
     return Examples(tuple(fitting), tuple(kept), tuple(too_long))

@@ -37,7 +37,7 @@ class MicroBatch:
     logprobs_ref: torch.Tensor | None = None
 
     def token_batch(self, layout: str, pad_id: int) -> TokenBatch:
-        """Laid out anew for each pass: masks of whole rollout batches would not fit the memory."""
+        """Laid out again for each pass: masks of whole rollout batches would not fit the memory."""
         return LAY_OUT[layout](self.prompts, self.completions, pad_id).to(self.weights.device)
 
 

@@ -123,7 +123,7 @@ def find_checkpoint(path: str | Path) -> Path:
         return path
     steps = steps_of(path / CHECKPOINTS)
     if not steps:
-        raise CheckpointError(f"resume={path}: the run has no checkpoint yet; start it anew, or name another run's folder")
+        raise CheckpointError(f"resume={path}: the run has no checkpoint yet; start it again, or name another run's folder")
     newest = path_of(path / CHECKPOINTS, steps[-1])
     try:
         verify(newest)

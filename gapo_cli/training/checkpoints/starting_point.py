@@ -46,7 +46,7 @@ def find_start(experiment: Experiment, display: Display) -> StartingPoint:
     if experiment.resume == AUTO:
         newest = newest_whole(experiment.run_dir)
         for sentence in newest.passed_over:
-            display.say(f"resume=auto: {sentence}; it is passed over")
+            display.say(f"resume=auto: {sentence}; it is skipped")
         found = (
             f"from {newest.checkpoint.name}"
             if newest.checkpoint

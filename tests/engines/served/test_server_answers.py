@@ -54,7 +54,7 @@ def test_log_probabilities_that_are_not_all_there_are_none(logprobs):
     ],
 )
 def test_what_is_no_completion_is_refused(answer):
-    with pytest.raises(UserError, match="there: the answer is no completion but begins with"):
+    with pytest.raises(UserError, match="there: the answer is not a completion; it begins with"):
         kept_choices(answer, 1, "there")
 
 

@@ -30,7 +30,7 @@ def test_a_model_whose_attention_does_not_know_shared_prefixes_gets_the_mask(tin
     tiny_policy.model.set_attn_implementation("eager")
     assert usable_layout("packed", tiny_policy) == (
         "masked",
-        "trainer.layout=packed: the attention of Qwen2ForCausalLM is its own; using masked, the same numbers with more arithmetic",
+        "trainer.layout=packed: the attention of Qwen2ForCausalLM cannot be replaced; using masked, the same numbers with more arithmetic",
     )
 
 

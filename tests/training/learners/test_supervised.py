@@ -204,7 +204,7 @@ def test_a_model_whose_attention_is_its_own_is_trained_padded_and_told_so(tiny_p
     monkeypatch.setattr("gapo_cli.models.usable_layout.takes_shared_prefixes", lambda policy: False)
     assert make_learning(tiny_policy, tmp_path, display, layout="packed").layout == "padded"
     assert display.said == [
-        "supervised.layout=packed: the attention of Qwen2ForCausalLM is its own; using padded, the same numbers with more arithmetic"
+        "supervised.layout=packed: the attention of Qwen2ForCausalLM cannot be replaced; using padded, the same numbers with more arithmetic"
     ]
 
 
@@ -213,7 +213,7 @@ def test_a_model_with_dropout_in_its_attention_is_trained_padded_and_told_so(tin
     tiny_policy.model.config.attention_dropout = 0.1
     assert make_learning(tiny_policy, tmp_path, display, layout="packed").layout == "padded"
     assert display.said == [
-        "supervised.layout=packed: has no dropout in its attention, and the model's config says 0.1; using padded"
+        "supervised.layout=packed: has no attention dropout, and the model's config asks for 0.1; using padded"
     ]
 
 
@@ -415,7 +415,7 @@ def test_another_seed_or_stage_cannot_be_resumed(make_loop):
 def test_a_task_that_does_not_fit_the_context_is_named_or_left_out_and_counted(tiny_policy):
     tasks = [task(6), task(7, region="x" * 300), task(8, region="x" * 301)]
     sentence = (
-        r"task task-7: its prompt of 305 tokens and its answer of 7 do not fit model.context_length=256, and so it is for 2 of 3 training "
+        r"task task-7: its prompt of 305 tokens and its answer of 7 do not fit model.context_length=256; the same holds for 2 of 3 training "
         r"tasks; raise it to 313, or leave them out with data.on_long=skip"
     )
     with pytest.raises(DataError, match=sentence):
