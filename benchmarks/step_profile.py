@@ -24,7 +24,7 @@ from tables import command_of, publish, seconds, table_line
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.launching.launch import run
-from gapo_cli.rollouts import collect
+from gapo_cli.rollouts import chain
 from gapo_cli.runs.run_files import RunFiles
 from gapo_cli.training.learners import policy_gradient as learner
 from gapo_cli.training.learners import policy_update as update
@@ -50,9 +50,9 @@ def watched() -> Iterator[Steps]:
     watch, steps = Stopwatch(), Steps()
     for owner, name, part in (
         (TorchEngine, "generate", "rollouts"),
-        (collect, "sample_encoded", "answers read by the template"),
-        (collect, "score", "rewards"),
-        (collect, "with_advantages", "advantages"),
+        (chain, "sample_encoded", "answers read by the template"),
+        (chain, "score", "rewards"),
+        (chain, "with_advantages", "advantages"),
         (learner, "check_engine_logprobs", "engine checked against trainer"),
         (update, "cut_mini_batch", "micro-batches cut"),
         (PolicyUpdate, "_token_batch", "token batches laid out"),

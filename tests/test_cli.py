@@ -15,7 +15,7 @@ from gapo_cli.cli import run_command
 from gapo_cli.errors import UserError
 from gapo_cli.launching import launch
 
-VERBS = ["prepare", "rollout", "train", "eval", "sweep", "lab", "study", "report", "export", "plan", "doctor"]
+VERBS = ["prepare", "rollout", "train", "eval", "sweep", "lab", "study", "report", "export", "export-tasks", "plan", "doctor"]
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_no_arguments_show_the_help(capsys):
 MISTAKES = [
     (["train", "estimator=gappo"], "estimator=gappo: unknown estimator; did you mean gapo? (dapo, dr_grpo, gapo"),
     (["train", "estimator=dap"], "estimator=dap: unknown estimator; did you mean dapo?"),
-    (["train", "reward=zzz"], "reward=zzz: unknown reward; need one of (bleu, ed, edem, em)"),
+    (["train", "reward=zzz"], "reward=zzz: unknown reward; need one of (bleu, delta_chrf, ed, edem, em"),
     (["train", "model=Qwen/Qwen3-0.6B"], "a folder or a hub name goes in by model=hf model.path=..."),
     (["train", "trainer=3"], "trainer=3: unknown trainer"),
     (["train", "trainer.step=3"], "trainer.step=3: unknown key; did you mean trainer.steps?"),

@@ -27,8 +27,7 @@ SEEDS = [11, 12, 13, 14, 15, 16]
 @pytest.fixture
 def policy(tiny_policy: LoadedModel) -> LoadedModel:
     """The tiny model, made to end its answers at all sorts of lengths: one token in sixteen or so is an end."""
-    tiny_policy.model.config.eos_token_id = list(range(60, 76))
-    return tiny_policy
+    return replace(tiny_policy, eos_token_ids=(1, *range(60, 76)))
 
 
 def tokens_of(answers: list[tuple[Completion, ...]]) -> list[list[tuple[int, ...]]]:
@@ -169,7 +168,7 @@ def test_a_leading_blank_survives_decoders_that_drop_it(tiny_policy):
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>")
     assert tokenizer.decode([2, 2, 3]) == " x"
     script(tiny_policy, {1: 2, 2: 3, 3: 0})
-    policy = replace(tiny_policy, tokenizer=tokenizer)
+    policy = replace(tiny_policy, tokenizer=tokenizer, eos_token_ids=(0,))
     ((completion,),) = TorchEngine(policy, 4).generate([[1]], SamplingConfig(group_size=1, max_new_tokens=5), [0])
     assert completion.token_ids == (2, 3, 0)
     assert completion.text == " x"

@@ -25,8 +25,7 @@ OF_TOKEN = 2 * 2 * 1 * 16 * 4
 @pytest.fixture
 def policy(tiny_policy: LoadedModel) -> LoadedModel:
     """The tiny model, made to end its answers at all sorts of lengths: one token in sixteen or so is an end."""
-    tiny_policy.model.config.eos_token_id = list(range(60, 76))
-    return tiny_policy
+    return replace(tiny_policy, eos_token_ids=(1, *range(60, 76)))
 
 
 def passes_of(policy: LoadedModel) -> list[tuple[int, int]]:
@@ -53,7 +52,7 @@ def lengths_of(tokens: list[list[tuple[int, ...]]]) -> np.ndarray:
 
 
 def test_a_prompt_is_run_once_for_its_whole_group(policy):
-    policy.model.config.eos_token_id = 1  # so that none of the first tokens is an end
+    policy = replace(policy, eos_token_ids=(1,))  # so that none of the first tokens is an end
     passes = passes_of(policy)
     TorchEngine(policy, max_rows=1000).generate(PROMPTS, replace(SAMPLING, group_size=8), SEEDS)
     assert passes[0] == (6, 30)  # all six prompts, padded to the longest
