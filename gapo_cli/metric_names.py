@@ -29,7 +29,7 @@ GREEDY, SAMPLED = "val/", "val/sampled/"
 """How the metrics of an evaluation's greedy and sampled answers begin."""
 GREEDY_EXACT, SAMPLED_EXACT = f"{GREEDY}exact_match", f"{SAMPLED}exact_match"
 SECONDS, PERFORMANCE = "timing_s/", "perf/"
-STEP_SECONDS = f"{SECONDS}step"
+STEP_SECONDS, CHECKPOINT_SECONDS = f"{SECONDS}step", f"{SECONDS}checkpoint"
 CLOCKS = (TIME, SECONDS, PERFORMANCE)
 """How the metrics begin that are read off a clock: no two runs have the same, resumed or not."""
 
@@ -95,6 +95,7 @@ METRICS = (
     Metric("val/sampled/pass@<k>", "Pass at k", "chance that one of k sampled answers is right", EVALUATION),
     Metric("timing_s/{gen,reward,adv,update_actor,step}", "Time a step", "seconds of sampling, scoring, estimating, learning, and of the whole step", RL),
     Metric("timing_s/testing", "Time of an evaluation", "seconds", EVALUATION),
+    Metric(CHECKPOINT_SECONDS, "Time of a checkpoint", "seconds that the checkpoint took which was saved after the row before", ANY),
     Metric("perf/throughput", "Throughput", "tokens a second, a prompt counted once for each of its answers (supervised: of all batches)", ("rl", "supervised")),
 )  # fmt: skip
 

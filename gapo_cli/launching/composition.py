@@ -31,7 +31,8 @@ from gapo_cli.launching.allowed_code import ALLOW, SAID_AGAIN, TRUST, check_sett
 from gapo_cli.launching.building import missing_keys, one_line
 from gapo_cli.launching.model_choice import choose_model
 from gapo_cli.launching.overrides import ESTIMATOR_ALIASES, continue_from, expand, key_of, quoted, unquoted
-from gapo_cli.launching.run_choice import AUTO, RUN_DIR, choose_run
+from gapo_cli.launching.run_choice import AUTO, choose_run
+from gapo_cli.runs.claim import RUN_DIR
 from gapo_cli.runs.layout import OVERRIDES
 
 MAY_BE_NULL = frozenset({"experiment"})

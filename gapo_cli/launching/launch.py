@@ -19,8 +19,9 @@ from gapo_cli.launching.building import build_experiment
 from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree, without_hydra
 from gapo_cli.launching.model_choice import choose_model
 from gapo_cli.launching.overrides import key_of, quoted
-from gapo_cli.launching.run_choice import RUN_DIR, choose_run
-from gapo_cli.runs.layout import CONFIG, METRICS, RESULTS
+from gapo_cli.launching.run_choice import choose_run
+from gapo_cli.runs.claim import RUN_DIR, claim_run, folder_named
+from gapo_cli.runs.layout import CONFIG
 from gapo_cli.runs.outcome import outcome_recorded
 from gapo_cli.runs.settings_backup import RunRecord, remove_if_nothing_came_of_it
 from gapo_cli.storage.files import write_text
@@ -55,16 +56,10 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
         overrides = command_overrides(verb, words)
         config = compose_overrides(hydra, overrides)
         experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
-        run_dir = Path(config.hydra.run.dir)
-        if verb == "train" and not experiment.resume and (run_dir / METRICS).exists():
-            raise UserError(
-                f"hydra.run.dir={run_dir}: holds a run already; name another folder, or go on with it by resume={run_dir}"
-            )
+        run_dir = folder_named(RUN_DIR, config.hydra.run.dir)
         # a served model's answers are kept as they come, and the same command goes on with them
-        if verb in RESULTS and not getattr(experiment.engine, "keeps_answers", False) and (run_dir / RESULTS[verb]).exists():
-            raise UserError(
-                f"hydra.run.dir={run_dir}: holds the results of an earlier run ({RESULTS[verb]}); name another folder"
-            )
+        claim_run(run_dir, verb, experiment.resume, keeps_answers=getattr(experiment.engine, "keeps_answers", False))
+        was_there = run_dir.is_dir()
         for sentence in filter(None, (model, resumed)):
             display.say(sentence)
         with only_process_in(run_dir, display):
@@ -73,7 +68,7 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
             settled = [*(word for word in overrides if key_of(word) != RUN_DIR), f"{RUN_DIR}={quoted(str(run_dir))}"]
             job = hydra.run(config_name="config", task_function=functools.partial(perform, display=display), overrides=settled)
             outcome: Outcome = job.return_value
-            if isinstance(outcome.error, UserError) and not remove_if_nothing_came_of_it(run_dir):
+            if isinstance(outcome.error, UserError) and not remove_if_nothing_came_of_it(run_dir, folder_too=not was_there):
                 before.put_back_if_unchanged(run_dir)
     if outcome.error is not None:
         raise outcome.error

@@ -22,7 +22,7 @@ from gapo_cli.launching.composition import command_overrides, compose_overrides,
 from gapo_cli.launching.launch import run
 from gapo_cli.launching.model_choice import typed
 from gapo_cli.launching.overrides import key_of
-from gapo_cli.launching.run_choice import RUN_DIR
+from gapo_cli.runs.claim import RUN_DIR
 from gapo_cli.runs.inputs import other_inputs, read_inputs
 from gapo_cli.runs.layout import CHOICES, CONFIG, ENVIRONMENT, OVERRIDES
 from gapo_cli.runs.outcome import DONE, read_outcome

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from gapo_cli.errors import UserError
 from gapo_cli.launching.overrides import key_of, quoted, unquoted
+from gapo_cli.runs.claim import RUN_DIR
 from gapo_cli.runs.layout import OUTCOME, SWEEP_PLAN
 from gapo_cli.runs.outcome import DONE, read_outcome
 from gapo_cli.storage.locks import is_held
 
 OUTPUTS = Path("outputs")
 AUTO = "resume=auto"
-RUN_DIR = "hydra.run.dir"
 
 
 def choose_run(verb: str, words: Sequence[str]) -> tuple[list[str], str | None]:

@@ -22,10 +22,11 @@ from gapo_cli.launching.sweeps import (
     jobs_left,
     launch_and_compare,
     prepare_data,
+    refuse_job_folders,
     threads_per_job,
     trusting_only,
 )
-from gapo_cli.runs.layout import SWEEP_PLAN
+from gapo_cli.runs.claim import check_free, folder_named
 from gapo_cli.runs.study_definition import StudyDefinition, read_definition, save_definition
 from gapo_cli.runs.sweep_plan import PlannedJob, SweepPlan, read_plan, save_plan
 from gapo_cli.stages.study import StudyResult, study_of_folder
@@ -44,6 +45,7 @@ def study(
 ) -> StudyResult | None:
     """Runs the study that the words name, or goes on with the one in `resume=FOLDER`. None for a dry run, which composes and checks
     every job and says what would be run. Raises UserError for the user's mistakes."""
+    refuse_job_folders(words)
     resume = next((unquoted(word.split("=", 1)[1]) for word in words if key_of(word) == "resume"), None)
     if resume is not None:
         return go_on(Path(resume), words, display, config_dir, quiet=quiet, retry_failed=retry_failed)
@@ -62,10 +64,7 @@ def study(
         if dry_run:
             say_plan(definition, plan, display)
             return None
-        if (folder / SWEEP_PLAN).exists():
-            raise UserError(
-                f"{SWEEP_DIR}={folder}: holds jobs already; name another folder, or go on with them by resume={folder}"
-            )
+        check_free(folder, f"{SWEEP_DIR}={folder}", resumed_by="study")
         prepare_data(experiments, display)
         with only_process_in(folder, display):
             save_definition(folder, definition)
@@ -77,7 +76,11 @@ def make_plan(hydra: Any, definition: StudyDefinition, words: Sequence[str], con
     """The jobs of the first seeds, and the folder that they go into."""
     overrides = command_overrides("train", definition.overrides)
     named = next((unquoted(word.split("=", 1)[1]) for word in overrides if key_of(word) == SWEEP_DIR), None)
-    folder = Path(named) if named else OUTPUTS / f"{definition.name}_{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+    folder = (
+        folder_named(SWEEP_DIR, named)
+        if named is not None
+        else OUTPUTS / f"{definition.name}_{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+    )
     shared = [word for word in overrides if key_of(word) not in (SWEEP_DIR, JOB_DIR)]
     jobs = definition.jobs(range(definition.seeds))
     config = compose_overrides(hydra, [*shared, *jobs[0].overrides], sweep=True)

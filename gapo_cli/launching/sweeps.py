@@ -28,13 +28,13 @@ from gapo_cli.launching.building import build_experiment
 from gapo_cli.launching.composition import combinations, command_overrides, compose_overrides, open_tree, without_hydra
 from gapo_cli.launching.launch import only_process_in, run_stage
 from gapo_cli.launching.overrides import continue_from, key_of, quoted, unquoted
+from gapo_cli.runs.claim import AUTO, check_free, folder_named
 from gapo_cli.runs.layout import SWEEP_PLAN
 from gapo_cli.runs.outcome import outcome_recorded, read_outcome
 from gapo_cli.runs.sweep_plan import JobsByState, PlannedJob, SweepPlan, folder_of, plan_jobs, read_plan, save_plan
 from gapo_cli.stages.sweep import SweepResult
 from gapo_cli.stages.sweep import sweep as compare_jobs
 from gapo_cli.storage.locks import hold, is_held
-from gapo_cli.training.checkpoints.starting_point import AUTO
 
 SWEEPS = Path("outputs/sweep")
 SWEEP_DIR, JOB_DIR = "hydra.sweep.dir", "hydra.sweep.subdir"
@@ -47,6 +47,7 @@ def sweep(
     """Trains once for every combination of values and compares the runs; with `resume=FOLDER` goes on with a sweep. A job that
     fails does not keep the others from running. Raises UserError for the user's mistakes, KeyboardInterrupt, with the comparison
     written, when stopped."""
+    refuse_job_folders(words)
     values = {key_of(word): unquoted(word.partition("=")[2]) for word in words}
     resume = values.get("resume")
     given = [word for word in words if key_of(word) != "resume"]
@@ -63,16 +64,20 @@ def sweep(
     return go_on(folder, given, display, config_dir, quiet=quiet, retry_failed=retry_failed)
 
 
+def refuse_job_folders(words: Sequence[str]) -> None:
+    """Raises UserError where the words name the jobs' folders: a sweep is resumed by their numbers."""
+    given = next((word for word in words if key_of(word) == JOB_DIR), None)
+    if given is not None:
+        raise UserError(f"{given}: the jobs of a sweep lie in folders 0, 1, 2, ... of {SWEEP_DIR}; leave it out")
+
+
 def start(words: Sequence[str], display: Display, config_dir: Path | None, *, quiet: bool) -> SweepResult:
     """Every combination is checked, and the data prepared, before the first one starts."""
     with open_tree(config_dir) as hydra:
         overrides = command_overrides("train", words)
         config = compose_overrides(hydra, overrides, sweep=True)
-        folder = Path(config.hydra.sweep.dir)
-        if (folder / SWEEP_PLAN).exists():
-            raise UserError(
-                f"{SWEEP_DIR}={folder}: holds a sweep already; name another folder, or go on with it by resume={folder}"
-            )
+        folder = folder_named(SWEEP_DIR, config.hydra.sweep.dir)
+        check_free(folder, f"{SWEEP_DIR}={folder}", resumed_by="sweep")
         each = combinations(overrides)
         if not each:
             raise UserError("gapo sweep: give a key several values, as tau=0.3,0.5,0.7 seed=0,1,2")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,7 @@ class StartingModel:
 def _import_peft(setting: str) -> Any:
     if importlib.util.find_spec("peft") is None:
         raise UserError(f"{setting} needs: pip install 'gapo-cli[lora]'")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft loads it; kernels of 4-bit weights are no concern of ours
     import peft
 
     return peft

@@ -29,6 +29,8 @@ from gapo_cli.storage.files import write_text
 FOLDER = Path(__file__).parent
 TEMPLATE, STYLE, SCRIPT = "report.html.j2", "report.css", "report.js"
 MOST_SHAPE_CHARTS = 8
+PAGE_MARK, MARKDOWN_MARK = '<p class="kind">gapo report</p>', "<!-- gapo report -->"
+"""What tells a report from a file of somebody else's."""
 RIVALS = (
     Variant("grpo", "grpo", GRPO()),
     Variant("gapo tau=0.5", "gapo", GAPO(0.5)),
@@ -58,8 +60,15 @@ def write_markdown(run_dirs: Sequence[Path], output: Path) -> Path:
         parts += [table.to_markdown() for table in tables(run)]
         if link := cases_link(run, output.parent):
             parts.append(f"Every case, with history, target and answer: {link}\n")
+    parts.append(f"{MARKDOWN_MARK}\n")
     write_text(output, "\n".join(parts))
     return output
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a page, or its tables, that `gapo report` wrote."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return PAGE_MARK in text or text.rstrip().endswith(MARKDOWN_MARK)
 
 
 def find_runs(paths: Sequence[Path]) -> list[RunData]:

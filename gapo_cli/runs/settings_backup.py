@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gapo_cli.runs.layout import CONFIG, ENVIRONMENT, HYDRA, INPUTS, LEARNER, METRICS, OUTCOME
-from gapo_cli.storage.locks import LOCK
+from gapo_cli.runs.claim import TRACES
+from gapo_cli.runs.layout import CONFIG, ENVIRONMENT, HYDRA, LEARNER, METRICS, OUTCOME
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,14 @@ def metrics_written(run_dir: Path) -> int | None:
     return metrics.stat().st_mtime_ns if metrics.is_file() else None
 
 
-def remove_if_nothing_came_of_it(run_dir: Path) -> bool:
-    """Removes a run directory that holds its configuration and nothing else; True where it did."""
-    nothing = {path.name for path in run_dir.iterdir()} <= {HYDRA, LOCK, CONFIG, ENVIRONMENT, INPUTS, LEARNER, OUTCOME}
-    if nothing:
+def remove_if_nothing_came_of_it(run_dir: Path, *, folder_too: bool) -> bool:
+    """Removes what a run wrote that holds its configuration and nothing else; True where it did. `folder_too`: also the folder,
+    which the run has made."""
+    paths = list(run_dir.iterdir())
+    nothing = {path.name for path in paths} <= TRACES
+    if nothing and folder_too:
         shutil.rmtree(run_dir)
+    elif nothing:
+        for path in paths:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     return nothing

@@ -16,7 +16,7 @@ from gapo_cli.interfaces import Display, TextEngine
 from gapo_cli.records import EditTask
 from gapo_cli.runs.earlier_answers import check_overlap, read_answers
 from gapo_cli.runs.layout import ANSWERS, CASES, COMPARISON, EVALUATION_TABLE, SCORES
-from gapo_cli.stages.run_setup import set_up_run
+from gapo_cli.stages.run_setup import check_model_there, set_up_run
 from gapo_cli.tasks.sets.prepared import load_tasks
 
 STEP = 0
@@ -50,6 +50,8 @@ def ask(experiment: Experiment, display: Display) -> EvaluationResult:
     Tasks whose prompt does not fit the context count as wrong. Raises UserError for a split without tasks."""
     if experiment.evaluation.baseline is None:
         check_engine(experiment, experiment.evaluation.samplings(experiment.sampling).values())
+        if not isinstance(experiment.engine, TextEngine):
+            check_model_there(experiment.model)
     tasks = load_tasks(experiment, experiment.evaluation.split, display)
     # torch and pandas only from here on: a wrong setting is answered at once
     from gapo_cli.evaluation.baselines import measure_baselines

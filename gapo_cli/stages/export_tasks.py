@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 from gapo_cli.config.checks import one_of
-from gapo_cli.errors import DataError, UserError
+from gapo_cli.errors import DataError
 from gapo_cli.interfaces import Display
 from gapo_cli.records import EditTask
+from gapo_cli.runs.claim import check_free
 from gapo_cli.storage.files import write_text
 from gapo_cli.tasks.sets.store import ALL_SPLITS, check_files, load_split, read_manifest
 from gapo_cli.tasks.zed.writing import FORMS, write_task
@@ -18,8 +19,7 @@ def export_tasks(source: Path, target: Path, form: str, split: str, repository: 
     """Writes the tasks of a prepared set's split ("all": of every one) into `target`, a new folder: one `SPLIT.jsonl` a split,
     or one file a task in a folder a split. `repository`: the address where their revisions are found. Raises UserError."""
     one_of("--form", form, tuple(FORMS))
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(f"{target}: is there already; name a new folder")
+    check_free(target, str(target))
     manifest = read_manifest(source)
     check_files(source, manifest)
     written: list[Path] = []

@@ -13,6 +13,7 @@ from gapo_cli.lab.saved_rewards import names_of
 from gapo_cli.reports.lab_page import render_lab
 from gapo_cli.reports.lab_tables import lab_tables, long_rows, sections_markdown
 from gapo_cli.reports.tables import Table
+from gapo_cli.runs.claim import check_free
 from gapo_cli.runs.layout import LAB_PAGE, LAB_ROWS, LAB_TABLE, LAB_VALUES
 from gapo_cli.storage.files import atomic_path, write_json, write_text
 
@@ -27,7 +28,9 @@ class LabResult:
 
 
 def lab(rollouts: Sequence[Path], settings: LabSettings, folder: Path, display: Display) -> LabResult:
-    """Examines each of the rollouts and writes lab.json, .csv, .md and .html into `folder`. Raises DataError."""
+    """Examines each of the rollouts and writes lab.json, .csv, .md and .html into `folder`, which holds nothing yet. Raises
+    UserError."""
+    check_free(folder, f"--output {folder}")
     import pandas as pd
 
     started = time.monotonic()

@@ -24,6 +24,8 @@ def report(run_dirs: Sequence[Path], output: Path | None, display: Display) -> R
     from gapo_cli.reports.page import find_runs, write_markdown, write_report
 
     page = page_path(run_dirs, output)
+    for path in (page, page.with_suffix(".md")):
+        check_page(path)
     for run in find_runs(run_dirs):
         for note in run.notes:
             display.say(f"{run.name}: {note}")
@@ -35,6 +37,14 @@ def report(run_dirs: Sequence[Path], output: Path | None, display: Display) -> R
     display.say(f"report: {page}")
     display.say(f"tables: {markdown}")
     return ReportResult(page, markdown)
+
+
+def check_page(path: Path) -> None:
+    """Raises UserError where something else than an earlier report lies."""
+    from gapo_cli.reports.page import is_report
+
+    if path.is_file() and not is_report(path):
+        raise UserError(f"{path}: is there already and is no report of gapo; name another file with --output")
 
 
 def page_path(run_dirs: Sequence[Path], output: Path | None) -> Path:

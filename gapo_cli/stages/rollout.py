@@ -32,7 +32,7 @@ from gapo_cli.metric_names import (
 from gapo_cli.models.nano.base_note import base_note
 from gapo_cli.quantities import duration
 from gapo_cli.runs.layout import ANSWERS, CONFIG
-from gapo_cli.stages.run_setup import set_up_run
+from gapo_cli.stages.run_setup import check_model_there, set_up_run
 from gapo_cli.tasks.sets.prepared import load_tasks
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def rollout(experiment: Experiment, display: Display) -> RolloutResult:
     do not fit the context are left out and counted, or, with data.on_long=stop, refused."""
     check_length_penalty(experiment)
     check_engine(experiment, [experiment.sampling])
+    if not isinstance(experiment.engine, RecordedEngine | TextEngine):
+        check_model_there(experiment.model)
     tasks = choose_tasks(experiment, display)
     # torch only from here on: a wrong setting is answered at once
     from gapo_cli.rollouts.chain import Chain

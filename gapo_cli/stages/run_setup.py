@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from gapo_cli.config.model import ModelConfig
 from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment
 from gapo_cli.hardware import usable_cores
@@ -28,6 +29,18 @@ def set_up_run(experiment: Experiment, run_dir: Path) -> None:
     seed_all(experiment.seed)
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(run_dir / ENVIRONMENT, describe_environment(experiment.seed, experiment.trainer.device, threads))
+
+
+def check_model_there(config: ModelConfig) -> None:
+    """A look at the model before the work that needs none, the building of the data: its files where it lies here, its config
+    where it is the hub's. Raises CheckpointError for a path or a name that stands for no model."""
+    from gapo_cli.models.folders import ADAPTER_CONFIG, CONFIG, base_of, check_files, find_folder, is_adapter
+
+    folder = find_folder(config, (CONFIG, ADAPTER_CONFIG))
+    if is_adapter(folder):
+        check_model_there(replace(config, path=base_of(folder)))
+    elif Path(config.path).expanduser().is_dir():
+        check_files(config, folder)
 
 
 def describe_inputs(experiment: Experiment, display: Display) -> dict[str, dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from gapo_cli.config.keys import flatten
@@ -12,6 +13,7 @@ from gapo_cli.interfaces import Display
 from gapo_cli.lab.paired_jobs import Compared, Findings, StudyJob, compare_jobs
 from gapo_cli.reports.study_page import render_study
 from gapo_cli.reports.study_tables import study_markdown
+from gapo_cli.runs.claim import check_free
 from gapo_cli.runs.layout import STUDY, STUDY_PAGE, STUDY_TABLE, STUDY_VERDICTS, SWEEP_PLAN
 from gapo_cli.runs.run_data import RunData, is_run, read_run, read_runs
 from gapo_cli.runs.study_definition import StudyDefinition, read_definition, setting_name
@@ -55,6 +57,8 @@ def study_of_runs(paths: Sequence[Path], tuned: Mapping[str, object], folder: Pa
     """`gapo study report`: of a study's folder, of a sweep's, whose settings are compared with its first, or of several runs, whose
     settings are told apart by their configs. `tuned`: keys of a definition that are to be other. Raises UserError."""
     first = paths[0]
+    if folder is not None:
+        check_free(folder, f"--output {folder}")
     if len(paths) == 1 and (first / STUDY).is_file():
         return compare(folder or first, replace(read_definition(first), **tuned), planned_jobs(first), display)
     if len(paths) == 1 and (first / SWEEP_PLAN).is_file():
@@ -71,7 +75,11 @@ def study_of_runs(paths: Sequence[Path], tuned: Mapping[str, object], folder: Pa
         comparisons=[[name, settings[0]] for name in settings[1:]],
         **tuned,
     )
-    return compare(folder or (first if len(paths) == 1 else Path("outputs/study/report")), definition, jobs, display)
+    return compare(folder or (first if len(paths) == 1 else new_report_folder()), definition, jobs, display)
+
+
+def new_report_folder() -> Path:
+    return Path("outputs/study") / f"report_{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
 
 
 def planned_jobs(folder: Path) -> tuple[StudyJob, ...]:

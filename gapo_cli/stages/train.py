@@ -12,7 +12,7 @@ from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Display, TextEngine
 from gapo_cli.models.nano.base_note import base_note
 from gapo_cli.runs.layout import REPORT
-from gapo_cli.stages.run_setup import keep_inputs, set_up_run
+from gapo_cli.stages.run_setup import check_model_there, keep_inputs, set_up_run
 from gapo_cli.tasks.sets.prepared import load_tasks
 from gapo_cli.training.checkpoints.starting_point import StartingPoint, starting_point
 
@@ -67,6 +67,8 @@ def begin(experiment: Experiment, start: StartingPoint, display: Display) -> Lif
     from gapo_cli.training.lifecycle import Life
     from gapo_cli.training.run_context import RunContext
 
+    if start.checkpoint is None and experiment.learner.starts_from_folder(experiment):
+        check_model_there(experiment.model)
     tasks = load_tasks(experiment, experiment.data.train_split, display)
     held_out = load_tasks(experiment, experiment.evaluation.split, display)
     set_up_run(experiment, start.run_dir)

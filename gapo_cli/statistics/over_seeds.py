@@ -31,13 +31,15 @@ class JobRecord:
 
     def values(self) -> dict[str, float]:
         """The job's numbers in the table; NaN where its metrics lack one. Exact match: before training, after it, and the
-        best evaluation of the run; clip fraction: mean over steps; wall time in seconds."""
+        best evaluation of the run; clip fraction: mean over steps; wall time in seconds. A job that failed has nothing after and no
+        best: what it measured last is of a model that was still to learn."""
         found = {}
         for name, key in (("greedy", GREEDY_EXACT), ("sampled", SAMPLED_EXACT)):
             points = [value for _, value in self.curve(key)]
             found[f"{name}_first"] = points[0] if points else math.nan
-            found[f"{name}_final"] = points[-1] if points else math.nan
-            found[f"{name}_best"] = max(points) if points else math.nan
+            ended = bool(points) and self.error is None
+            found[f"{name}_final"] = points[-1] if ended else math.nan
+            found[f"{name}_best"] = max(points) if ended else math.nan
         clipped = [value for _, value in self.curve(CLIPPED)]
         found["clip_fraction"] = sum(clipped) / len(clipped) if clipped else math.nan
         found["seconds"] = self.seconds

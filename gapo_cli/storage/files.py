@@ -45,6 +45,15 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"{path}: cannot be written ({os.strerror(error.errno)}); {UNWRITABLE[error.errno]}") from error
 
 
+def check_writable(folder: Path) -> None:
+    """Makes a folder where it is missing. Raises StorageError where no file can be written in it: said before the work whose
+    result is to lie there."""
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=TEMPORARY):
+            pass
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it replaces `path`, on failure it is removed and `path` stays.

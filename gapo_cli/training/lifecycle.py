@@ -17,13 +17,13 @@ from typing import Any
 
 from gapo_cli.errors import CheckpointError, NotFiniteError, StorageError, UserError
 from gapo_cli.interfaces import Learning, SleepingEngine
+from gapo_cli.metric_names import CHECKPOINT_SECONDS
 from gapo_cli.training.checkpoints.checkpoints import (
     Checkpoints,
     TrainerState,
     check_tasks,
     hash_of_tasks,
     load_state,
-    steps_of,
     together,
     under,
 )
@@ -59,7 +59,7 @@ class Life:
     """One run. `resume_from` a checkpoint, or `start_over`, or neither, then `run`.
 
     `step`: whole steps so far. `unfinished`: the row of a step whose evaluation, row and checkpoint are still to come; None
-    between two steps."""
+    between two steps. `seconds_saving`: of the checkpoint since the last row, None where there was none."""
 
     def __init__(self, context: RunContext, learning: Learning) -> None:
         self.context, self.learning = context, learning
@@ -73,6 +73,7 @@ class Life:
         self.best: dict[str, Any] | None = None
         self.saved: int | None = None
         self.half_learnt = False
+        self.seconds_saving: float | None = None
         self._remember()
 
     @classmethod
@@ -108,7 +109,7 @@ class Life:
             elif not isinstance(error, CheckpointError | StorageError):  # where nothing can be written, nor can a checkpoint
                 self._stop()
             raise
-        steps = steps_of(self.checkpoints.folder)
+        steps = self.checkpoints.own_steps()
         newest = self.checkpoints.path(steps[-1]) if steps else None
         best = self.checkpoints.best.folder
         return TrainingOutcome(self.step, trained or newest, best if best.is_dir() else None, interrupted)
@@ -182,7 +183,7 @@ class Life:
         row = dict(self.unfinished)
         if self._evaluation_due():
             row |= self._evaluate()
-        with interrupts_wait():
+        with interrupts_wait(breakable=False):
             self.unfinished = None
             self._remember()
             self._keep_best(row)
@@ -221,7 +222,9 @@ class Life:
 
     def _record(self, row: dict[str, float]) -> None:
         if row.keys() > {"step"}:
-            self.files.record(row, self.display)
+            saving = {} if self.seconds_saving is None else {CHECKPOINT_SECONDS: self.seconds_saving}
+            self.files.record(row | saving, self.display)
+            self.seconds_saving = None
 
     def _record_unfinished(self) -> None:
         if self.unfinished is not None:
@@ -229,7 +232,7 @@ class Life:
 
     def _save(self, *, rows_to_come: int = 0) -> None:
         """`rows_to_come`: how many of the rows that are written a resumed run writes again."""
-        snapshot = self.snapshot
+        started, snapshot = time.perf_counter(), self.snapshot
         tensors = self.learning.tensors() | together(random=snapshot.random_tensors)
         values = {
             "step": self.step,
@@ -246,6 +249,7 @@ class Life:
         best = None if self.best is None else self.best["step"]
         self.checkpoints.save(self.step, self.learning.policy, TrainerState(self.learner.name, tensors, values, best))
         self.saved = self.step
+        self.seconds_saving = time.perf_counter() - started
 
     def _stop(self) -> None:
         """A checkpoint of the last whole step, and a word about it."""
@@ -258,12 +262,14 @@ class Life:
         if self.step == 0:
             self.display.say(f"stopped before the first {unit} was done: there is nothing to resume")
             return
-        with interrupts_wait():
+        with interrupts_wait(breakable=False):
             rows = self.files.rows()
             self._record_unfinished()
+            took = ""
             if self.saved != self.step:
                 self._save(rows_to_come=self.files.rows() - rows)
-        self._say_stopped(f"saved {self.checkpoints.path(self.step)}; go on with resume={self.context.run_dir}")
+                took = f" in {self.seconds_saving:.1f} s"
+        self._say_stopped(f"saved {self.checkpoints.path(self.step)}{took}; go on with resume={self.context.run_dir}")
 
     def _say_stopped(self, words: str) -> None:
         self.display.say(f"stopped after {self.words.unit} {self.step} of {self.learning.steps}: {words}")

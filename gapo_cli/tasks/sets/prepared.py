@@ -12,6 +12,7 @@ from gapo_cli.errors import DataError
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Display
 from gapo_cli.records import EditTask, TaskSet
+from gapo_cli.storage.files import check_writable
 from gapo_cli.tasks.offsets import WORDS, fitting_unit
 from gapo_cli.tasks.sets.duplicates import find_repeats
 from gapo_cli.tasks.sets.store import ALL_SPLITS, check_files, fingerprint_hash, load_split, read_manifest, save_task_set
@@ -38,6 +39,7 @@ def prepare(experiment: Experiment, display: Display) -> Prepared:
             return Prepared(folder, manifest, built=False)
         except DataError as error:
             display.say(f"{error}; building the task set again")
+    check_writable(experiment.data.directory)
     start = time.monotonic()
     display.say(f"preparing data={experiment.data.name}")
     task_set = as_stored(experiment.source.build(display.progress))

@@ -14,7 +14,7 @@ from typing import Any
 from gapo_cli.errors import CheckpointError
 from gapo_cli.models.load import save_model
 from gapo_cli.models.loaded import LoadedModel
-from gapo_cli.runs.layout import BEST, BEST_RECORD
+from gapo_cli.runs.layout import BEST, BEST_RECORD, CHECKPOINT_MANIFEST
 from gapo_cli.storage.whole_folder import remove_folder
 from gapo_cli.training.checkpoints.folder import checkpoint_folder
 from gapo_cli.training.checkpoints.manifest import verify, write_manifest
@@ -51,7 +51,8 @@ class BestModel:
         """Removes the waiting models of other steps."""
         kept = {self.waiting(step) for step in steps}
         for path in self.checkpoints.glob(f"{BEST}-*"):
-            if path not in kept and path.name.removeprefix(f"{BEST}-").isdigit():
+            own = path.name.removeprefix(f"{BEST}-").isdigit() and (path / CHECKPOINT_MANIFEST).is_file()
+            if own and path not in kept:
                 remove_folder(path)
 
     def restore(self, step: int | None) -> list[str]:

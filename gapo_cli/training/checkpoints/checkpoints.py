@@ -62,7 +62,7 @@ class Checkpoints:
             save_file(state.tensors, folder / STATE_TENSORS)
             (folder / STATE_VALUES).write_text(json.dumps(state.values, indent=1) + "\n", encoding="utf-8")
             write_manifest(folder, {"stage": state.stage, "step": step, "best": state.best})
-        for old in steps_of(self.folder)[: -self.keep]:
+        for old in [own for own in self.own_steps() if own <= step][: -self.keep]:
             remove_folder(self.path(old))
         self._keep_needed_best()
         return target
@@ -78,7 +78,7 @@ class Checkpoints:
         writers left goes too. Returns what is to be said about it."""
         said = []
         # the newest first: wherever this is killed, the newest checkpoint still goes with all that was written before it
-        for later in reversed(steps_of(self.folder)):
+        for later in reversed(self.own_steps()):
             if later > step:
                 remove_folder(self.path(later))
                 said.append(f"removed the later {self.path(later)}")
@@ -87,9 +87,19 @@ class Checkpoints:
         remove_left_behind(self.folder)
         return said
 
+    def own_steps(self) -> list[int]:
+        """The steps whose checkpoints this run wrote, rising: their manifests say so. Others are nobody's to remove."""
+        return [step for step in steps_of(self.folder) if self._is_own(step)]
+
     def newest_in_words(self) -> str:
-        steps = steps_of(self.folder)
+        steps = self.own_steps()
         return f"the last checkpoint is {self.path(steps[-1])}" if steps else "there is no checkpoint yet"
+
+    def _is_own(self, step: int) -> bool:
+        try:
+            return read_manifest(self.path(step)).get("step") == step
+        except CheckpointError:
+            return False
 
     def _keep_needed_best(self) -> None:
         needed = set()
@@ -99,7 +109,7 @@ class Checkpoints:
         self.best.keep_waiting(needed - {None})
 
     def _what_there_is(self) -> str:
-        steps = steps_of(self.folder)
+        steps = self.own_steps()
         return f"{self.path(steps[-1])} is whole" if steps else "there is no earlier one"
 
 

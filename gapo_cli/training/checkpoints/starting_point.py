@@ -9,10 +9,8 @@ from pathlib import Path
 
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Display
+from gapo_cli.runs.claim import AUTO
 from gapo_cli.storage.locks import hold
-
-AUTO = "auto"
-"""`resume=auto`: from the newest whole checkpoint in the run's own folder, or from the start."""
 
 
 @dataclass(frozen=True)

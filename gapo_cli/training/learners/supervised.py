@@ -29,6 +29,7 @@ from gapo_cli.models.policy import load_policy
 from gapo_cli.models.saving import save_plain
 from gapo_cli.models.usable_layout import usable_layout
 from gapo_cli.records import EditTask
+from gapo_cli.runs.claim import check_free
 from gapo_cli.runs.layout import CHECKPOINTS, FINAL, SUPERVISED
 from gapo_cli.storage.files import write_json
 from gapo_cli.training.batches.example_batches import micro_batches, plan_batches
@@ -59,6 +60,9 @@ class Supervised:
 
     def check(self, experiment: Experiment) -> None:
         experiment.supervised.optimizer.check()
+        save_as = experiment.supervised.save_as
+        if save_as and experiment.resume is None:
+            check_free(Path(save_as), f"supervised.save_as={save_as}")
         check_engine(experiment, experiment.evaluation.samplings(experiment.sampling).values())
 
     def starts_from_folder(self, experiment: Experiment) -> bool:
