@@ -95,7 +95,7 @@ METRICS = (
     Metric("val/sampled/pass@<k>", "Pass at k", "chance that one of k sampled answers is right", EVALUATION),
     Metric("timing_s/{gen,reward,adv,update_actor,step}", "Time a step", "seconds of sampling, scoring, estimating, learning, and of the whole step", RL),
     Metric("timing_s/testing", "Time of an evaluation", "seconds", EVALUATION),
-    Metric(CHECKPOINT_SECONDS, "Time of a checkpoint", "seconds that the checkpoint took which was saved after the row before", ANY),
+    Metric(CHECKPOINT_SECONDS, "Time of a checkpoint", "seconds that the checkpoint took which was saved after the row before", ("rl", "supervised")),
     Metric("perf/throughput", "Throughput", "tokens a second, a prompt counted once for each of its answers (supervised: of all batches)", ("rl", "supervised")),
 )  # fmt: skip
 

@@ -214,7 +214,7 @@ def test_train_writes_where_hydra_run_dir_says_and_nowhere_else(here, tasks, tin
     assert str(run / "checkpoints") in shown
     assert run_command(["train", *words]) == 2
     assert (
-        "hydra.run.dir=runs/one: holds a run already; name another folder, or go on with it by resume=runs/one"
+        "hydra.run.dir=runs/one: holds a run of gapo train; name another folder, or go on with it by resume=runs/one"
         in capsys.readouterr().err
     )
 
@@ -255,9 +255,7 @@ def test_eval_and_report_write_their_pages(here, tasks, tiny_model_folder, capsy
     assert "copy the region" in shown
     before = (here / "one/eval/step-00000.json").read_bytes()
     assert run_command(["eval", *words, "baseline=copy", "hydra.run.dir=one"]) == 2
-    assert (
-        "gapo: hydra.run.dir=one: holds the results of an earlier run (eval); name another folder\n" == capsys.readouterr().err
-    )
+    assert capsys.readouterr().err == "gapo: hydra.run.dir=one: holds a run of gapo eval; name another folder\n"
     assert (here / "one/eval/step-00000.json").read_bytes() == before
     assert run_command(["report", "one", "--output", "page.html", "-q"]) == 0
     assert (here / "page.html").read_text().startswith("<!doctype html>")

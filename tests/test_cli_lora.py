@@ -112,7 +112,7 @@ def test_an_export_has_the_precision_that_is_asked_for_and_no_trainers_state(wor
     [
         (["nowhere", "new"], "nowhere: no such folder"),
         (["empty", "new"], "empty: holds neither a model nor a run with a checkpoint"),
-        (["MODEL", "full"], "full: is there already; name a new folder"),
+        (["MODEL", "full"], "full: holds files that this command did not write (file); name another folder"),
         (["MODEL", "new", "--dtype", "float16"], "--dtype=float16: need one of auto, float32, bfloat16"),
     ],
 )

@@ -91,7 +91,7 @@ def contents(folder: Path, names: Collection[str]) -> tuple[str, str | None]:
     for file, of in ((LAB_VALUES, "lab"), (STUDY_VERDICTS, "study report")):
         if file in names:
             return f"the results of gapo {of}", None
-    return f"files that are not gapo's ({_listed(sorted(names))})", None
+    return f"files that this command did not write ({_listed(sorted(names))})", None
 
 
 def names_in(folder: Path) -> set[str]:

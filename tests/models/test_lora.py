@@ -1,6 +1,7 @@
 """Adapters: what is trained, what the reference is, what a checkpoint holds, and each thing that can be wrong with one."""
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -334,3 +335,7 @@ def test_adapters_of_other_kinds_are_refused(saved, changes):
     edit(saved, **changes)
     with pytest.raises(CheckpointError, match=f"adapters that are plain LORA.*{next(iter(changes))}"):
         load_saved(saved)
+
+
+def test_warnings_of_libraries_that_peft_loads_stay_off_the_screen(adapted):
+    assert not logging.getLogger("bitsandbytes.backends.cpu.ops").isEnabledFor(logging.WARNING)

@@ -31,6 +31,14 @@ def test_the_numbers_of_a_job_are_its_first_last_and_best_evaluation():
     assert math.isnan(values["sampled_final"])
 
 
+def test_a_job_that_failed_shows_nothing_after_whatever_it_had_measured():
+    stopped_at_once = job(6, "tau=0.7", "1", (0.25,), error="the reward raised")
+    assert job_rows([stopped_at_once]) == [("6", "tau=0.7", "1", "–", "–", "16.0 s", "FAILED: the reward raised")]
+    values = stopped_at_once.values()
+    assert values["greedy_first"] == 0.25
+    assert math.isnan(values["greedy_final"]) and math.isnan(values["greedy_best"])
+
+
 def test_settings_have_mean_and_spread_over_seeds_and_failed_jobs_count_only_as_failed():
     first, second, third = settings_table(JOBS).to_dict("records")
     assert (first["runs"], first["failed"], second["runs"], second["failed"], third["runs"], third["failed"]) == (

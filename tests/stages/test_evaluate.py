@@ -10,7 +10,7 @@ from parts import OPTIMIZER, Listening, PlainTemplate, make_experiment, small_ta
 from gapo_cli.config.data import DataConfig
 from gapo_cli.config.sampling import EvaluationConfig
 from gapo_cli.config.trainer import TrainerConfig
-from gapo_cli.errors import DataError, UserError
+from gapo_cli.errors import CheckpointError, DataError, UserError
 from gapo_cli.evaluation.predictions import from_rows
 from gapo_cli.evaluation.summary import Summary, summarise
 from gapo_cli.interfaces import QuietDisplay
@@ -232,7 +232,15 @@ def test_a_run_without_answers_cannot_be_compared_with(experiment, tmp_path, mad
         evaluate(replace(experiment, evaluation=EvaluationConfig(baseline="copy", against=str(run))), QuietDisplay())
 
 
-def test_an_empty_split_is_refused_before_a_model_is_loaded(experiment):
-    missing = replace(experiment, source=Prints(0), model=replace(experiment.model, path="/nowhere/at/all"))
+def test_an_empty_split_is_refused_before_a_model_is_loaded(experiment, monkeypatch):
+    monkeypatch.delattr("gapo_cli.models.load.load_model")
     with pytest.raises(DataError, match="split 'eval' has no tasks"):
-        evaluate(missing, QuietDisplay())
+        evaluate(replace(experiment, source=Prints(0)), QuietDisplay())
+
+
+def test_a_model_that_is_not_there_is_answered_before_the_data_is_built(experiment):
+    display = Listening()
+    with pytest.raises(CheckpointError, match="model.path=/nowhere/at/all: no such folder"):
+        evaluate(replace(experiment, model=replace(experiment.model, path="/nowhere/at/all")), display)
+    assert display.said == []
+    assert not experiment.data.directory.exists()

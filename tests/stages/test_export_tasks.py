@@ -32,7 +32,7 @@ def test_an_exported_set_is_read_as_the_same_set(form, prepared, tmp_path):
 
 def test_what_cannot_be_exported_is_said_in_a_sentence(prepared, tmp_path, capsys):
     assert run_command(["export-tasks", str(prepared), str(prepared)]) == 2
-    assert "is there already; name a new folder" in capsys.readouterr().err
+    assert "holds files that this command did not write" in capsys.readouterr().err
     assert run_command(["export-tasks", str(tmp_path), str(tmp_path / "new")]) == 2
     assert "manifest.json: missing; `gapo prepare` writes it" in capsys.readouterr().err
     assert run_command(["export-tasks", str(prepared), str(tmp_path / "new"), "--form", "xml"]) == 2

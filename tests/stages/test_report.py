@@ -46,3 +46,19 @@ def test_what_is_no_run_and_where_nothing_can_be_written_is_refused(tmp_path):
     run = run_at(tmp_path / "run")
     with pytest.raises(UserError, match="cannot be written"):
         report([run], run / "config.resolved.yaml" / "report.html", QuietDisplay())
+
+
+def test_a_report_is_written_again_and_a_file_of_somebody_else_is_not_written_over(tmp_path):
+    run = run_at(tmp_path / "run")
+    for _ in range(2):
+        report([run], None, QuietDisplay())
+    for name in ("report.html", "report.md"):
+        mine = tmp_path / name
+        mine.write_text("mine")
+        with pytest.raises(
+            UserError, match=f"{name}: is there already and is no report of gapo; name another file with --output"
+        ):
+            report([run], tmp_path, QuietDisplay())
+        assert mine.read_text() == "mine"
+        mine.unlink()
+    assert list(tmp_path.iterdir()) == [run]

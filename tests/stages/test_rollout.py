@@ -215,7 +215,7 @@ def test_recorded_rollouts_are_scored_again_with_another_reward_and_nothing_else
     assert after["score"].tolist() == before["component_ed"].tolist()
     # over a recording nothing is written
     assert run_command([*command, "hydra.run.dir=one", "-q"]) == 2
-    assert "holds the results of an earlier run (rollouts.parquet)" in capsys.readouterr().err
+    assert "hydra.run.dir=one: holds a run of gapo rollout; name another folder\n" in capsys.readouterr().err
 
 
 def test_a_pool_is_replayed_in_smaller_groups_and_not_in_larger_ones(here, words, capsys):

@@ -88,7 +88,7 @@ def test_runs_that_were_there_already_are_told_apart_by_their_configs(tmp_path):
     assert (one.setting, one.other, one.seeds) == ("estimator=GAPO", "estimator=GRPO", ("0", "1"))
     assert result.findings.warnings == ()
     with pytest.raises(UserError, match="all runs have the same settings"):
-        study_of_runs([tmp_path / "0", tmp_path / "1"], {}, tmp_path / "out", QuietDisplay())
+        study_of_runs([tmp_path / "0", tmp_path / "1"], {}, tmp_path / "other", QuietDisplay())
     with pytest.raises(UserError, match="none: is no run"):
         study_of_runs([tmp_path / "0", tmp_path / "none"], {}, None, QuietDisplay())
 

@@ -243,3 +243,22 @@ def test_what_killed_writers_left_goes_when_a_run_is_gone_back_to(tmp_path, tiny
     (kept.folder / ".best.a1b2c3d4" / "previous").mkdir(parents=True)
     kept.go_back_to(1, best=None)
     assert sorted(os.listdir(kept.folder)) == ["step-00001"]
+
+
+def test_checkpoints_that_this_run_did_not_write_are_never_removed(tmp_path, tiny_policy):
+    kept = Checkpoints(tmp_path, keep=1)
+    for step in (0, 1, 80):
+        kept.path(step).mkdir(parents=True)
+        (kept.path(step) / "weights").write_text("of somebody else")
+    for step in (2, 3):
+        kept.save(step, tiny_policy, STATE)
+    assert names(tmp_path / "checkpoints") == ["step-00000", "step-00001", "step-00003", "step-00080"]
+    assert kept.newest_in_words() == f"the last checkpoint is {kept.path(3)}"
+    kept.go_back_to(0, best=None)
+    assert names(tmp_path / "checkpoints") == ["step-00000", "step-00001", "step-00080"]
+
+
+def test_a_later_checkpoint_of_another_run_does_not_push_a_new_one_out(tmp_path, tiny_policy):
+    Checkpoints(tmp_path, keep=1).save(80, tiny_policy, STATE)
+    Checkpoints(tmp_path, keep=1).save(3, tiny_policy, STATE)
+    assert names(tmp_path / "checkpoints") == ["step-00003", "step-00080"]
