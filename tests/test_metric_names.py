@@ -22,7 +22,7 @@ def runs(tmp_path_factory, tiny_model_folder):
     """An RL run and a supervised run, by the command line."""
     folder = tmp_path_factory.mktemp("metrics")
     words = smallest(write_tasks(folder / "mine.jsonl"), tiny_model_folder)
-    words += [f"data.directory={folder / 'data'}", "supervised.log_every=1"]
+    words += [f"data.directory={folder / 'data'}", "supervised.log_every=1", "reward.on_error=missing"]
     for name, stage in (("rl", "rl"), ("supervised", "sft")):
         assert run_command(["train", *words, f"stage={stage}", f"hydra.run.dir={folder / name}", "-q"]) == 0
     return {name: folder / name for name in ("rl", "supervised")}

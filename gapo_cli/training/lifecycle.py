@@ -17,6 +17,7 @@ from typing import Any
 
 from gapo_cli.errors import CheckpointError, NotFiniteError, StorageError, UserError
 from gapo_cli.interfaces import Learning, SleepingEngine
+from gapo_cli.part_errors import PartError
 from gapo_cli.training.checkpoints.checkpoints import (
     Checkpoints,
     TrainerState,
@@ -157,7 +158,12 @@ class Life:
         learning, words = self.learning, self.words
         self.display.progress(words.training, step - 1, learning.steps)
         with memory_watched(f"{words.gathering} {words.unit} {step}", "rollout", learning.advise):
-            gathered = learning.gather(step)
+            try:
+                gathered = learning.gather(step)
+            except PartError as failure:
+                raise (
+                    failure.kept_in(learning.keep_for_inspection(step, failure.batch)) if failure.batch else failure
+                ) from failure
         with interrupts_wait():
             self.half_learnt = True
             try:
