@@ -59,7 +59,9 @@ def test_a_reward_that_raises_is_told_of_with_the_task_and_its_own_line():
 
 def test_a_reward_that_fails_only_on_the_whole_batch_names_its_ends():
     asked = sampled(("a",), ("b",))
-    with pytest.raises(PartError, match=f"tasks {asked[0].task.id} to {asked[1].task.id}, scored together .*RuntimeError: too many"):
+    with pytest.raises(
+        PartError, match=f"tasks {asked[0].task.id} to {asked[1].task.id}, scored together .*RuntimeError: too many"
+    ):
         score(asked, FailsOn(together=True))
 
 
@@ -162,7 +164,9 @@ class BrokenTemplate:
 @pytest.mark.parametrize(("name", "more"), [("render", ()), ("answer", ("x",)), ("parse", ("x",))])
 def test_a_template_that_fails_is_told_of_with_the_task(name, more):
     task, call = edit_task(3), getattr(calls, name)
-    with pytest.raises(PartError, match=f"^task {task.id}: prompt=BrokenTemplate: raised KeyError: 'window' \\(at .*in {name}, .*_do"):
+    with pytest.raises(
+        PartError, match=f"^task {task.id}: prompt=BrokenTemplate: raised KeyError: 'window' \\(at .*in {name}, .*_do"
+    ):
         call(BrokenTemplate(name), task, *more)
     with pytest.raises(PartError, match=f"^task {task.id}: prompt=BrokenTemplate: {name} gives int; need"):
         call(BrokenTemplate(), task, *more)
