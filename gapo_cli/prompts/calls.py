@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gapo_cli.errors import PartError, name_of, part_at_work
 from gapo_cli.interfaces import Template
-from gapo_cli.part_errors import PartError, name_of, part_at_work
 from gapo_cli.records import EditTask, ParsedAnswer, Prompt
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from gapo_cli.errors import PartError, name_of, part_at_work
 from gapo_cli.interfaces import Estimator
-from gapo_cli.part_errors import PartError, name_of, part_at_work
 from gapo_cli.records import Advantages, Group
 
 

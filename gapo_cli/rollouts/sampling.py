@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.errors import PartError
 from gapo_cli.interfaces import Engine, Progress, StoppedTemplate, Template, TextEngine, no_progress
 from gapo_cli.models.loaded import LoadedModel
-from gapo_cli.part_errors import PartError
 from gapo_cli.prompts import calls
 from gapo_cli.records import Completion, EditTask, Group, Prompt
 from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks

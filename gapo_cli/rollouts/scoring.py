@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gapo_cli.config.algorithm import OverlongConfig
-from gapo_cli.errors import first_line
+from gapo_cli.errors import PartError, first_line, name_of, part_at_work
 from gapo_cli.interfaces import Reward, UnboundedReward
-from gapo_cli.part_errors import PartError, name_of, part_at_work
 from gapo_cli.records import EditTask, Group
 from gapo_cli.rollouts.overlong import overlong_penalty
 from gapo_cli.rollouts.sampling import Sampled, unscored
@@ -28,9 +27,9 @@ class Failures:
     say: Callable[[str], None]
     said: bool = False
 
-    def tell(self, error: PartError) -> None:
+    def tell(self, error: PartError, outcome: str) -> None:
         if not self.said:
-            self.say(f"warning: {error}; its reward is missing, and so it is, with no further word, where this happens again")
+            self.say(f"warning: {error}; {outcome}; if it fails again, that is counted (reward/failed) and not said")
             self.said = True
 
 
@@ -122,6 +121,8 @@ def _where_it_works(error: PartError, sampled: Sequence[Sampled], reward: Reward
     found = [_group_where_it_works(one, reward, failures) for one in sampled]
     if all(components[SCORING_FAILED].all() for components in found):
         raise error.about("every answer of a batch", unscored(sampled))
+    if not any(components[SCORING_FAILED].any() for components in found):
+        failures.tell(error, "the tasks of the batch were scored one by one without an error")
     names = dict.fromkeys(name for components in found for name in components)
     return {
         name: np.concatenate([components.get(name, _missing(components[SCORING_FAILED])) for components in found])
@@ -135,7 +136,7 @@ def _group_where_it_works(one: Sampled, reward: Reward, failures: Failures) -> d
     try:
         return {**components_of(reward, regions, tasks), SCORING_FAILED: np.zeros(len(regions))}
     except PartError as error:
-        failures.tell(error.about(f"task {one.task.id}"))
+        failures.tell(error.about(f"task {one.task.id}"), "the answers on which it fails have no reward")
     works = np.array([_works(reward, region, one.task) for region in regions])
     if works.any() and not works.all():
         chosen = [region for region, good in zip(regions, works, strict=True) if good]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapo_cli.config.sampling import SOME_TASKS
-from gapo_cli.errors import DataError
+from gapo_cli.errors import DataError, PartError
 from gapo_cli.experiment import Experiment, check_engine, check_length_penalty
 from gapo_cli.interfaces import Display, Progress, RecordedEngine, TextEngine
 from gapo_cli.metric_names import (
@@ -30,7 +30,6 @@ from gapo_cli.metric_names import (
     ZERO_SPREAD,
 )
 from gapo_cli.models.nano.base_note import base_note
-from gapo_cli.part_errors import PartError
 from gapo_cli.quantities import duration
 from gapo_cli.runs.layout import ANSWERS, CONFIG
 from gapo_cli.stages.run_setup import set_up_run

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.errors import CheckpointError, NotFiniteError, StorageError, UserError
+from gapo_cli.errors import CheckpointError, NotFiniteError, PartError, StorageError, UserError
 from gapo_cli.interfaces import Learning, SleepingEngine
-from gapo_cli.part_errors import PartError
 from gapo_cli.training.checkpoints.checkpoints import (
     Checkpoints,
     TrainerState,

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from parts import PlainTemplate, completion_of, edit_task
 
-from gapo_cli.errors import UserError
-from gapo_cli.part_errors import PartError, part_at_work
+from gapo_cli.errors import PartError, UserError, part_at_work
 from gapo_cli.prompts import calls
 from gapo_cli.records import Advantages, Group
 from gapo_cli.rollouts.advantages import with_advantages
@@ -81,6 +80,14 @@ def test_a_failing_answer_counts_as_missing_where_that_is_asked_for():
 def test_failures_are_counted_as_none_where_there_are_none():
     (group,) = score(sampled(("a", "b")), FailsOn(), Failures(pytest.fail))
     assert group.components[SCORING_FAILED].tolist() == [0, 0]
+
+
+def test_a_batch_that_fails_as_a_whole_is_scored_task_by_task_and_said():
+    said = []
+    groups = score(sampled(("a",), ("b",)), FailsOn(together=True), Failures(said.append))
+    assert [group.scores.tolist() for group in groups] == [[1], [1]]
+    assert len(said) == 1
+    assert "too many" in said[0]
 
 
 def test_a_reward_that_fails_on_every_answer_is_refused_all_the_same():

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.errors import DataError
+from gapo_cli.errors import DataError, PartError, name_of, part_at_work
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Display, TaskSource
-from gapo_cli.part_errors import PartError, name_of, part_at_work
 from gapo_cli.records import EditTask, TaskSet
 from gapo_cli.tasks.offsets import WORDS, fitting_unit
 from gapo_cli.tasks.sets.duplicates import find_repeats
