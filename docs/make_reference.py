@@ -45,7 +45,7 @@ FILES: dict[str, dict[str, str]] = {
         "ROLLOUTS": "`step-NNNNN.parquet`: every sampled answer of a step, with reward and advantage",
         "EVALUATIONS": "`step-NNNNN.json` and `.parquet`: the numbers of an evaluation, and every answer",
         "CHECKPOINTS": "`step-NNNNN/`: the newest checkpoints; `best/`: the best model; of a supervised run also `final/`",
-        "INSPECTION": "`step-NNNNN.parquet`: the batch at which a guard stopped the run",
+        "INSPECTION": "`step-NNNNN.parquet`: the batch at which a guard, or a part that failed, stopped the run",
         "SUPERVISED": "of a supervised run: its settings and its result",
         "REPORT": "the report, one self-contained page; `gapo report` writes it too",
         "RERUN": "with `--rerun`: whether the run matched, and what differs",

@@ -1,9 +1,20 @@
-"""The mistakes a user can make: one sentence each, exit code 2, no traceback."""
+"""The mistakes a user can make: one sentence each, exit code 2, no traceback.
+
+A part of the user's that fails is one of them. Whatever a reward, an estimator, a template or a source raises, or gives instead of
+what it should, becomes a `PartError`: the task, the part, and the lines of the user's that the error came through.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import inspect
+import os
+import sysconfig
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 
 class UserError(ValueError):
@@ -41,3 +52,75 @@ def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """`did you mean gapo?` for the nearest choice, or "" where none is near."""
     near = difflib.get_close_matches(value, list(choices), n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else ""
+
+
+FRAMES_SHOWN = 3
+"""The innermost so many; --debug shows all."""
+LIBRARIES = tuple(
+    {os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    | {str(Path(__file__).resolve().parent) + os.sep}
+)
+"""Where Python, packages and gapo itself lie: their lines are not the user's."""
+
+
+class PartError(UserError):
+    """A part failed. `batch`: the groups that were at work, for whoever can keep them."""
+
+    def __init__(self, sentence: str, batch: Sequence[Any] = ()) -> None:
+        super().__init__(sentence)
+        self.batch = tuple(batch)
+
+    def about(self, whom: str, batch: Sequence[Any] = ()) -> Self:
+        """The same failure with a word about whom it concerns, such as "task a/1"."""
+        return self._saying(f"{whom}: {self}", batch or self.batch)
+
+    def kept_in(self, path: Path) -> Self:
+        """The same failure with the file where its batch was kept."""
+        return self._saying(f"{self}; the answers at hand are in {path}", self.batch)
+
+    def with_hint(self, hint: str) -> Self:
+        """The same failure with what can be done about it."""
+        return self._saying(f"{self}; {hint}", self.batch)
+
+    def _saying(self, sentence: str, batch: Sequence[Any]) -> Self:
+        told = type(self)(sentence, batch)
+        told.__cause__ = self.__cause__ or self
+        return told
+
+
+def name_of(part: object) -> str:
+    """The class of a part; of a function its own name."""
+    return getattr(part, "__name__", type(part).__name__)
+
+
+@contextlib.contextmanager
+def part_at_work(key: str, part: object, whom: str = "") -> Iterator[None]:
+    """Turns what `part`, chosen by the setting `key`, raises within into a PartError. A UserError passes: it is a sentence
+    already. So does memory that runs out, which has advice of its own."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
+            raise
+        failure = PartError(f"{key}={name_of(part)}: raised {type(error).__name__}: {first_line(error)}{_where(error, part)}")
+        raise (failure.about(whom) if whom else failure) from error
+
+
+def _where(error: BaseException, part: object) -> str:
+    """The user's own lines of a traceback, outermost first, as " (at rewards.py:12 in __call__)"; "" where there are none."""
+    module = inspect.getmodule(part) or inspect.getmodule(type(part))
+    home = getattr(module, "__file__", None)
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename == home or _is_own(one.filename)]
+    places = [f"{_short(one.filename)}:{one.lineno} in {one.name}" for one in frames[-FRAMES_SHOWN:]]
+    return f" (at {', '.join(places)})" if places else ""
+
+
+def _is_own(file: str) -> bool:
+    return not file.startswith("<") and not os.path.realpath(file).startswith(LIBRARIES)
+
+
+def _short(file: str) -> str:
+    inside = os.path.relpath(file)
+    return file if inside.startswith(os.pardir) else inside

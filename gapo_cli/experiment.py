@@ -45,6 +45,8 @@ class Experiment:
     guards: GuardsConfig = field(default_factory=GuardsConfig)
     corruption: Corruption | None = None
     """Of training rewards alone; None: they are as the reward gives them."""
+    reward_on_error: str = "stop"
+    """What a reward that fails does: stop the run, or leave its answers' rewards missing."""
 
 
 def check_settings(experiment: Experiment) -> None:

@@ -81,10 +81,17 @@ class TokenTemplate(Protocol):
 
 class Reward(Protocol):
     """Predicted regions and the task of each → component name → scores (N,) in [0, 1], float64; "score" is the one to
-    train on. A prediction None (malformed answer) scores 0. Of a task's `targets`, all acceptable, the best one counts. Answers
+    train on. A prediction None (malformed answer) scores 0, a missing reward is NaN. Of a task's `targets`, all acceptable, the best one counts. Answers
     to one task stand one after another."""
 
     def __call__(self, predictions: Sequence[str | None], tasks: Sequence[EditTask]) -> dict[str, np.ndarray]: ...
+
+
+@runtime_checkable
+class UnboundedReward(Protocol):
+    """A Reward that says whether its score may leave [0, 1]. It is finite all the same."""
+
+    unbounded: bool
 
 
 class Estimator(Protocol):

@@ -18,6 +18,7 @@ SCORE, REWARDS, ADVANTAGES, LENGTH = "critic/score", "critic/rewards", "critic/a
 """Each with /mean, /max and /min."""
 MEAN_SCORE, MEAN_ADVANTAGE, MEAN_LENGTH = f"{SCORE}/mean", f"{ADVANTAGES}/mean", f"{LENGTH}/mean"
 CUT = f"{LENGTH}/clip_ratio"
+FAILED = "reward/failed"
 MISSING, MALFORMED, NOOP, NOOP_RIGHT = "reward/missing", "reward/malformed_frac", "reward/noop_frac", "reward/noop_em/mean"
 NEGATIVE, Q_MINUS_MEAN, WIDTH = "group/negative_adv_frac", "group/q_minus_mean", "group/hdi_width"
 NORMAL, LEFT, RIGHT, SYMMETRIC = (f"group/{shape}_frac" for shape in ("normal", "left", "right", "symmetric"))
@@ -66,6 +67,7 @@ METRICS = (
     Metric(NOOP_RIGHT, "Exact match by no-op", "exact match that no-op answers earn, over all answers of the step", RL),
     Metric("reward/<component>/mean", "Reward component", "mean over all answers sampled in the step; reward=edem has em, ed and score", RL),
     Metric(MISSING, "Missing rewards", "how many of all rewards of the step are NaN", RL),
+    Metric(FAILED, "Failed rewards", "how many of the missing ones are missing because the reward failed; only with reward.on_error=missing", RL),
     Metric(MALFORMED, "Malformed answers", "share of all answers of the step that stand for no region", RL),
     Metric(NOOP, "No-op answers", "share of all answers of the step that leave the region as it stands", RL),
     Metric(NEGATIVE, "Negative advantages", "share of the answers in the batch whose advantage is below 0", RL),

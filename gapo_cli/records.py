@@ -6,6 +6,7 @@ are put in by prompt templates and never stored; whether an edit changes nothing
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, Literal
@@ -60,6 +61,10 @@ class HistoryEvent:
     def __post_init__(self) -> None:
         if self.kind == "rename" and not self.old_path:
             raise DataError(f"the rename of {self.path} in the history has no old_path")
+
+
+def _lines(text: str) -> Counter[str]:
+    return Counter(filter(None, map(str.strip, text.split("\n"))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,14 @@ class EditTask:
     def is_noop(self) -> bool:
         """The right answer changes nothing (compared stripped, as exact match is)."""
         return self.region.strip() == self.target.strip()
+
+    @property
+    def copied_from_history(self) -> bool:
+        """The edit adds lines, and the history adds every one of them: it can be solved by copying. The lines that it adds are
+        those that the target has more often than the region; blank ones and the blanks around a line do not count."""
+        added = _lines(self.target) - _lines(self.region)
+        rows = (row for event in self.history for row in event.diff.split("\n"))
+        return bool(added) and added.keys() <= {row[1:].strip() for row in rows if row.startswith("+")}
 
     @property
     def targets(self) -> tuple[str, ...]:

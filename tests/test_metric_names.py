@@ -27,6 +27,7 @@ def runs(tmp_path_factory, tiny_model_folder):
         "supervised.log_every=1",
         "trainer.checkpoint_every=1",
         "supervised.checkpoint_every=1",
+        "reward.on_error=missing",
     ]
     for name, stage in (("rl", "rl"), ("supervised", "sft")):
         assert run_command(["train", *words, f"stage={stage}", f"hydra.run.dir={folder / name}", "-q"]) == 0

@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from gapo_cli.config.algorithm import AlgorithmConfig
-from gapo_cli.config.checks import require
+from gapo_cli.config.checks import one_of, require
 from gapo_cli.config.corruption import Corruption
 from gapo_cli.config.data import DataConfig, PlanConfig
 from gapo_cli.config.model import ModelConfig
@@ -45,8 +45,8 @@ HELPERS = {
     "model": frozenset({"base", "prompt_tokens"}),
     "data": frozenset({"path", "repo", "repos", "on_error", "offsets", "source"}),
 }
-CORRUPTION = "corruption"
-"""A key of the reward's section that is for training and not for the reward."""
+CORRUPTION, ON_ERROR = "corruption", "on_error"
+"""Keys of the reward's section that are not for the reward."""
 TERMS = "algorithm.terms"
 """Parts under names that the yaml chooses."""
 PARTS = {
@@ -100,6 +100,8 @@ def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Pa
     corruption = values["reward"].get(CORRUPTION)
     if corruption is not None:
         corruption = build_section(Corruption, corruption, f"reward.{CORRUPTION}")
+    on_error = str(values["reward"].get(ON_ERROR, "stop"))
+    one_of(f"reward.{ON_ERROR}", on_error, ("stop", "missing"))
     # the parts last: building an engine or a learner imports torch, and a mistake should be answered before that
     parts = {name: build_part(config, key, choices.get(key.split(".")[0], "")) for name, key in PARTS.items()}
     typed["algorithm"] = replace(typed["algorithm"], terms=build_terms(config, terms, choices.get("algorithm", "")))
@@ -110,6 +112,7 @@ def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Pa
         estimator_name=choices.get("estimator", ""),
         resume=resume,
         corruption=corruption,
+        reward_on_error=on_error,
         **typed,
         **parts,
     )
@@ -136,7 +139,7 @@ def build_part(config: DictConfig, key: str, choice: str) -> Any:
         choose = f"; choose one by {group}=NAME" if key in PARTS.values() else ""
         raise UserError(f"{key}: needs a _target_, the class to build{choose}")
     if key == "reward":
-        node = without(node, CORRUPTION)
+        node = without(node, CORRUPTION, ON_ERROR)
     if key in HEAVY and (config.verb == "prepare" or config.evaluation.rescore is not None):
         return functools.partial(instantiate, node)  # nothing has a use for it
     values = OmegaConf.to_container(node, resolve=True)
@@ -155,11 +158,12 @@ def build_part(config: DictConfig, key: str, choice: str) -> Any:
         raise cause from error
 
 
-def without(node: DictConfig, key: str) -> DictConfig:
-    """The section without one of its keys; interpolations still find the tree around it."""
+def without(node: DictConfig, *keys: str) -> DictConfig:
+    """The section without some of its keys; interpolations still find the tree around it."""
     bare = node.copy()
     OmegaConf.set_struct(bare, False)
-    bare.pop(key, None)
+    for key in keys:
+        bare.pop(key, None)
     return bare
 
 

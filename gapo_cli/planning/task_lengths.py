@@ -9,6 +9,7 @@ from typing import Any
 from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Display
+from gapo_cli.prompts import calls
 from gapo_cli.records import EditTask, Prompt
 from gapo_cli.statistics.task_sets import Measured
 from gapo_cli.tasks.sets.prepared import load_tasks
@@ -61,8 +62,8 @@ def in_tokens(experiment: Experiment, tasks: Sequence[EditTask], display: Displa
     template = with_estimated_budget(experiment.template)
     return [
         (
-            estimated_tokens(characters(template.render(task))),
-            estimated_tokens(len(template.answer(task, task.target))) + 1,
+            estimated_tokens(characters(calls.render(template, task))),
+            estimated_tokens(len(calls.answer(template, task, task.target))) + 1,
         )
         for task in tasks
     ], True
@@ -114,8 +115,8 @@ def measure(experiment: Experiment, tasks: Sequence[EditTask], tokenizer: Any) -
     """The lengths of some tasks' prompts and answers; `tokenizer` None: in characters only."""
     from gapo_cli.models.prompt_tokens import encode_prompt_texts, encode_texts, prompt_text
 
-    prompts = [experiment.template.render(task) for task in tasks]
-    answers = [experiment.template.answer(task, task.target) for task in tasks]
+    prompts = [calls.render(experiment.template, task) for task in tasks]
+    answers = [calls.answer(experiment.template, task, task.target) for task in tasks]
     if tokenizer is None:
         for prompt, answer in zip(prompts, answers, strict=True):
             yield Measured(characters(prompt), len(answer), cut=bool(prompt.cut))

@@ -85,6 +85,7 @@ def shape(found: Distribution) -> str:
 def rest_table(shown: Mapping[str, SplitStatistics]) -> Table:
     rows = [
         ("change nothing", *(counted(one.noop, one.tasks) for one in shown.values())),
+        ("add only lines that their history adds", *(counted(one.copied, one.tasks) for one in shown.values())),
         ("prompt without a part of the task", *(counted(one.cut, one.tasks) for one in shown.values())),
     ]
     if all(one.too_long is not None for one in shown.values()):

@@ -40,6 +40,11 @@ class Mix:
         require("score" not in used, "reward.parts.score: is the sum's own name; give the part another")
         object.__setattr__(self, "made", {name: self.parts[name]() for name in used})
 
+    @property
+    def unbounded(self) -> bool:
+        """As `gapo_cli.interfaces.UnboundedReward`."""
+        return self.normalise
+
     def __call__(self, predictions: Sequence[str | None], tasks: Sequence[EditTask]) -> dict[str, np.ndarray]:
         scores = {name: np.asarray(part(predictions, tasks)["score"], dtype=np.float64) for name, part in self.made.items()}
         weighed = {name: standardised(found, tasks) for name, found in scores.items()} if self.normalise else scores

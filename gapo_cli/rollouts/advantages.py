@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from gapo_cli.errors import UserError
+from gapo_cli.errors import PartError, name_of, part_at_work
 from gapo_cli.interfaces import Estimator
-from gapo_cli.records import Group
+from gapo_cli.records import Advantages, Group
 
 
 def spread(scores: np.ndarray) -> float:
@@ -19,22 +19,48 @@ def spread(scores: np.ndarray) -> float:
 
 
 def with_advantages(groups: Sequence[Group], estimator: Estimator) -> list[Group]:
-    """The groups with advantages, baselines and intervals filled in. Raises UserError where the estimator gives
-    something else than one finite advantage a completion."""
+    """The groups with advantages, baselines and intervals filled in. Raises PartError where the estimator fails, or gives
+    something else than one finite advantage a completion; it names the first task whose group fails alone."""
     if not groups:
         return []
     rewards = np.stack([group.rewards for group in groups])
     lengths = np.array([[completion.length for completion in group.completions] for group in groups])
-    found = estimator(rewards, lengths)
-    name = type(estimator).__name__
-    if found.values.shape != rewards.shape:
-        raise UserError(
-            f"estimator={name}: gives advantages of shape {found.values.shape}; need {rewards.shape}, as the rewards"
-        )
-    if not np.isfinite(found.values).all():
-        raise UserError(f"estimator={name}: gives an advantage that is not finite; need 0 for a missing reward")
+    try:
+        found = _checked(estimator, rewards, lengths)
+    except PartError as error:
+        raise _of_one_task(error, groups, estimator, rewards, lengths) from error
     columns = zip(groups, found.values, found.baseline, found.low, found.high, strict=True)
     return [
         replace(group, advantages=values, baseline=float(baseline), low=float(low), high=float(high))
         for group, values, baseline, low, high in columns
     ]
+
+
+def _checked(estimator: Estimator, rewards: np.ndarray, lengths: np.ndarray) -> Advantages:
+    with part_at_work("estimator", estimator):
+        found = estimator(rewards, lengths)
+    name = name_of(estimator)
+    if not isinstance(found, Advantages):
+        raise PartError(f"estimator={name}: gives {type(found).__name__}; need gapo_cli.records.Advantages")
+    shapes = {
+        "advantages": (found.values, rewards.shape),
+        **{what: (getattr(found, what), rewards.shape[:1]) for what in ("baseline", "low", "high")},
+    }
+    for what, (values, shape) in shapes.items():
+        if np.shape(values) != shape:
+            raise PartError(f"estimator={name}: gives {what} of shape {np.shape(values)}; need {shape}")
+    if not np.isfinite(found.values).all():
+        raise PartError(f"estimator={name}: gives an advantage that is not finite; need 0 for a missing reward")
+    return found
+
+
+def _of_one_task(
+    error: PartError, groups: Sequence[Group], estimator: Estimator, rewards: np.ndarray, lengths: np.ndarray
+) -> PartError:
+    """The error, of the first task whose group fails alone; with all groups as its batch."""
+    for index, group in enumerate(groups):
+        try:
+            _checked(estimator, rewards[index : index + 1], lengths[index : index + 1])
+        except PartError as own:
+            return own.about(f"task {group.task.id}", groups)
+    return error.about(f"tasks {groups[0].task.id} to {groups[-1].task.id}, which pass alone", groups)

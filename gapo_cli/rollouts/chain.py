@@ -19,18 +19,19 @@ from gapo_cli.rollouts.advantages import with_advantages
 from gapo_cli.rollouts.corrupted import corrupted
 from gapo_cli.rollouts.encoding import EncodedTask
 from gapo_cli.rollouts.sampling import Sampled, SampledTexts, sample_encoded, sample_texts
-from gapo_cli.rollouts.scoring import penalised, score
+from gapo_cli.rollouts.scoring import Failures, penalised, score
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The parts that the steps need. `overlong`: the length penalty, None for none."""
+    """The parts that the steps need. `overlong`: the length penalty, None for none. `failures`: as in `score`."""
 
     template: Template
     sampling: SamplingConfig
     reward: Reward
     overlong: OverlongConfig | None
     estimator: Estimator
+    failures: Failures | None = None
 
     def sample(
         self, engine: Engine, encoded: Sequence[EncodedTask], seeds: Sequence[int], progress: Progress = no_progress
@@ -53,8 +54,8 @@ class Chain:
         self, sampled: Sequence[Sampled], sampled_at: int, corruption: Corruption | None = None, seeds: Sequence[int] = ()
     ) -> list[Group]:
         """Groups with scores and, the length penalty taken off, rewards. `corruption`: training's, which needs the `seeds` that
-        the groups were sampled with. Raises UserError for a reward that gives something else than numbers."""
-        groups = score(sampled, self.reward)
+        the groups were sampled with. Raises PartError for a reward that fails."""
+        groups = score(sampled, self.reward, self.failures)
         if corruption is not None:
             groups = [corrupted(group, corruption, seed) for group, seed in zip(groups, seeds, strict=True)]
         return [

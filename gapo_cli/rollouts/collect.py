@@ -23,6 +23,7 @@ from gapo_cli.rollouts.advantages import spread
 from gapo_cli.rollouts.chain import Chain
 from gapo_cli.rollouts.data_order import DataOrder
 from gapo_cli.rollouts.encoding import EncodedTask
+from gapo_cli.rollouts.scoring import Failures
 from gapo_cli.runs.group_json import group_from_dict, group_to_dict
 from gapo_cli.seeds import derived_seed
 
@@ -74,9 +75,10 @@ class Collector:
     seed: int
     waiting: tuple[Group, ...] = ()
     corruption: Corruption | None = None
+    failures: Failures | None = None
 
     def __post_init__(self) -> None:
-        self.chain = Chain(self.template, self.sampling, self.reward, self.algorithm.overlong, self.estimator)
+        self.chain = Chain(self.template, self.sampling, self.reward, self.algorithm.overlong, self.estimator, self.failures)
 
     @property
     def position(self) -> Position:

@@ -10,6 +10,7 @@ from gapo_cli.interfaces import Progress, Template, TokenTemplate, no_progress
 from gapo_cli.models.load import encode_prompts
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.prompt_tokens import encode_texts
+from gapo_cli.prompts import calls
 from gapo_cli.records import EditTask, Prompt
 
 TASKS_AT_ONCE = 512  # between two reports of progress
@@ -40,7 +41,7 @@ def encode_tasks(
     encoded: list[EncodedTask] = []
     for start in range(0, len(tasks), TASKS_AT_ONCE):
         some = tasks[start : start + TASKS_AT_ONCE]
-        prompts = [template.render(task) for task in some]
+        prompts = [calls.render(template, task) for task in some]
         encoded.extend(map(EncodedTask, some, prompts, encode_prompts(policy, prompts)))
         progress("tokenising tasks", len(encoded), len(tasks))
     return encoded

@@ -16,6 +16,7 @@ from gapo_cli import metric_names as names
 from gapo_cli.edits.matching import exact_match
 from gapo_cli.records import Completion, EditTask, Group
 from gapo_cli.rollouts.collect import RolloutBatch
+from gapo_cli.rollouts.scoring import SCORING_FAILED
 from gapo_cli.statistics.reward_shapes import shape_shares
 
 
@@ -96,6 +97,9 @@ def generated_metrics(groups: Iterable[GroupNumbers]) -> dict[str, float]:
         return {}
     row: dict[str, float] = {}
     for name in groups[0].components:
+        if name == SCORING_FAILED:
+            row[names.FAILED] = float(sum(group.components[name].sum() for group in groups))
+            continue
         row |= _mean(names.component(name), np.concatenate([group.components[name] for group in groups]))
     rewards = np.stack([group.rewards for group in groups])
     row[names.MISSING] = float(np.isnan(rewards).sum())

@@ -80,7 +80,7 @@ class ServedModel:
         return list(asked.sampled)
 
     def prompt_text(self, group: Group) -> str:
-        return self.prompts[group.task.id]
+        return self.prompts.get(group.task.id, "")  # none where the answers could not be read
 
 
 @dataclass(frozen=True)

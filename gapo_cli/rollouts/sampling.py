@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.errors import PartError
 from gapo_cli.interfaces import Engine, Progress, StoppedTemplate, Template, TextEngine, no_progress
 from gapo_cli.models.loaded import LoadedModel
-from gapo_cli.records import Completion, EditTask, Prompt
+from gapo_cli.prompts import calls
+from gapo_cli.records import Completion, EditTask, Group, Prompt
 from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks
 
 TRUNCATED = "truncated"
@@ -59,15 +63,13 @@ def sample_encoded(
     """As `sample`, for prompts that are tokenised already."""
     asked = with_stops(sampling, template)
     generated = engine.generate([one.token_ids for one in encoded], asked, seeds, progress)
-    return [
-        Sampled(
-            one.task,
-            one.prompt,
-            one.token_ids,
-            tuple(read_answer(template, one.task, completion) for completion in completions),
-        )
-        for one, completions in zip(encoded, generated, strict=True)
-    ]
+    return read_answers(
+        template,
+        [
+            Sampled(one.task, one.prompt, one.token_ids, completions)
+            for one, completions in zip(encoded, generated, strict=True)
+        ],
+    )
 
 
 def sample_texts(
@@ -80,17 +82,15 @@ def sample_texts(
     progress: Progress = no_progress,
 ) -> SampledTexts:
     """As `sample`, of an engine that needs no policy. What `journal` holds is not asked again."""
-    prompts = [template.render(task) for task in tasks]
+    prompts = [calls.render(template, task) for task in tasks]
     generated = engine.generate_texts(prompts, with_stops(sampling, template), seeds, journal, progress)
     sampled, too_long = [], []
     for task, prompt, completions in zip(tasks, prompts, generated, strict=True):
         if completions is None:
             too_long.append(task)
         else:
-            sampled.append(
-                Sampled(task, prompt, (), tuple(read_answer(template, task, completion) for completion in completions))
-            )
-    return SampledTexts(tuple(sampled), tuple(too_long))
+            sampled.append(Sampled(task, prompt, (), completions))
+    return SampledTexts(tuple(read_answers(template, sampled)), tuple(too_long))
 
 
 def with_stops(sampling: SamplingConfig, template: Template) -> SamplingConfig:
@@ -99,11 +99,32 @@ def with_stops(sampling: SamplingConfig, template: Template) -> SamplingConfig:
     return replace(sampling, stop=tuple(dict.fromkeys((*stops, *sampling.stop))))
 
 
+def read_answers(template: Template, sampled: Sequence[Sampled]) -> list[Sampled]:
+    """With the regions that the completions stand for. Raises PartError, with the groups as its batch, for a template that
+    fails."""
+    try:
+        return [
+            replace(one, completions=tuple(read_answer(template, one.task, completion) for completion in one.completions))
+            for one in sampled
+        ]
+    except PartError as error:
+        raise PartError(str(error), unscored(sampled)) from error
+
+
+def unscored(sampled: Sequence[Sampled]) -> list[Group]:
+    """Groups whose rewards are all missing, to be kept as they are."""
+    nothing = [np.full(len(one.completions), np.nan) for one in sampled]
+    return [
+        Group(one.task, one.prompt_token_ids, one.completions, {}, missing, missing)
+        for one, missing in zip(sampled, nothing, strict=True)
+    ]
+
+
 def read_answer(template: Template, task: EditTask, completion: Completion) -> Completion:
     """The completion with the region that it stands for. What the token limit cut stands for none, whatever it says."""
     if completion.malformed is not None or completion.region is not None:  # the engine knows already: a recorded answer
         return completion
     if completion.finish_reason == "length":
         return replace(completion, region=None, malformed=TRUNCATED)
-    answer = template.parse(task, completion.text)
+    answer = calls.parse(template, task, completion.text)
     return replace(completion, region=answer.region, malformed=answer.malformed, cursor=answer.cursor)

@@ -199,8 +199,12 @@ def _table(
         "token_ids": pa.array([completion.token_ids for completion in completions], pa.list_(pa.int32())),
         "logprobs": pa.array([completion.logprobs for completion in completions], pa.list_(pa.float32())),
     }
-    for name in groups[0].components if groups else ():
-        columns[f"{COMPONENT}{name}"] = per_completion([group.components[name] for group in groups])
+    # a group that waited since before a run was resumed may lack what other settings add
+    for name in dict.fromkeys(name for group in groups for name in group.components):
+        missing = [np.full(len(group.completions), np.nan) for group in groups]
+        columns[f"{COMPONENT}{name}"] = per_completion(
+            [group.components.get(name, nothing) for group, nothing in zip(groups, missing, strict=True)]
+        )
     advantages = [np.full(len(group.completions), np.nan) if group.advantages is None else group.advantages for group in groups]
     columns |= {
         "score": per_completion([group.scores for group in groups]),

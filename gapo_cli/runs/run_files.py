@@ -42,9 +42,13 @@ class RunFiles:
             [False] * len(groups) + [True] * len(dropped),
         )
 
+    def inspection(self, step: int) -> Path:
+        """The file for the batch of a step that stopped the run."""
+        return self._numbered(INSPECTION, step, "parquet")
+
     def write_for_inspection(self, step: int, groups: Sequence[Group], decode: Callable[[Sequence[int]], str]) -> Path:
-        """The groups that a guard stopped the run for. They stay when the run is resumed."""
-        path = self._numbered(INSPECTION, step, "parquet")
+        """The groups that a guard, or a part that failed, stopped the run for. They stay when the run is resumed."""
+        path = self.inspection(step)
         write_groups(path, step, groups, lambda group: decode(group.prompt_token_ids))
         return path
 
@@ -52,7 +56,7 @@ class RunFiles:
         """The tasks of a supervised batch that a guard stopped the run for, with prompt and answer as the model was shown."""
         import pandas as pd
 
-        path = self._numbered(INSPECTION, step, "parquet")
+        path = self.inspection(step)
         prompts, answers = zip(*texts, strict=True)
         with atomic_path(path) as temporary:
             pd.DataFrame({"task_id": [task.id for task in tasks], "prompt": prompts, "answer": answers}).to_parquet(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapo_cli.config.sampling import SOME_TASKS
-from gapo_cli.errors import DataError
+from gapo_cli.errors import DataError, PartError
 from gapo_cli.experiment import Experiment, check_engine, check_length_penalty
 from gapo_cli.interfaces import Display, Progress, RecordedEngine, TextEngine
 from gapo_cli.metric_names import (
@@ -73,11 +73,17 @@ def rollout(experiment: Experiment, display: Display) -> RolloutResult:
     # torch only from here on: a wrong setting is answered at once
     from gapo_cli.rollouts.chain import Chain
     from gapo_cli.rollouts.metrics import GroupNumbers, batch_metrics, generated_metrics
+    from gapo_cli.rollouts.scoring import failures_of
     from gapo_cli.runs.group_files import iterate_groups
 
     set_up_run(experiment, experiment.run_dir)
     chain = Chain(
-        experiment.template, experiment.sampling, experiment.reward, experiment.algorithm.overlong, experiment.estimator
+        experiment.template,
+        experiment.sampling,
+        experiment.reward,
+        experiment.algorithm.overlong,
+        experiment.estimator,
+        failures_of(experiment.reward_on_error, display.say),
     )
     respondent, advise = respondent_for(experiment, chain, tasks, display)
     path = sample_parts(experiment, chain, respondent, plan_of(experiment, tasks), advise, display)
@@ -161,9 +167,12 @@ def sample_parts(
     display: Display,
 ) -> Path:
     """Samples, scores and keeps the parts that are missing, and makes one file of all. Raises KeyboardInterrupt after Ctrl-C,
-    with what is finished kept, and DataError where no task fits a server's context."""
+    with what is finished kept, DataError where no task fits a server's context, and PartError, with the answers at hand kept, where
+    a part of the user's fails."""
     from gapo_cli.rollouts.respondents import STEP
+    from gapo_cli.runs.group_files import write_groups
     from gapo_cli.runs.rollout_parts import RolloutParts
+    from gapo_cli.runs.run_files import RunFiles
     from gapo_cli.training.out_of_memory import memory_watched
 
     size, prompts = experiment.sampling.group_size, len(respondent)
@@ -186,6 +195,12 @@ def sample_parts(
             if start == missing[0] and len(missing) > 1:
                 left = (time.monotonic() - began) / answered * (prompts - there - answered)
                 display.say(f"about {duration(left)} to go, as fast as the first {answered:,} prompts")
+    except PartError as failure:
+        if not failure.batch:
+            raise
+        path = RunFiles(experiment.run_dir).inspection(STEP)
+        write_groups(path, STEP, failure.batch, respondent.prompt_text)
+        raise failure.kept_in(path) from failure
     except KeyboardInterrupt:
         display.say(
             f"stopped: {sum(parts.groups.values()):,} of {prompts:,} groups are kept; go on with gapo rollout resume={experiment.run_dir}"

@@ -74,13 +74,14 @@ def bucket_edges(values: Sequence[int]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """`lengths`: what is measured → its distribution, for tasks there are. `too_long`: tasks whose prompt and answer do
+    """`copied`: tasks that add only lines which their history adds. `lengths`: what is measured → its distribution, for tasks there are. `too_long`: tasks whose prompt and answer do
     not fit the model's context (None: nobody counted tokens)."""
 
     tasks: int
     languages: Mapping[str, int]
     families: Mapping[str, int]
     noop: int
+    copied: int
     cut: int
     too_long: int | None
     lengths: Mapping[str, Distribution]
@@ -125,6 +126,7 @@ def task_statistics(
             languages=dict(Counter(task.language for task in tasks).most_common()),
             families=dict(Counter(family for task in tasks if (family := task.labels.get("family"))).most_common()),
             noop=sum(task.is_noop for task in tasks),
+            copied=sum(task.copied_from_history for task in tasks),
             cut=sum(one.cut for one in found),
             too_long=sum(tokens > context_length for tokens in counted) if len(counted) == len(tasks) else None,
             lengths={name: Distribution.of([row[name] for row in rows], edges[name]) for name in (rows[0] if rows else ())},

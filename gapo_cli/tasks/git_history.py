@@ -1,7 +1,7 @@
 """data=git: edit tasks mined from the history of any git repository.
 
 Each commit is taken apart into edits (gapo_cli/tasks/git/commit_tasks.py); merges, generated, vendored, minified and binary
-files, lock files, links and submodules are left out, and counted by reason. The newest commits are the eval split, or a
+files, lock files, copies of other files, links and submodules are left out, and counted by reason. The newest commits are the eval split, or a
 share of the files is. Only committed objects are read, and nothing from the repository is run
 (gapo_cli/tasks/git/git_folder.py).
 """
@@ -25,11 +25,16 @@ from gapo_cli.tasks.git.diff_hunks import BlobPatch
 from gapo_cli.tasks.git.git_reader import Commit, GitReader
 from gapo_cli.tasks.git.licences import LICENCE_NAME, combined_guess
 from gapo_cli.tasks.git.related_files import RelatedFiles, RelatedShape
+from gapo_cli.tasks.languages import header_language, language_of
 from gapo_cli.tasks.sets.splits import without_repeats
 
 SPLITS = ("train", "dev", "eval")
-MINER_VERSION = 2
+MINER_VERSION = 3
 """Raised with every change that makes other tasks of the same history, so that prepared sets are built again."""
+MOST_NAMED = 3
+"""Mirrored folders that a note names; the manifest has all."""
+MOST_EXTENSIONS = 12
+"""Unknown extensions that a note names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,13 +116,16 @@ class _Walk:
         self.reader = reader
         self.progress = progress
         self.name = source.name or reader.source.name
-        self.files = ChangedFiles(reader, source)
+        self.revision = reader.resolve(source.revision)
+        headers = source.header_language
+        self.headers = header_language(reader.paths(self.revision)) if headers == "auto" else headers
+        self.files = ChangedFiles(reader, source, self.headers)
         self.related = RelatedFiles(reader, self.files, source)
         self.commits: Counter[str] = Counter()
         self.edits: Counter[str] = Counter()
 
     def mine(self) -> TaskSet:
-        revision = self.reader.resolve(self.source.revision)
+        revision = self.revision
         licence = self.licence(revision)
         commits = {commit.id: commit for commit in in_time_order(self.reader.commits(revision, self.source.max_commits))}
         usable = self.usable_files(list(commits.values()))
@@ -136,7 +144,8 @@ class _Walk:
             "repo": self.name, "revision": revision, "licence": licence,
             "commits": tidy(self.commits), "files": tidy(self.files.counts), "edits": tidy(self.edits),
             "kinds": {split: tidy(Counter(task.labels["kind"] for task in tasks)) for split, tasks in splits.items()},
-            "related": self.related_counts(splits), "notes": self.notes(),
+            "mirrored": tidy(self.files.copies.folders), "unknown_extensions": tidy(self.files.unknown),
+            "header_language": self.headers, "related": self.related_counts(splits), "notes": self.notes(),
         })  # fmt: skip
 
     def with_related(self, tasks: Sequence[EditTask], commit: Commit, usable: Sequence[Usable]) -> list[EditTask]:
@@ -180,7 +189,7 @@ class _Walk:
         for done, (commit, changes) in enumerate(self.reader.changed_files(single), start=1):
             self.progress("reading commits", done, len(single))
             self.commits["changes nothing"] -= 1
-            self.files.follow_renames(changes)
+            self.files.follow(changes)
             if len(changes) > self.source.max_files:
                 self.commits["bulk change"] += 1
                 continue
@@ -211,7 +220,7 @@ class _Walk:
             instruction = commit.subject.strip() or None if self.source.subject_as_instruction else None
             name = "/".join(filter(None, ("git", self.name, commit.id[:12], split)))
             made, rejects = tasks_of_commit(name, steps, source, instruction, self.source)
-            tasks += made
+            tasks += [replace(task, language=language_of(task.path, self.headers)) for task in made]
             self.edits.update(rejects)
         self.commits["gives tasks" if tasks else "one edit" if edits == 1 else "no edit to predict"] += 1
         return tasks
@@ -221,6 +230,20 @@ class _Walk:
         kinds = (("commits", self.commits), ("changed files", self.files.counts), ("edits", self.edits))
         lines = [f"{counts.total():,} {what}: {', '.join(f'{name} {count:,}' for name, count in tidy(counts).items())}"
                  for what, counts in kinds if counts.total()]  # fmt: skip
+        folders, unknown = self.files.copies.folders, self.files.unknown
+        if folders:
+            named = [(folder, count) for folder, count in folders.most_common(MOST_NAMED) if folder]
+            shown = ", ".join(f"{folder} {count:,}" for folder, count in named)
+            hint = (
+                f" ({shown}); data.source.exclude=[{','.join(f'{folder}/*' for folder, _ in named)}] says so" if named else ""
+            )
+            lines.append(f"{folders.total():,} changed files are copies of other files here, and were left out{hint}")
+        if unknown:
+            shown = ", ".join(
+                f"{f'.{name}' if name else 'none'} {count:,}" for name, count in unknown.most_common(MOST_EXTENSIONS)
+            )
+            more = f" and {len(unknown) - MOST_EXTENSIONS} more" if len(unknown) > MOST_EXTENSIONS else ""
+            lines.append(f"extensions of no known language, by changed files: {shown}{more}")
         if self.reader.source.is_shallow:
             lines.append(f"{self.source.repo} is a shallow clone, of which only the commits that are here were mined; "
                          "`git fetch --unshallow` gets the others")  # fmt: skip

@@ -1,15 +1,18 @@
 """The language of a file by its name: the extension, else the whole name (Makefile). Pure.
 
 The ten languages of the data of arXiv:2510.21830, those of the zeta data set and the usual company of both.
-A header `.h` counts as C, since nothing in its name tells C from C++.
+Nothing in the name of a header `.h` tells C from C++: it counts as C, unless the caller knows better, as a repository's other
+files tell (`header_language`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 UNKNOWN = "unknown"
+HEADER = "h"
 
 PAPER_LANGUAGES = ("go", "python", "java", "cpp", "kotlin", "typescript", "javascript", "c", "rust", "lua")
 
@@ -86,10 +89,27 @@ FILE_NAMES: Mapping[str, str] = MappingProxyType({
 _BY_EXTENSION = {extension: language for language, extensions in EXTENSIONS.items() for extension in extensions}
 
 
-def language_of(path: str) -> str:
-    """The language of a file by its path, `UNKNOWN` where the name does not tell. Case does not matter."""
-    name = path.replace("\\", "/").rsplit("/", 1)[-1].strip().lower()
+def language_of(path: str, headers: str = "c") -> str:
+    """The language of a file by its path, `UNKNOWN` where the name does not tell. Case does not matter. `headers`: the
+    language of `.h` files, c or cpp."""
+    name = _name(path)
     if name in FILE_NAMES:
         return FILE_NAMES[name]
-    stem, dot, extension = name.rpartition(".")
-    return _BY_EXTENSION.get(extension, UNKNOWN) if dot and stem else UNKNOWN
+    extension = extension_of(path)
+    return headers if extension == HEADER else _BY_EXTENSION.get(extension, UNKNOWN)
+
+
+def extension_of(path: str) -> str:
+    """In small letters and without its dot; "" where a name has none, or is nothing else."""
+    stem, dot, extension = _name(path).rpartition(".")
+    return extension if dot and stem else ""
+
+
+def header_language(paths: Iterable[str]) -> str:
+    """The language of a repository's `.h` files: cpp where it has more C++ than C files, headers `.h` left out of account."""
+    counts = Counter(_BY_EXTENSION.get(extension) for extension in map(extension_of, paths) if extension != HEADER)
+    return "cpp" if counts["cpp"] > counts["c"] else "c"
+
+
+def _name(path: str) -> str:
+    return path.replace("\\", "/").rsplit("/", 1)[-1].strip().lower()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.errors import CheckpointError, NotFiniteError, StorageError, UserError
+from gapo_cli.errors import CheckpointError, NotFiniteError, PartError, StorageError, UserError
 from gapo_cli.interfaces import Learning, SleepingEngine
 from gapo_cli.metric_names import CHECKPOINT_SECONDS
 from gapo_cli.training.checkpoints.checkpoints import (
@@ -158,7 +158,12 @@ class Life:
         learning, words = self.learning, self.words
         self.display.progress(words.training, step - 1, learning.steps)
         with memory_watched(f"{words.gathering} {words.unit} {step}", "rollout", learning.advise):
-            gathered = learning.gather(step)
+            try:
+                gathered = learning.gather(step)
+            except PartError as failure:
+                raise (
+                    failure.kept_in(learning.keep_for_inspection(step, failure.batch)) if failure.batch else failure
+                ) from failure
         with interrupts_wait():
             self.half_learnt = True
             try:

@@ -132,7 +132,7 @@ def test_an_estimator_that_gives_nan_is_refused(algorithm, sampling):
 
 def test_an_estimator_of_the_wrong_shape_is_refused(algorithm, sampling):
     groups = collector_of([DIFFERENT], algorithm, sampling).collect(1).groups
-    with pytest.raises(UserError, match=r"shape \(4, 2\); need \(4, 4\)"):
+    with pytest.raises(UserError, match=r"shape \(1, 2\); need \(1, 4\)"):
         with_advantages(
             groups, lambda rewards, lengths: Advantages(rewards[:, :2], rewards[:, 0], rewards[:, 0], rewards[:, 0])
         )

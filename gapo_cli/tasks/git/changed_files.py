@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from gapo_cli.config.checks import require
+from gapo_cli.config.checks import one_of, require
 from gapo_cli.errors import did_you_mean
 from gapo_cli.records import HistoryEvent
 from gapo_cli.tasks.git.commit_tasks import Step
+from gapo_cli.tasks.git.copied_files import CopiedFiles
 from gapo_cli.tasks.git.diff_hunks import BlobPatch
 from gapo_cli.tasks.git.file_edits import (
     BYTE_ORDER_MARK,
@@ -23,19 +24,23 @@ from gapo_cli.tasks.git.file_edits import (
 )
 from gapo_cli.tasks.git.file_filters import path_reason, text_reason
 from gapo_cli.tasks.git.git_reader import SUBMODULE, SYMLINK, FileChange, GitReader
-from gapo_cli.tasks.languages import EXTENSIONS, FILE_NAMES, UNKNOWN, language_of
+from gapo_cli.tasks.languages import EXTENSIONS, FILE_NAMES, UNKNOWN, extension_of, language_of
 
 PROSE_AND_DATA = frozenset({"ini", "json", "markdown", "text", "toml", "xml", "yaml"})
 """Left out unless asked for: change logs and version numbers tell what the rest of a commit does."""
 
 
+UNKNOWN_LANGUAGE, MIRRORED = "unknown language", "mirrored"
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileFilter:
     """`languages`: by name (None: all but prose and data). `exclude`: patterns of paths to leave out, where `*` crosses
-    folders. `max_file`: bytes. `join_lines`: changes with at most so many unchanged lines between them are one edit."""
+    folders. `header_language`: of `.h` files, c or cpp; auto: as the repository's other files tell. `max_file`: bytes. `join_lines`: changes with at most so many unchanged lines between them are one edit."""
 
     languages: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
+    header_language: str = "auto"
     max_file: int = 1_000_000
     join_lines: int = 3
 
@@ -47,11 +52,13 @@ class FileFilter:
         for name in self.languages or ():
             near = did_you_mean(str(name), known) or f"there are {', '.join(sorted(known))}"
             require(name in known, f"data.source.languages: no language '{name}'; {near}")
+        one_of("data.source.header_language", self.header_language, ("auto", "c", "cpp"))
         require(self.max_file > 0, f"data.source.max_file={self.max_file}: need at least 1")
         require(self.join_lines >= 0, f"data.source.join_lines={self.join_lines}: need 0 or more")
 
-    def reason(self, change: FileChange) -> str | None:
-        """Why a changed file is left out, as far as its path, modes and status tell; None where they do not."""
+    def reason(self, change: FileChange, headers: str = "c") -> str | None:
+        """Why a changed file is left out, as far as its path, modes and status tell; None where they do not. `headers`: the
+        language of `.h` files."""
         modes = (change.old_mode, change.new_mode)
         if SYMLINK in modes:
             return "symlink"
@@ -66,9 +73,9 @@ class FileFilter:
             return found
         if any(fnmatchcase(path, pattern) for pattern in self.exclude):
             return "excluded"
-        language = language_of(path)
+        language = language_of(path, headers)
         if language == UNKNOWN:
-            return "unknown language"
+            return UNKNOWN_LANGUAGE
         if self.languages is not None and language not in self.languages:
             return "language not asked for"
         if self.languages is None and language in PROSE_AND_DATA:
@@ -90,24 +97,33 @@ class Usable:
 
 
 class ChangedFiles:
-    """Reads changed files of commit after commit. `counts`: what became of each."""
+    """Reads changed files of commit after commit. `headers`: the language of `.h` files. `counts`: what became of each;
+    `unknown`: the extensions of those in no known language; `copies`: the files that are copies of others."""
 
-    def __init__(self, reader: GitReader, options: FileFilter) -> None:
+    def __init__(self, reader: GitReader, options: FileFilter, headers: str = "c") -> None:
         self.reader = reader
         self.options = options
+        self.headers = headers
         self.counts: Counter[str] = Counter()
+        self.unknown: Counter[str] = Counter()
         self.homes: dict[bytes, bytes] = {}
+        self.copies = CopiedFiles(self.content)
 
-    def follow_renames(self, changes: Sequence[FileChange]) -> None:
-        """Call it for commit after commit, parents first."""
+    def follow(self, changes: Sequence[FileChange]) -> None:
+        """Renames, and what stands where. Call it for commit after commit, parents first."""
         for change in changes:
             if change.status == "R":
                 self.homes[change.path] = self.homes.get(change.old_path, change.old_path)
+        self.copies.follow(changes, lambda change: self.options.reason(change, self.headers) is None)
 
     def usable(self, changes: Sequence[FileChange]) -> list[Usable]:
         found = []
         for change in changes:
-            reason = self.options.reason(change)
+            reason = self.options.reason(change, self.headers)
+            if reason is None and change.old != change.new and self.copies.is_copy(change.path):
+                reason = MIRRORED
+            if reason == UNKNOWN_LANGUAGE:
+                self.unknown[extension_of(change.path.decode("utf-8"))] += 1
             if reason is None:
                 found.append(Usable(change, self.homes.get(change.path, change.path).decode("utf-8", "replace")))
             else:
@@ -152,6 +168,10 @@ class ChangedFiles:
             raise Unusable("not UTF-8") from error
         file = EditedFile(path, tuple(lines), join_changes(lines, changes, self.options.join_lines))
         return [Step(HistoryEvent("edit", path, diff), file, index) for index, diff in enumerate(file.diffs(context))]
+
+    def content(self, blob: str) -> bytes | None:
+        """A blob's bytes, None where it is too long."""
+        return self.reader.blob(blob) if self.reader.size(blob) <= self.options.max_file else None
 
     def lines(self, blob: str) -> list[str]:
         """Raises Unusable."""

@@ -136,6 +136,12 @@ class GitReader:
         split = ((*attributes.decode().split(), name) for attributes, name in entries)
         return {name.decode("utf-8", "replace"): blob for mode, kind, blob, name in split if mode in REGULAR}
 
+    def paths(self, revision: str) -> list[str]:
+        """Of all plain files of a commit's tree."""
+        rows = self._run(["ls-tree", "-r", "-z", revision]).stdout.split(b"\0")
+        entries = (row.split(b"\t", 1) for row in rows if row)
+        return [path.decode("utf-8", "replace") for attributes, path in entries if attributes[:6].decode() in REGULAR]
+
     def file(self, revision: str, path: str) -> bytes | None:
         """The content of a plain file of a commit, None where it has none by that path."""
         rows = self._run(["--literal-pathspecs", "ls-tree", "-z", revision, "--", path]).stdout.split(b"\0")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.errors import DataError
+from gapo_cli.errors import DataError, PartError, name_of, part_at_work
 from gapo_cli.experiment import Experiment
-from gapo_cli.interfaces import Display
+from gapo_cli.interfaces import Display, TaskSource
 from gapo_cli.records import EditTask, TaskSet
 from gapo_cli.storage.files import check_writable
 from gapo_cli.tasks.offsets import WORDS, fitting_unit
@@ -30,8 +30,11 @@ class Prepared:
 def prepare(experiment: Experiment, display: Display) -> Prepared:
     """Makes sure that the task set of this experiment lies whole on disk; builds it where it is missing or damaged.
     Raises DataError where the source gives no task at all."""
-    fingerprint = experiment.source.fingerprint()
-    folder = experiment.data.directory / f"{experiment.data.name}-{fingerprint_hash(fingerprint)[:8]}"
+    whose = f"data={experiment.data.name}"
+    with part_at_work("data.source", experiment.source, whose):
+        fingerprint = experiment.source.fingerprint()
+        hashed = fingerprint_hash(fingerprint)
+    folder = experiment.data.directory / f"{experiment.data.name}-{hashed[:8]}"
     if folder.exists():
         try:
             manifest = read_manifest(folder)
@@ -42,7 +45,10 @@ def prepare(experiment: Experiment, display: Display) -> Prepared:
     check_writable(experiment.data.directory)
     start = time.monotonic()
     display.say(f"preparing data={experiment.data.name}")
-    task_set = as_stored(experiment.source.build(display.progress))
+    with part_at_work("data.source", experiment.source, whose):
+        built = experiment.source.build(display.progress)
+    check_kinds(experiment.source, built, whose)
+    task_set = as_stored(built)
     for note in task_set.report.get("notes", ()):
         display.say(note)
     if not any(task_set.splits.values()):
@@ -69,6 +75,19 @@ def prepare(experiment: Experiment, display: Display) -> Prepared:
         display.progress,
     )
     return Prepared(folder, manifest, built=True)
+
+
+def check_kinds(source: TaskSource, built: Any, whose: str) -> None:
+    """Raises PartError where a source gives something else than a TaskSet of EditTasks, naming the split."""
+    start = f"{whose}: data.source={name_of(source)}: gives"
+    if not isinstance(built, TaskSet) or not isinstance(built.splits, Mapping):
+        raise PartError(f"{start} {type(built).__name__}; need gapo_cli.records.TaskSet, with tasks by split")
+    for split, tasks in built.splits.items():
+        if not isinstance(split, str) or not isinstance(tasks, Sequence):
+            raise PartError(f"{start} {type(tasks).__name__} for split {split}; need a tuple of tasks under a name")
+        wrong = {type(task).__name__ for task in tasks if not isinstance(task, EditTask)}
+        if wrong:
+            raise PartError(f"{start} {', '.join(sorted(wrong))} in split {split}; need gapo_cli.records.EditTask")
 
 
 def as_stored(task_set: TaskSet) -> TaskSet:

@@ -34,12 +34,14 @@ def fingerprint_hash(fingerprint: Mapping[str, Any]) -> str:
 
 
 def count_tasks(tasks: Sequence[EditTask]) -> dict[str, Any]:
-    """What a manifest says about one split: tasks in all, by family and by language, and those that change nothing."""
+    """What a manifest says about one split: tasks in all, by family and by language, those that change nothing, and those that copy
+    from their history."""
     return {
         "tasks": len(tasks),
         "families": dict(sorted(Counter(task.labels.get("family", "") for task in tasks).items())),
         "languages": dict(sorted(Counter(task.language for task in tasks).items())),
         "noop": sum(task.is_noop for task in tasks),
+        "copied_from_history": sum(task.copied_from_history for task in tasks),
     }
 
 

@@ -16,6 +16,7 @@ from gapo_cli.errors import DataError
 from gapo_cli.interfaces import Progress, Template, no_progress
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.prompt_tokens import encode_texts
+from gapo_cli.prompts import calls
 from gapo_cli.records import EditTask
 from gapo_cli.rollouts.encoding import encode_tasks
 from gapo_cli.training.batches.edit_log import logged_outcome
@@ -64,7 +65,7 @@ def encode_examples(
     if not tasks:
         raise DataError("supervised training needs at least one task, and the training split is empty")
     prompts = encode_tasks(policy, template, tasks, progress)
-    answers = encode_texts(policy.tokenizer, [template.answer(task, logged_outcome(task, log, seed)) for task in tasks])
+    answers = encode_texts(policy.tokenizer, [calls.answer(template, task, logged_outcome(task, log, seed)) for task in tasks])
     context = policy.config.context_length
     fitting, kept, too_long, longest = [], [], [], 0
     for encoded, answer in zip(prompts, answers, strict=True):

@@ -28,6 +28,7 @@ from gapo_cli.rollouts.data_order import DataOrder
 from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks, fit_training_tasks
 from gapo_cli.rollouts.engine_agreement import check_engine_logprobs, recomputes_logprobs
 from gapo_cli.rollouts.metrics import rollout_metrics
+from gapo_cli.rollouts.scoring import failures_of
 from gapo_cli.training.checkpoints.checkpoints import together, under
 from gapo_cli.training.held_out import BEST_BY, HeldOut
 from gapo_cli.training.learners.optimizer import Optimizer
@@ -148,6 +149,7 @@ class PolicyGradientLearning:
             prompts_per_step=self.trainer.prompts_per_step,
             seed=experiment.seed,
             corruption=experiment.corruption,
+            failures=failures_of(experiment.reward_on_error, run.display.say),
         )
 
     def _usable(self, trainer: TrainerConfig) -> TrainerConfig:

@@ -28,6 +28,7 @@ from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.models.policy import load_policy
 from gapo_cli.models.saving import save_plain
 from gapo_cli.models.usable_layout import usable_layout
+from gapo_cli.prompts import calls
 from gapo_cli.records import EditTask
 from gapo_cli.runs.claim import check_free
 from gapo_cli.runs.layout import CHECKPOINTS, FINAL, SUPERVISED
@@ -106,7 +107,7 @@ def load_or_make(run: RunContext) -> LoadedModel:
     if run.checkpoint is not None or shape is None:
         return load_policy(run.starting_model, trainer)
     tokenizer = train_tokenizer(
-        (text for task in run.tasks for text in (template.render(task).text, template.answer(task, task.target))),
+        (text for task in run.tasks for text in (calls.render(template, task).text, calls.answer(template, task, task.target))),
         shape.vocabulary,
     )
     made = build_nano(tokenizer, shape, model.context_length, experiment.seed)

@@ -8,7 +8,7 @@ import pytest
 from parts import Listening, small_task
 
 from gapo_cli.config.data import DataConfig
-from gapo_cli.errors import DataError
+from gapo_cli.errors import DataError, PartError
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.records import TaskSet
 from gapo_cli.tasks.sets.prepared import load_tasks, prepare
@@ -34,6 +34,33 @@ class Counting:
 def experiment(tmp_path, source=None, limit=None):
     data = DataConfig(name="made", directory=tmp_path, limit=limit)
     return SimpleNamespace(data=data, source=source or Counting())
+
+
+class Failing(Counting):
+    """`given`: what it gives, or raises where that is an exception."""
+
+    def __init__(self, given):
+        super().__init__()
+        self.given = given
+
+    def build(self, progress):
+        if isinstance(self.given, Exception):
+            raise self.given
+        return self.given
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (ZeroDivisionError("no rows"), r"raised ZeroDivisionError: no rows \(at .*test_prepared.py:\d+ in build\)"),
+        ([], "gives list; need gapo_cli.records.TaskSet"),
+        (TaskSet({"train": 3}), "gives int for split train; need a tuple"),
+        (TaskSet({"train": ({"id": "a"},)}), "gives dict in split train; need gapo_cli.records.EditTask"),
+    ],
+)
+def test_a_source_that_fails_is_named_with_what_it_gives(tmp_path, given, said):
+    with pytest.raises(PartError, match=f"^data=made: data.source=Failing: {said}"):
+        prepare(experiment(tmp_path, Failing(given)), QuietDisplay())
 
 
 def test_a_set_is_built_once_and_lies_under_its_name_and_fingerprint(tmp_path):

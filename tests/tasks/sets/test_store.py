@@ -49,6 +49,7 @@ def test_the_manifest_counts_and_hashes_each_split(tmp_path):
         "families": {"call": 1, "literal": 1},
         "languages": {"python": 2},
         "noop": 1,  # t2's target is its region
+        "copied_from_history": 0,
         "sha256": hashlib.sha256((folder / "train.jsonl").read_bytes()).hexdigest(),
     }
 

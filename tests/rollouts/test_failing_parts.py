@@ -1,0 +1,186 @@
+"""Parts of a user's that fail: what is said, and of which task."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from parts import PlainTemplate, completion_of, edit_task
+
+from gapo_cli.errors import PartError, UserError, part_at_work
+from gapo_cli.prompts import calls
+from gapo_cli.records import Advantages, Group
+from gapo_cli.rollouts.advantages import with_advantages
+from gapo_cli.rollouts.metrics import GroupNumbers, generated_metrics
+from gapo_cli.rollouts.sampling import Sampled, read_answers
+from gapo_cli.rollouts.scoring import SCORING_FAILED, Failures, score
+
+
+class FailsOn:
+    """1 for every answer but `word`, for which it raises; `together`: it raises for more than one task at once."""
+
+    def __init__(self, word="bad", together=False, unbounded=False, value=1.0):
+        self.word, self.together, self.unbounded, self.value = word, together, unbounded, value
+
+    def __call__(self, predictions, tasks):
+        if self.word in predictions:
+            raise TimeoutError("sandbox timed out")
+        if self.together and len({task.id for task in tasks}) > 1:
+            raise RuntimeError("too many")
+        return {"score": np.full(len(predictions), self.value)}
+
+
+def sampled(*answers):
+    """One task for each tuple of answers."""
+    template = PlainTemplate()
+    return read_answers(
+        template,
+        [
+            Sampled(task, template.render(task), (5,), tuple(map(completion_of, texts)))
+            for task, texts in ((edit_task(number), texts) for number, texts in enumerate(answers))
+        ],
+    )
+
+
+def test_a_reward_that_raises_is_told_of_with_the_task_and_its_own_line():
+    asked = sampled(("a", "b"), ("bad", "c"))
+    with pytest.raises(PartError) as caught:
+        score(asked, FailsOn())
+    text = str(caught.value)
+    assert text.startswith(f"task {asked[1].task.id}: reward=FailsOn: raised TimeoutError: sandbox timed out (at ")
+    assert "test_failing_parts.py:" in text
+    assert "in __call__)" in text
+    assert "reward.on_error=missing" in text
+    assert "scoring.py" not in text
+    assert [group.task.id for group in caught.value.batch] == [one.task.id for one in asked]
+    assert isinstance(caught.value.__cause__, PartError | TimeoutError)
+
+
+def test_a_reward_that_fails_only_on_the_whole_batch_names_its_ends():
+    asked = sampled(("a",), ("b",))
+    with pytest.raises(
+        PartError, match=f"tasks {asked[0].task.id} to {asked[1].task.id}, scored together .*RuntimeError: too many"
+    ):
+        score(asked, FailsOn(together=True))
+
+
+def test_a_failing_answer_counts_as_missing_where_that_is_asked_for():
+    said = []
+    groups = score(sampled(("a", "bad"), ("b", "c"), ("bad", "d")), FailsOn(), Failures(said.append))
+    assert [group.scores[0] for group in groups[:2]] == [1.0, 1.0]
+    assert math.isnan(groups[0].scores[1])
+    assert math.isnan(groups[2].scores[0])
+    assert [group.components[SCORING_FAILED].tolist() for group in groups] == [[0, 1], [0, 0], [1, 0]]
+    assert len(said) == 1
+    assert "sandbox timed out" in said[0]
+    estimated = with_advantages(groups, lambda rewards, lengths: zeros(rewards))
+    assert generated_metrics(map(GroupNumbers.of, estimated))["reward/failed"] == 2
+
+
+def test_failures_are_counted_as_none_where_there_are_none():
+    (group,) = score(sampled(("a", "b")), FailsOn(), Failures(pytest.fail))
+    assert group.components[SCORING_FAILED].tolist() == [0, 0]
+
+
+def test_a_batch_that_fails_as_a_whole_is_scored_task_by_task_and_said():
+    said = []
+    groups = score(sampled(("a",), ("b",)), FailsOn(together=True), Failures(said.append))
+    assert [group.scores.tolist() for group in groups] == [[1], [1]]
+    assert len(said) == 1
+    assert "too many" in said[0]
+
+
+def test_a_reward_that_fails_on_every_answer_is_refused_all_the_same():
+    with pytest.raises(PartError, match="every answer of a batch: reward=FailsOn: raised TimeoutError"):
+        score(sampled(("bad", "bad"), ("bad",)), FailsOn(), Failures(lambda text: None))
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_an_infinite_reward_is_refused(value):
+    with pytest.raises(PartError, match="component score is infinite"):
+        score(sampled(("a",)), FailsOn(value=value, unbounded=True))
+
+
+@pytest.mark.parametrize("value", [-0.5, 1.5])
+def test_a_score_beyond_its_range_is_refused_unless_the_reward_says_so(value):
+    with pytest.raises(PartError, match=f"a score is {value}; need 0 to 1"):
+        score(sampled(("a",)), FailsOn(value=value))
+    (group,) = score(sampled(("a",)), FailsOn(value=value, unbounded=True))
+    assert group.scores.tolist() == [value]
+
+
+def zeros(rewards):
+    nothing = np.full(len(rewards), np.nan)
+    return Advantages(np.zeros(rewards.shape), nothing, nothing, nothing)
+
+
+def of_rewards(*rows):
+    return [
+        Group(edit_task(number), (5,), tuple(completion_of("a") for _ in row), {}, np.array(row), np.array(row))
+        for number, row in enumerate(rows)
+    ]
+
+
+def divides_by_the_spread(rewards, lengths):
+    if (rewards.max(axis=1) == rewards.min(axis=1)).any():
+        raise ZeroDivisionError("no spread")
+    return zeros(rewards)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "said"),
+    [
+        (divides_by_the_spread, "task {1}: estimator=divides_by_the_spread: raised ZeroDivisionError: no spread (at "),
+        (lambda rewards, lengths: rewards, "gives ndarray; need gapo_cli.records.Advantages"),
+        (lambda rewards, lengths: zeros(rewards.T), "gives advantages of shape"),
+        (
+            lambda rewards, lengths: Advantages(rewards, np.zeros(9), np.zeros(9), np.zeros(9)),
+            "gives baseline of shape (9,); need (1,)",
+        ),
+    ],
+)
+def test_an_estimator_that_fails_is_told_of_with_the_task(estimator, said):
+    groups = of_rewards([0.0, 1.0, 0.5], [1.0, 1.0, 1.0])
+    with pytest.raises(PartError) as caught:
+        with_advantages(groups, estimator)
+    assert said.replace("{1}", groups[1].task.id) in str(caught.value)
+    assert len(caught.value.batch) == 2
+
+
+@dataclass(frozen=True)
+class BrokenTemplate:
+    """Raises for the method `raises`, and gives a number otherwise."""
+
+    raises: str = ""
+
+    def _do(self, name):
+        if self.raises == name:
+            raise KeyError("window")
+        return 7
+
+    def render(self, task):
+        return self._do("render")
+
+    def answer(self, task, region):
+        return self._do("answer")
+
+    def parse(self, task, text):
+        return self._do("parse")
+
+
+@pytest.mark.parametrize(("name", "more"), [("render", ()), ("answer", ("x",)), ("parse", ("x",))])
+def test_a_template_that_fails_is_told_of_with_the_task(name, more):
+    task, call = edit_task(3), getattr(calls, name)
+    with pytest.raises(
+        PartError, match=f"^task {task.id}: prompt=BrokenTemplate: raised KeyError: 'window' \\(at .*in {name}, .*_do"
+    ):
+        call(BrokenTemplate(name), task, *more)
+    with pytest.raises(PartError, match=f"^task {task.id}: prompt=BrokenTemplate: {name} gives int; need"):
+        call(BrokenTemplate(), task, *more)
+
+
+def test_a_sentence_of_the_part_itself_and_memory_that_runs_out_pass():
+    with pytest.raises(UserError, match="^mine$"), part_at_work("reward", object()):
+        raise UserError("mine")
+    with pytest.raises(MemoryError), part_at_work("reward", object()):
+        raise MemoryError
