@@ -234,10 +234,6 @@ class PreferenceLearning:
             raise CheckpointError(
                 f"resume={checkpoint}: was trained on other pairs; give the dpo and prompt settings that the run was started with"
             )
-        if values["updates"] > self.steps:
-            raise CheckpointError(
-                f"resume={checkpoint}: is of batch {values['updates']}, and {self.extent} are fewer; give more of them"
-            )
         self.optimizer.restore(under("optimizer", tensors), values["updates"])
         self.seen, self.seen_tokens = values["seen"], values["seen_tokens"]
 
