@@ -149,6 +149,7 @@ def train(
       gapo train resume=auto          continue the unfinished run that was started last
       gapo train resume=outputs/train/RUN
       gapo train stage=sft
+      gapo train stage=dpo data=zeta data.train_split=dpo
       gapo train --rerun outputs/train/RUN    exit code 1 if the results differ
     """
     if rerun is not None:

@@ -46,6 +46,8 @@ COLUMNS = (
     Column("reward", names.MEAN_SCORE, 3),
     Column("exact", names.component("em"), 3),
     Column("loss", names.SUPERVISED_LOSS, 3),
+    Column("dpo loss", names.PREFERENCE_LOSS, 3),
+    Column("pairs right", names.PREFERENCE_ACCURACY, 2),
     Column("clip", names.CLIPPED, 4),
     Column("entropy", names.ENTROPY, 3),
     Column("zero spread", names.ZERO_SPREAD, 2),
@@ -57,7 +59,7 @@ COLUMNS = (
 
 
 IMPORTANT = (
-    "step", "reward", "val exact", "loss", "exact", "s/step", "val sampled", "zero spread", "entropy", "clip", "grad norm",
+    "step", "reward", "val exact", "loss", "dpo loss", "pairs right", "exact", "s/step", "val sampled", "zero spread", "entropy", "clip", "grad norm",
 )  # fmt: skip
 """Titles of COLUMNS, those first that a narrow terminal shows."""
 PADDING = 2

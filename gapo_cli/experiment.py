@@ -11,6 +11,7 @@ from gapo_cli.config.checks import require
 from gapo_cli.config.corruption import Corruption
 from gapo_cli.config.data import DataConfig, PlanConfig
 from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.preference import PreferenceConfig
 from gapo_cli.config.sampling import EvaluationConfig, RolloutConfig, SamplingConfig
 from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import GuardsConfig, TrainerConfig
@@ -40,6 +41,7 @@ class Experiment:
     """Called as engine(policy=LoadedModel); a TextEngine is there already."""
     learner: Learner
     resume: str | None = None
+    dpo: PreferenceConfig = field(default_factory=PreferenceConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     guards: GuardsConfig = field(default_factory=GuardsConfig)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Writer = Literal["rl", "supervised", "evaluation"]
-"""The rows that have a metric: those of an RL step, those of supervised training, those with an evaluation."""
+Writer = Literal["rl", "supervised", "preference", "evaluation"]
+"""The rows that have a metric: those of an RL step, those of supervised training and of learning from pairs, those with an evaluation."""
 
 STEP, TIME = "step", "time_s"
 SCORE, REWARDS, ADVANTAGES, LENGTH = "critic/score", "critic/rewards", "critic/advantages", "response_length"
@@ -26,6 +26,8 @@ ZERO_SPREAD = "group/zero_std_frac"
 GENERATED, DROPPED, WAITING, ROUNDS = "group/generated", "group/dropped", "group/waiting", "group/rounds"
 CLIPPED, ENTROPY, KL_LOSS, GRADIENT_NORM = "actor/pg_clipfrac", "actor/entropy", "actor/kl_loss", "actor/grad_norm"
 SUPERVISED_LOSS = "sft/loss"
+PREFERENCE_LOSS, PREFERENCE_ACCURACY, PREFERENCE_MARGIN = "dpo/loss", "dpo/accuracy", "dpo/margin"
+PREFERENCE_CHOSEN, PREFERENCE_REJECTED = "dpo/chosen_logprobs", "dpo/rejected_logprobs"
 GREEDY, SAMPLED = "val/", "val/sampled/"
 """How the metrics of an evaluation's greedy and sampled answers begin."""
 GREEDY_EXACT, SAMPLED_EXACT = f"{GREEDY}exact_match", f"{SAMPLED}exact_match"
@@ -54,10 +56,11 @@ class Metric:
         return re.fullmatch(re.sub(r"<\w+>", r"\\w+", pattern), name) is not None
 
 
-RL, SUPERVISED, EVALUATION = ("rl",), ("supervised",), ("evaluation",)
-ANY = ("rl", "supervised", "evaluation")
+RL, SUPERVISED, PREFERENCE, EVALUATION = ("rl",), ("supervised",), ("preference",), ("evaluation",)
+LEARNERS = ("rl", "supervised", "preference")
+ANY = (*LEARNERS, "evaluation")
 METRICS = (
-    Metric(STEP, "Step", "rollout batches learnt from so far (supervised: optimizer steps)", ANY),
+    Metric(STEP, "Step", "rollout batches learnt from so far (supervised, preference: optimizer steps)", ANY),
     Metric(TIME, "Time", "seconds since the run began, those before a resume included", ANY),
     Metric("critic/score/{mean,max,min}", "Reward", "score of the batch that is learnt from, before the length penalty", RL),
     Metric("critic/rewards/{mean,max,min}", "Reward after the penalty", "the same after the length penalty", RL),
@@ -84,21 +87,27 @@ METRICS = (
     Metric("actor/ppo_kl", "KL to the old policy", "mean of old minus new log-probability, nats a token, over the tokens that a pass was made for", RL),
     Metric(ENTROPY, "Entropy", "of the policy, nats a token, over the tokens that a pass was made for", RL),
     Metric(KL_LOSS, "KL to the starting model", "low-variance estimate, nats a token; only where it is part of the loss", RL),
-    Metric(GRADIENT_NORM, "Gradient norm", "before clipping, mean over the step's optimizer steps", ("rl", "supervised")),
-    Metric("actor/lr", "Learning rate", "of the last optimizer step", ("rl", "supervised")),
-    Metric("{actor,sft}/skipped_steps", "Skipped steps", "optimizer steps without a finite loss and gradient (supervised: since the start)", ("rl", "supervised")),
+    Metric(GRADIENT_NORM, "Gradient norm", "before clipping, mean over the step's optimizer steps", LEARNERS),
+    Metric("actor/lr", "Learning rate", "of the last optimizer step", LEARNERS),
+    Metric("{actor,sft}/skipped_steps", "Skipped steps", "optimizer steps without a finite loss and gradient (supervised: since the start)", LEARNERS),
     Metric("training/rollout_logprobs_diff_{mean,max}", "Engine against trainer", "|difference| of log-probabilities of a few fresh answers, nats", RL),
     Metric("training/rollout_probs_diff_{mean,max,std}", "Engine against trainer, probabilities", "|difference| over the tokens of the update, as in verl", RL),
     Metric("training/rollout_k3", "Engine against trainer, KL", "k3 estimate of KL(engine, trainer), nats a token", RL),
     Metric(SUPERVISED_LOSS, "Training loss", "cross-entropy of the answers, nats a token, mean since the last row", SUPERVISED),
     Metric("sft/tokens", "Tokens", "of prompts and answers learnt from so far", SUPERVISED),
+    Metric(PREFERENCE_LOSS, "Preference loss", "mean over the pairs of the batch, the supervised term included", PREFERENCE),
+    Metric(PREFERENCE_ACCURACY, "Pairs told apart", "share of the pairs whose reward margin is above 0: before the first step none is", PREFERENCE),
+    Metric(PREFERENCE_MARGIN, "Reward margin", "beta times what the better answer gained on the worse one since the start, nats, mean over pairs", PREFERENCE),
+    Metric(PREFERENCE_CHOSEN, "Better answers", "log-probability of a better answer, nats, mean over pairs; falling with the worse ones is DPO's known failure", PREFERENCE),
+    Metric(PREFERENCE_REJECTED, "Worse answers", "log-probability of a worse answer, nats, mean over pairs", PREFERENCE),
+    Metric("dpo/pairs", "Pairs", "learnt from so far, each once an epoch", PREFERENCE),
     Metric("val/{,sampled/}exact_match{,_low,_high}", "Exact match on held-out tasks", "share of the answers that equal the target, stripped, with its 95 % interval; sampled: mean over each task's samples", EVALUATION),
     Metric("val/{,sampled/}<measure>", "Other measures of held-out tasks", "each is defined in docs/reference/evaluation-metrics.md", EVALUATION),
     Metric("val/sampled/pass@<k>", "Pass at k", "chance that one of k sampled answers is right", EVALUATION),
     Metric("timing_s/{gen,reward,adv,update_actor,step}", "Time a step", "seconds of sampling, scoring, estimating, learning, and of the whole step", RL),
     Metric("timing_s/testing", "Time of an evaluation", "seconds", EVALUATION),
-    Metric(CHECKPOINT_SECONDS, "Time of a checkpoint", "seconds that the checkpoint took which was saved after the row before", ("rl", "supervised")),
-    Metric("perf/throughput", "Throughput", "tokens a second, a prompt counted once for each of its answers (supervised: of all batches)", ("rl", "supervised")),
+    Metric(CHECKPOINT_SECONDS, "Time of a checkpoint", "seconds that the checkpoint took which was saved after the row before", LEARNERS),
+    Metric("perf/throughput", "Throughput", "tokens a second, a prompt counted once for each of its answers (supervised, preference: of all batches)", LEARNERS),
 )  # fmt: skip
 
 

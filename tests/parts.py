@@ -196,8 +196,9 @@ def assert_same_groups(found: Sequence[Group], expected: Sequence[Group]) -> Non
 TASKS_PER_SPLIT = 12
 
 
-def write_tasks(path: Path) -> Path:
-    """A JSON-lines file with `TASKS_PER_SPLIT` tasks in train and in eval; every edit is another one."""
+def write_tasks(path: Path, rejected: bool = False) -> Path:
+    """A JSON-lines file with `TASKS_PER_SPLIT` tasks in train and in eval; every edit is another one. `rejected`: each task
+    rejects its region as it stands."""
     rows = []
     for split in ("train", "eval"):
         for number in range(TASKS_PER_SPLIT):
@@ -212,6 +213,7 @@ def write_tasks(path: Path) -> Path:
                     "editable": [0, excerpt.index("    pass")],
                     "target": f"if {split}{number} is None:\n",
                     "labels": {"family": "is_none"},
+                    **({"rejected": [f"if {split}{number} == None:\n"]} if rejected else {}),
                 }
             )
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -19,9 +19,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, tiny_model_folder):
-    """An RL run and a supervised run, by the command line."""
+    """An RL run, a supervised run and one of pairs, by the command line."""
     folder = tmp_path_factory.mktemp("metrics")
-    words = smallest(write_tasks(folder / "mine.jsonl"), tiny_model_folder)
+    words = smallest(write_tasks(folder / "mine.jsonl", rejected=True), tiny_model_folder)
     words += [
         f"data.directory={folder / 'data'}",
         "supervised.log_every=1",
@@ -29,9 +29,10 @@ def runs(tmp_path_factory, tiny_model_folder):
         "supervised.checkpoint_every=1",
         "reward.on_error=missing",
     ]
-    for name, stage in (("rl", "rl"), ("supervised", "sft")):
+    stages = {"rl": "rl", "supervised": "sft", "preference": "dpo"}
+    for name, stage in stages.items():
         assert run_command(["train", *words, f"stage={stage}", f"hydra.run.dir={folder / name}", "-q"]) == 0
-    return {name: folder / name for name in ("rl", "supervised")}
+    return {name: folder / name for name in stages}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,13 @@ def test_a_supervised_report_draws_its_loss_and_no_rewards(runs):
     assert "Reward" not in titles
     titles = re.findall(r"<strong>(.*?)</strong>", (runs["rl"] / "report.html").read_text())
     assert "Reward" in titles and "Training loss" not in titles
+
+
+def test_a_report_of_pairs_draws_its_loss_margin_and_both_answers(runs):
+    titles = re.findall(r"<strong>(.*?)</strong>", (runs["preference"] / "report.html").read_text())
+    own = {"Preference loss", "Pairs told apart", "Reward margin", "Better answers", "Worse answers"}
+    assert own | {"Gradient norm"} <= set(titles)
+    assert "Reward" not in titles and "Training loss" not in titles
 
 
 def test_names_with_choices_and_parts():

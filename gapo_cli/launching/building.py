@@ -19,6 +19,7 @@ from gapo_cli.config.checks import one_of, require
 from gapo_cli.config.corruption import Corruption
 from gapo_cli.config.data import DataConfig, PlanConfig
 from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.preference import PreferenceConfig
 from gapo_cli.config.sampling import EvaluationConfig, RolloutConfig, SamplingConfig
 from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import GuardsConfig, TrainerConfig
@@ -35,6 +36,7 @@ SECTIONS = {
     "sampling": SamplingConfig,
     "trainer": TrainerConfig,
     "supervised": SupervisedConfig,
+    "dpo": PreferenceConfig,
     "evaluation": EvaluationConfig,
     "rollout": RolloutConfig,
     "plan": PlanConfig,

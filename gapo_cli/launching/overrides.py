@@ -19,7 +19,7 @@ EVAL_KEYS = {"baseline": "evaluation.baseline", "against": "evaluation.against",
 PATH_KEYS = frozenset({
     "data.path", "data.repo", "data.repos", "data.directory", "model.path", "resume", "against", "evaluation.against",
     "rescore", "evaluation.rescore",
-    "supervised.save_as", "engine.path", "hydra.run.dir", "hydra.sweep.dir",
+    "supervised.save_as", "dpo.rollouts", "engine.path", "hydra.run.dir", "hydra.sweep.dir",
 })  # fmt: skip
 """Keys whose values are paths, which may hold what Hydra's grammar reads otherwise or not at all."""
 PLAIN_VALUE = re.compile(r"[\w\-./\\:%+@?|$*, ]*|['\"\[{].*|.*\$\{.*", re.ASCII | re.DOTALL)

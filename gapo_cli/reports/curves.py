@@ -15,6 +15,11 @@ from gapo_cli.metric_names import (
     MEAN_LENGTH,
     MEAN_SCORE,
     NORMAL,
+    PREFERENCE_ACCURACY,
+    PREFERENCE_CHOSEN,
+    PREFERENCE_LOSS,
+    PREFERENCE_MARGIN,
+    PREFERENCE_REJECTED,
     RIGHT,
     STEP_SECONDS,
     SUPERVISED_LOSS,
@@ -56,6 +61,11 @@ CURVES = (
     Curve(ZERO_SPREAD, "share of the groups in which all rewards are equal", from_zero=True),
     Curve(KL_LOSS, "low-variance estimate", from_zero=True),
     Curve(SUPERVISED_LOSS, "cross-entropy of the answers, nats a token"),
+    Curve(PREFERENCE_LOSS, "mean over the pairs of the batch"),
+    Curve(PREFERENCE_ACCURACY, "share of the pairs whose reward margin is above 0", from_zero=True),
+    Curve(PREFERENCE_MARGIN, "what better answers gained on worse ones, times beta, nats"),
+    Curve(PREFERENCE_CHOSEN, "log-probability, nats an answer"),
+    Curve(PREFERENCE_REJECTED, "log-probability, nats an answer"),
     Curve(STEP_SECONDS, "seconds", from_zero=True),
 )
 

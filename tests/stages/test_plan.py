@@ -177,6 +177,7 @@ def test_as_json_is_json(experiment):
     [
         ("plan.flops=-1", "plan.flops=-1.0: need a number above 0"),
         ("stage=sft", "stage=sft: gapo plan cannot estimate a run of this stage; leave stage= out"),
+        ("stage=dpo", "stage=dpo: gapo plan cannot estimate a run of this stage; leave stage= out"),
         ("sampling.group_size=1", "need at least 2 to train"),
         ("model.path=no/such/folder/here", "no such folder"),
     ],

@@ -59,10 +59,29 @@ def test_a_checkpoint_of_another_stage_is_not_resumed(words, capsys):
 
 
 @pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ([], "dpo.pairs=rejected: none of the 12 training tasks has a rejected text"),
+        (["dpo.pairs=rollouts"], "dpo.pairs=rollouts: needs dpo.rollouts=RUN"),
+        (["dpo.pairs=rollouts", "dpo.rollouts=no/run"], "no/run: no such file or folder; name a rollouts parquet"),
+        (
+            ["engine=openai", "engine.base_url=http://localhost:1/v1", "engine.model=m"],
+            "a served model (engine=openai) cannot be",
+        ),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_learnt_from_pairs_is_answered_in_one_sentence(words, capsys, asked, sentence):
+    assert run_command(["train", *words, "stage=dpo", *asked]) == MISTAKE
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("asked", "learner"),
     [
         ([], "PolicyGradient"),
         (["stage=sft"], "Supervised"),
+        (["stage=dpo"], "Preference"),
         (["experiment=nano_1_trunk"], "Supervised"),
         (["experiment=nano_3_noisy"], "Supervised"),
         (["experiment=nano_1_trunk", "stage=rl"], "PolicyGradient"),

@@ -69,9 +69,7 @@ def encode_examples(
     context = policy.config.context_length
     fitting, kept, too_long, longest = [], [], [], 0
     for encoded, answer in zip(prompts, answers, strict=True):
-        # an answer may write its format's end marker, which is the end token of the format's own model
-        ended = answer if answer[-1:] == (policy.eos_token_id,) else (*answer, policy.eos_token_id)
-        example = Example(encoded.token_ids, ended)
+        example = Example(encoded.token_ids, ended(answer, policy))
         if len(example) <= context:
             fitting.append(encoded.task)
             kept.append(example)
@@ -88,6 +86,12 @@ def encode_examples(
             f"raise it to {longest}" + (", or leave them out with data.on_long=skip" if kept else " or prepare shorter tasks")
         )
     return Examples(tuple(fitting), tuple(kept), tuple(too_long))
+
+
+def ended(answer: tuple[int, ...], policy: LoadedModel) -> tuple[int, ...]:
+    """The answer's tokens with the end token, once."""
+    # an answer may write its format's end marker, which is the end token of the format's own model
+    return answer if answer[-1:] == (policy.eos_token_id,) else (*answer, policy.eos_token_id)
 
 
 class Scrambler:
