@@ -232,11 +232,10 @@ class _Walk:
                  for what, counts in kinds if counts.total()]  # fmt: skip
         folders, unknown = self.files.copies.folders, self.files.unknown
         if folders:
-            named = [(folder, count) for folder, count in folders.most_common(MOST_NAMED) if folder]
-            shown = ", ".join(f"{folder} {count:,}" for folder, count in named)
-            hint = (
-                f" ({shown}); data.source.exclude=[{','.join(f'{folder}/*' for folder, _ in named)}] says so" if named else ""
-            )
+            mirrors = self.files.copies.mirrors()[:MOST_NAMED]
+            patterns = ",".join(f"{folder}/*" for folder, _ in mirrors)
+            shown = ", ".join(f"{folder} {count:,}" for folder, count in mirrors)
+            hint = f" (in mirrors: {shown}); leave out all of them by data.source.exclude=[{patterns}]" if mirrors else ""
             lines.append(f"{folders.total():,} changed files are copies of other files here, and were left out{hint}")
         if unknown:
             shown = ", ".join(

@@ -25,7 +25,7 @@ FROM_THE_START = 0
 
 class CopiedFiles:
     """Follows what stands where, commit after commit. `content`: a blob's bytes, None where it cannot be compared. `folders`:
-    how many changed files were copies, by the folder that is mirrored."""
+    how many changed files were copies, by the folder that is a mirror; `others`: how many were none, by their path."""
 
     def __init__(self, content: Callable[[str], bytes | None]) -> None:
         self.content = content
@@ -33,6 +33,7 @@ class CopiedFiles:
         self.age: dict[bytes, int] = {}
         self.commits = 0
         self.folders: Counter[str] = Counter()
+        self.others: Counter[str] = Counter()
         self.lines = lru_cache(maxsize=KEPT_FILES)(self._read)
 
     def follow(self, changes: Sequence[FileChange], usable: Callable[[FileChange], bool]) -> None:
@@ -56,15 +57,22 @@ class CopiedFiles:
     def is_copy(self, path: bytes) -> bool:
         """Whether a file, as it stands now, is a copy; counts it by its folder."""
         there = self.places.get(name_of(path), {})
-        if len(there) < 2:
-            return False
-        own = self.lines(there[path])
         others = [other for other in reversed(there) if other != path][:MOST_COMPARED]
         for other in others:
-            if self._rank(other) < self._rank(path) and alike(own, self.lines(there[other])):
+            if self._rank(other) < self._rank(path) and alike(self.lines(there[path]), self.lines(there[other])):
                 self.folders[mirrored_folder(path, other)] += 1
                 return True
+        self.others[path.decode("utf-8", "replace")] += 1
         return False
+
+    def mirrors(self) -> list[tuple[str, int]]:
+        """The folders in which most changed files were copies, each with how many those were, the largest first."""
+        found = []
+        for folder, copies in self.folders.most_common():
+            others = sum(count for path, count in self.others.items() if path.startswith(f"{folder}/"))
+            if folder and copies > others:
+                found.append((folder, copies))
+        return found
 
     def _rank(self, path: bytes) -> tuple[int, int, bytes]:
         return self.age[path], path.count(b"/"), path

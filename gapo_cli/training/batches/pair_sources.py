@@ -17,6 +17,7 @@ from gapo_cli.errors import DataError
 from gapo_cli.interfaces import Progress, Template, no_progress
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.prompt_tokens import encode_texts
+from gapo_cli.prompts import calls
 from gapo_cli.records import EditTask, Group
 from gapo_cli.rollouts.encoding import encode_tasks
 from gapo_cli.runs.group_files import iterate_groups
@@ -83,8 +84,8 @@ def rejected_pairs(
     wanted = [(task, text) for task in tasks for text in task.rejected if text not in (task.target, *task.alternatives)]
     with_pairs = list({task.id: task for task, _ in wanted}.values())
     prompts = {one.task.id: one.token_ids for one in encode_tasks(policy, template, with_pairs, progress)}
-    chosen = encode_texts(policy.tokenizer, [template.answer(task, task.target) for task, _ in wanted])
-    rejected = encode_texts(policy.tokenizer, [template.answer(task, text) for task, text in wanted])
+    chosen = encode_texts(policy.tokenizer, [calls.answer(template, task, task.target) for task, _ in wanted])
+    rejected = encode_texts(policy.tokenizer, [calls.answer(template, task, text) for task, text in wanted])
     return [
         (task, Pair(prompts[task.id], ended(better, policy), ended(worse, policy)))
         for (task, _), better, worse in zip(wanted, chosen, rejected, strict=True)

@@ -65,6 +65,17 @@ def test_being_alike_has_no_direction(first, second):
     assert alike(Counter(first), Counter(second)) == alike(Counter(second), Counter(first))
 
 
+def test_a_folder_is_a_mirror_where_most_of_its_changed_files_are_copies():
+    blobs = {"1": BODY, "2": BODY, "3": BODY.replace(b"line", b"other")}
+    files = files_of(
+        [change("M", path, blob) for path, blob in (("lib/x/a.ts", "1"), ("src/a.ts", "2"), ("lib/x/b.ts", "3"))], blobs=blobs
+    )
+    assert files.is_copy(b"lib/x/a.ts")
+    assert files.mirrors() == [("lib/x", 1)]
+    assert not files.is_copy(b"lib/x/b.ts")
+    assert files.mirrors() == []
+
+
 def test_the_folder_that_mirrors_is_the_path_without_the_common_end():
     assert mirrored_folder(b"deno/lib/helpers/util.ts", b"src/helpers/util.ts") == "deno/lib"
     assert mirrored_folder(b"a.ts", b"src/a.ts") == ""

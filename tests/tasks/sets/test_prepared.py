@@ -129,4 +129,4 @@ def test_a_source_without_any_task_is_refused_and_leaves_nothing(tmp_path):
     run = experiment(tmp_path / "data", Empty())
     with pytest.raises(DataError, match="data=made: the source gave no task at all"):
         prepare(run, QuietDisplay())
-    assert not (tmp_path / "data").exists()
+    assert not list((tmp_path / "data").glob("*"))
