@@ -67,10 +67,18 @@ def field_types(kind: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
 
 
+NAMED = 3
+"""Keys of the same leaf that a sentence names."""
+
+
 def unknown_key(key: str, keys: list[str]) -> str:
     """The sentence for a key that does not exist. A bare leaf name (`steps`) finds the keys that end in it."""
     near = [known for known in keys if known.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-    hint = f"did you mean {near[0]}?" if len(near) == 1 else did_you_mean(key, keys)
+    hint = (
+        f"did you mean {' or '.join(near)}?"
+        if len(near) == 1 or ("." not in key and 1 < len(near) <= NAMED)
+        else did_you_mean(key, keys)
+    )
     return f"{key}: unknown key; {hint or 'see the keys with --print-config'}"
 
 

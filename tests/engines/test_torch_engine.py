@@ -70,7 +70,8 @@ def test_every_family_is_decoded_as_generate_does_by_heads_that_share_keys(polic
         intermediate_size=64, head_dim=8, max_position_embeddings=256, initializer_range=0.3, sliding_window=256,
         bos_token_id=None, eos_token_id=1, pad_token_id=0,
     )  # fmt: skip
-    other = replace(policy, model=AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval())
+    made = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    other = replace(policy, model=made, eos_token_ids=(1,))
     take_shared_prefixes(other.model)
     greedy = SamplingConfig(group_size=2, max_new_tokens=12, temperature=0.0)
     for prompt, group in zip(PROMPTS, TorchEngine(other, 8).generate(PROMPTS, greedy, SEEDS), strict=True):
