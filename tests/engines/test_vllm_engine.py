@@ -286,7 +286,8 @@ def test_an_engine_that_nobody_holds_is_gone_when_the_next_one_starts(engine, po
 
 FIRST_OF_A_PROCESS = """
 import sys, weakref
-from gapo_cli.config.checks import ModelConfig, SamplingConfig
+from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.engines.vllm_engine import VLLM
 from gapo_cli.models.load import load_model
 
