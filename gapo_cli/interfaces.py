@@ -154,7 +154,7 @@ class SleepingEngine(Protocol):
 @runtime_checkable
 class CheckedEngine(Protocol):
     """What makes an Engine, called with a policy, and can say before a policy is loaded what it cannot do: `check` raises
-    UserError where a package is missing or a sampling cannot be had."""
+    UserError where a package is missing or a sampling is not possible."""
 
     def check(self, samplings: Sequence[SamplingConfig]) -> None: ...
 

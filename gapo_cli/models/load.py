@@ -30,7 +30,7 @@ ALIGNMENT = 64
 def load_model(config: ModelConfig, device: str = "cpu", dtype: str = "float32") -> LoadedModel:
     """The model at `config.path` in eval mode on `device`; of an adapter's folder, its base with the adapter on.
     Raises CheckpointError for a path that is no model or a folder that is damaged, UserError for a device, dtype or context
-    length that cannot be had."""
+    length that is not available."""
     one_of("trainer.dtype", dtype, DTYPES)
     require(
         config.dtype == "float32" or dtype == "bfloat16",

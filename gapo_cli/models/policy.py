@@ -20,7 +20,7 @@ from gapo_cli.models.lora import POLICY, add_adapter, has_adapter
 
 def load_policy(config: ModelConfig, trainer: TrainerConfig) -> LoadedModel:
     """With `config.lora.rank` a model that has no adapter gets a new one. Raises what `load_model` does, and UserError for
-    adapters that cannot be had or are others than the loaded one, and for weights to train that are held in half precision."""
+    adapters that cannot be made or differ from the loaded one, and for weights to train that are held in half precision."""
     policy = load_model(config, trainer.device, trainer.dtype)
     rank = config.lora.rank
     if has_adapter(policy.model):

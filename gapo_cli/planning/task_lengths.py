@@ -84,7 +84,7 @@ TASKS_AT_ONCE = 512
 
 
 def find_tokenizer(experiment: Experiment, display: Display) -> Any:
-    """The tokenizer of the chosen model, or None, said in one line, where it cannot be had."""
+    """The tokenizer of the chosen model, or None, said in one line, where it is not available."""
     from gapo_cli.models.folders import TOKENIZER_FILES, find_folder
     from gapo_cli.models.tokenizer_files import load_tokenizer
 

@@ -45,7 +45,7 @@ def check_model_there(config: ModelConfig) -> None:
 
 def describe_inputs(experiment: Experiment, display: Display) -> dict[str, dict[str, str]]:
     """Name → SHA-256 (hex) of every split under "data", of every file under "model" (none where a new model is made). Data that
-    are missing are prepared. Raises UserError where data or model cannot be had."""
+    are missing are prepared. Raises UserError where data or model are not available."""
     splits = prepare(experiment, display).manifest["splits"]
     return {"data": {split: counts["sha256"] for split, counts in splits.items()}, "model": model_files(experiment)}
 
