@@ -13,6 +13,7 @@ A row that cannot be a task stops the reading, or with `on_error` skip is left o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,6 +24,7 @@ from gapo_cli.errors import DataError, UserError, did_you_mean
 from gapo_cli.interfaces import Progress
 from gapo_cli.records import EditTask, TaskSet
 from gapo_cli.storage.files import file_hash
+from gapo_cli.tasks.gathered import Gathered
 from gapo_cli.tasks.offsets import UNITS, code_points
 from gapo_cli.tasks.row_files import hidden_files, read_rows, row_of, split_files, split_name
 from gapo_cli.tasks.row_schema import check_row
@@ -87,27 +89,18 @@ class JsonLines:
         """Raises DataError naming file, line and reason for a bad row, unless such rows are skipped."""
         files = self.files()
         by_file_name = self.split is None and Path(self.path).expanduser().is_dir()
-        splits: dict[str, list[EditTask]] = {split_name(path): [] for path in files} if by_file_name else {}
-        places: dict[str, str] = {}
-        skipped: list[str] = []
+        gathered = Gathered(self.on_error, "id '{id}' was used before, at {place}")
+        if by_file_name:
+            gathered.splits.update({split_name(path): [] for path in files})
         rows = 0
         for path in files:
             for number, line in read_rows(path):
                 if rows % ROWS_BETWEEN_REPORTS == 0:
                     progress("reading rows", rows, rows + ROWS_BETWEEN_REPORTS)
                 rows += 1
-                place = f"{path}:{number}"
-                try:
-                    task = self.read_task(path, number, line, split_name(path) if by_file_name else self.split)
-                    if task.id in places:
-                        raise DataError(f"id '{task.id}' was used before, at {places[task.id]}")
-                except DataError as error:
-                    if self.on_error == "stop":
-                        raise DataError(f"{place}: {error}") from error
-                    skipped.append(f"{place}: {error}")
-                    continue
-                places[task.id] = place
-                splits.setdefault(task.source.split, []).append(task)
+                split = split_name(path) if by_file_name else self.split
+                gathered.add(f"{path}:{number}", functools.partial(self.read_task, path, number, line, split))
+        splits, skipped = gathered.splits, gathered.skipped
         progress("reading rows", rows, rows)
         report: dict[str, Any] = {"files": [str(path) for path in files], "rows": rows, "skipped": len(skipped)}
         hidden = hidden_files(Path(self.path).expanduser()) if by_file_name else []

@@ -19,6 +19,7 @@ from gapo_cli.errors import DataError
 from gapo_cli.interfaces import Progress
 from gapo_cli.records import EditTask, TaskSet
 from gapo_cli.storage.files import file_hash
+from gapo_cli.tasks.gathered import Gathered
 from gapo_cli.tasks.sets.store import split_name_error
 from gapo_cli.tasks.zed.clones import Clones
 from gapo_cli.tasks.zed.example import Example
@@ -75,9 +76,7 @@ class ZedExamples:
     def build(self, progress: Progress) -> TaskSet:
         """Raises DataError naming file and reason for an example that is no task, unless such examples are skipped."""
         files = self.files()
-        splits: dict[str, list[EditTask]] = {}
-        places: dict[str, str] = {}
-        skipped: list[str] = []
+        gathered = Gathered(self.on_error, "name '{id}' was used before, by {place}")
         passed_over = 0
         with contextlib.ExitStack() as opened:
             clones = opened.enter_context(Clones(Path(self.repos).expanduser())) if self.repos else None
@@ -87,17 +86,8 @@ class ZedExamples:
                     passed_over += 1
                     continue
                 for place, row, read in _examples(path):
-                    try:
-                        task = self.task(read(), path, row, clones)
-                        if task.id in places:
-                            raise DataError(f"name '{task.id}' was used before, by {places[task.id]}")
-                    except DataError as error:
-                        if self.on_error == "stop":
-                            raise DataError(f"{place}: {error}") from error
-                        skipped.append(f"{place}: {error}")
-                        continue
-                    places[task.id] = place
-                    splits.setdefault(task.source.split, []).append(task)
+                    gathered.add(place, lambda read=read, path=path, row=row: self.task(read(), path, row, clones))
+        splits, skipped = gathered.splits, gathered.skipped
         progress("reading examples", len(files), len(files))
         notes = [f"passed over {passed_over} .md files without a section for the cursor"] if passed_over else []
         if skipped:
