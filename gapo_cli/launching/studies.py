@@ -11,6 +11,7 @@ from typing import Any
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Display, TextEngine
 from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree
+from gapo_cli.launching.finished_runs import taking_finished_runs
 from gapo_cli.launching.launch import only_process_in
 from gapo_cli.launching.overrides import key_of, unquoted
 from gapo_cli.launching.study_words import requested_study
@@ -61,6 +62,7 @@ def study(
             )
         if definition.needs:
             display.say(f"scale={definition.scale} needs: {definition.needs}")
+        say_taken(plan.jobs, display)
         if dry_run:
             say_plan(definition, plan, display)
             return None
@@ -69,7 +71,7 @@ def study(
         with only_process_in(folder, display):
             save_definition(folder, definition)
             save_plan(folder, plan)
-            return run_until_decided(hydra, folder, plan, plan.jobs, definition, display, quiet=quiet)
+            return run_until_decided(hydra, folder, plan, to_run(plan.jobs), definition, display, quiet=quiet)
 
 
 def make_plan(hydra: Any, definition: StudyDefinition, words: Sequence[str], config_dir: Path | None) -> tuple[SweepPlan, Path]:
@@ -87,12 +89,26 @@ def make_plan(hydra: Any, definition: StudyDefinition, words: Sequence[str], con
     if config.hydra.runtime.choices["hydra/launcher"] != "basic" and "trainer.threads" not in {key_of(word) for word in shared}:
         shared.append(f"trainer.threads={threads_per_job(config, len(jobs))}")
     settled = str(config_dir.resolve()) if config_dir else None
+    jobs = taking_finished_runs(hydra, shared, jobs, [Path(one) for one in definition.reuse])
     return SweepPlan(tuple(words), settled, tuple(shared), jobs, "study"), folder
 
 
 def one_seed(jobs: Sequence[PlannedJob]) -> list[PlannedJob]:
     """The jobs with the first seed: the others are made of the same parts."""
     return [job for job in jobs if job.seed == jobs[0].seed]
+
+
+def to_run(jobs: Sequence[PlannedJob]) -> tuple[PlannedJob, ...]:
+    """The jobs for which no finished run stands."""
+    return tuple(job for job in jobs if not job.taken_from)
+
+
+def say_taken(jobs: Sequence[PlannedJob], display: Display) -> None:
+    taken = len(jobs) - len(to_run(jobs))
+    if taken:
+        display.say(
+            f"{taken} of {len(jobs)} jobs have been run already with the same settings and are taken from there (study.reuse)"
+        )
 
 
 def say_plan(definition: StudyDefinition, plan: SweepPlan, display: Display) -> None:
@@ -140,7 +156,9 @@ def run_until_decided(
             return result
         # what is said to decide is a guess from few seeds: at most as many again as there are
         more = min(more, len(seeds))
-        jobs = definition.jobs(range(seeds[-1] + 1, seeds[-1] + 1 + more), len(plan.jobs))
+        added = definition.jobs(range(seeds[-1] + 1, seeds[-1] + 1 + more), len(plan.jobs))
+        added = taking_finished_runs(hydra, plan.overrides, added, [Path(one) for one in definition.reuse])
         display.say(f"undecided with {len(seeds)} seeds: {more} more, of at most {definition.budget}")
-        plan = replace(plan, jobs=(*plan.jobs, *jobs))
+        say_taken(added, display)
+        plan, jobs = replace(plan, jobs=(*plan.jobs, *added)), to_run(added)
         save_plan(folder, plan)

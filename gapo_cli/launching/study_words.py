@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import gapo_cli.conf
 from gapo_cli.errors import UserError, did_you_mean
-from gapo_cli.launching.overrides import continue_from, expand, key_of
+from gapo_cli.launching.overrides import continue_from, expand, key_of, unquoted
 from gapo_cli.runs.study_definition import StudyDefinition, make_definition
 
 STUDIES, SCALES = Path("study"), Path("study/scale")
 DEFAULT_SCALE = "nano"
-TUNED = {"seeds": int, "budget": int, "delta": float, "until_decided": bool, "measure": str}
-"""What `study.KEY=VALUE` may change."""
+TUNED = {"seeds": int, "budget": int, "delta": float, "until_decided": bool, "measure": str, "reuse": list, "only": list}
+"""What `study.KEY=VALUE` may change; `only`: patterns of the settings' names."""
 
 
 def requested_study(words: Sequence[str], config_dir: Path | None = None) -> StudyDefinition:
@@ -35,7 +36,10 @@ def requested_study(words: Sequence[str], config_dir: Path | None = None) -> Stu
     tuned, given = tuned_values([word for word in rest if key_of(word) != "scale"])
     if "seeds" in tuned and "budget" not in tuned:
         tuned["budget"] = max(tuned["seeds"], merged.get("budget", 0))
+    only = tuned.pop("only", None)
     definition = make_definition({**merged, **tuned}, f"study {name}")
+    if only is not None:
+        definition = restricted(definition, only)
     expanded = {
         group: {one: tuple(expand("train", overrides)) for one, overrides in getattr(definition, group).items()}
         for group in ("settings", "across")
@@ -52,10 +56,26 @@ def requested_study(words: Sequence[str], config_dir: Path | None = None) -> Stu
     return replace(definition, overrides=tuple(shared), **expanded)
 
 
+def restricted(definition: StudyDefinition, patterns: Sequence[str]) -> StudyDefinition:
+    """The study with the settings whose names match one of the patterns, and the comparisons among them. Raises UserError for a
+    pattern that matches none."""
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in definition.settings):
+            raise UserError(f"study.only={pattern}: no setting is called so; need one of {'; '.join(definition.settings)}")
+    settings = {
+        name: overrides
+        for name, overrides in definition.settings.items()
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
+    comparisons = [pair for pair in definition.comparisons if all(name in settings for name in pair)]
+    return replace(definition, settings=settings, comparisons=comparisons)
+
+
 def report_request(words: Sequence[str]) -> tuple[list[Path], dict[str, Any]]:
     """Of `gapo study report`: the folders, and what is to be other than their study says."""
     folders = [Path(word) for word in words if "=" not in word or Path(word).exists()]
     tuned, others = tuned_values([word for word in words if "=" in word and not Path(word).exists()])
+    others += [f"study.{key}" for key in ("reuse", "only") if tuned.pop(key, None) is not None]
     if others:
         raise UserError(f"{', '.join(others)}: gapo study report trains nothing; need folders and study.KEY=VALUE")
     if not folders:
@@ -79,6 +99,8 @@ def tuned_values(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def read_value(word: str, text: str, kind: type) -> Any:
+    if kind is list:
+        return [unquoted(part.strip()) for part in text.strip("[]").split(",") if part.strip()]
     if kind is bool:
         if text not in ("true", "false"):
             raise UserError(f"{word}: need true or false")

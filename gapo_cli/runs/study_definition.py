@@ -22,7 +22,8 @@ MEASURES = ("greedy_final", "sampled_final")
 class StudyDefinition:
     """`settings` and `across` name → overrides: every setting is run for each of `across` (models, say), and compared within it;
     {} means once. `comparisons`: pairs (setting, the one it is compared with). `measure` out of MEASURES decides; `delta`: the
-    smallest difference that matters, a share. `seeds` are run at first, up to `budget` with `until_decided`. `paper`: tables with
+    smallest difference that matters, a share. `seeds` are run at first, up to `budget` with `until_decided`. `reuse`: folders whose
+    finished runs stand for jobs of the same settings. `paper`: tables with
     `title`, `columns`, `rows` and `note`, as the paper has them. `needs`: what this scale takes. Raises UserError."""
 
     name: str
@@ -37,6 +38,7 @@ class StudyDefinition:
     seeds: int = 5
     budget: int = 20
     until_decided: bool = False
+    reuse: Sequence[str] = ()
     paper: Sequence[Mapping[str, Any]] = ()
     needs: str = ""
 

@@ -17,12 +17,14 @@ from gapo_cli.storage.files import write_json
 @dataclass(frozen=True)
 class PlannedJob:
     """One combination of a sweep's values. `setting`: the swept values other than the seed, `seed`: "" where it is not
-    swept; `overrides`: of this job alone."""
+    swept; `overrides`: of this job alone. `taken_from`: the folder of a finished run with the same settings that stands for the
+    job; "" for a job that has a folder of its own."""
 
     number: int
     setting: str
     seed: str
     overrides: tuple[str, ...]
+    taken_from: str = ""
 
     @property
     def label(self) -> str:
@@ -82,7 +84,7 @@ def read_plan(folder: Path) -> SweepPlan:
 
 
 def folder_of(folder: Path, job: PlannedJob) -> Path:
-    return folder / str(job.number)
+    return Path(job.taken_from) if job.taken_from else folder / str(job.number)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 import gapo_cli.conf
 from gapo_cli.errors import UserError
@@ -13,6 +14,9 @@ from gapo_cli.launching.studies import make_plan, one_seed, study
 from gapo_cli.launching.study_words import requested_study
 from gapo_cli.planning.cost import parameters
 from gapo_cli.planning.model_shape import find_shape
+from gapo_cli.runs.layout import CONFIG, OUTCOME, SWEEP_PLAN
+from gapo_cli.runs.sweep_plan import folder_of
+from gapo_cli.storage.files import write_json
 
 STUDY = Path(gapo_cli.conf.__path__[0]) / "study"
 STUDIES, SCALES = (sorted(path.stem for path in folder.glob("*.yaml")) for folder in (STUDY, STUDY / "scale"))
@@ -102,3 +106,46 @@ def test_mistakes_are_answered_in_one_sentence(words, sentence):
     with pytest.raises(UserError) as caught:
         requested_study(words)
     assert sentence in str(caught.value)
+
+
+def test_a_part_of_a_study_is_chosen_by_patterns_of_its_settings_names():
+    definition = requested_study(["corruption", "study.only=*p = 0,*p = 0.2"])
+    assert list(definition.settings) == [
+        "grpo, p = 0",
+        "gapo, p = 0",
+        "median, p = 0",
+        "grpo, p = 0.2",
+        "gapo, p = 0.2",
+        "median, p = 0.2",
+    ]
+    assert ["gapo, p = 0.2", "grpo, p = 0.2"] in list(definition.comparisons)
+    assert all("0.05" not in name for pair in definition.comparisons for name in pair)
+    with pytest.raises(UserError, match=r"study\.only=tau: no setting is called so"):
+        requested_study(["corruption", "study.only=tau"])
+
+
+def test_a_finished_run_of_the_same_settings_stands_for_a_job_and_no_other_does(tmp_path):
+    words = ["tau", "study.seeds=1", "study.only=tau 0.3,tau 0.5"]
+    with open_tree(None) as hydra:
+        plan, _ = make_plan(hydra, requested_study(words), words, None)
+        for number, (job, status) in enumerate(zip(plan.jobs, ("done", "failed"), strict=True)):
+            config = without_hydra(compose_overrides(hydra, [*plan.overrides, *job.overrides, "trainer.threads=7"]))
+            run = tmp_path / str(number)
+            run.mkdir()
+            (run / CONFIG).write_text(OmegaConf.to_yaml(config, resolve=True))
+            write_json(run / OUTCOME, {"status": status})
+            write_json(tmp_path / SWEEP_PLAN, {})
+        reusing = requested_study([*words, f"study.reuse={tmp_path}"])
+        again, _ = make_plan(hydra, reusing, words, None)
+        other_lengths, _ = make_plan(
+            hydra, requested_study([*words, f"study.reuse={tmp_path}", "trainer.steps=7"]), words, None
+        )
+    assert [job.taken_from for job in again.jobs] == [str(tmp_path / "0"), ""]
+    assert [job.taken_from for job in other_lengths.jobs] == ["", ""]
+    assert folder_of(tmp_path / "study", again.jobs[0]) == tmp_path / "0"
+
+
+def test_a_folder_without_runs_cannot_be_reused(tmp_path):
+    words = ["tau", f"study.reuse={tmp_path}"]
+    with open_tree(None) as hydra, pytest.raises(UserError, match="holds no run"):
+        make_plan(hydra, requested_study(words), words, None)
