@@ -88,6 +88,9 @@ FILES: dict[str, dict[str, str]] = {
         "LAB_TABLE": "the tables as markdown",
         "LAB_ROWS": "one measure per row, as comma-separated values",
         "LAB_VALUES": "one measure per row, as JSON",
+        "GRADIENTS_TABLE": "`gapo lab gradients`: its table",
+        "GRADIENTS_ROWS": "`gapo lab gradients`: one measure per row, as comma-separated values",
+        "GRADIENTS_VALUES": "`gapo lab gradients`: one measure per row, and the settings, as JSON",
     },
     "A task set": {
         "SPLITS": "one file per split, one task per line",

@@ -243,8 +243,11 @@ def lab(
     """Replay estimators on saved rollouts and measure how close they come to the true advantages. Loads no model.
 
     The true advantages need a pool: many answers per prompt, made with `gapo rollout sampling.group_size=128`. For the groups
-    of a training run, the page shows what can be known without a pool. Keys: estimators, tau and other settings of theirs, group_size, corruption and kind
-    (flip, uniform, zero, one), trials, seed, smallest_pool.
+    of a training run, the page shows what can be known without a pool. Keys: estimators, tau and other settings of theirs,
+    group_size, corruption and kind (flip, uniform, zero, one), trials, seed, smallest_pool.
+
+    `gapo lab gradients FOLDER` asks the same of the model's gradients, and loads the model that made the rollouts. Keys: estimators
+    and their settings, group_size, prompts, completions, trials, seed, sketch, and keys of model and trainer.
 
     \b
     Examples:
@@ -252,7 +255,27 @@ def lab(
       gapo lab outputs/rollout/TIME estimators=gapo,grpo tau=0.1,0.5,0.9 group_size=4,8,16
       gapo lab before/ after/ corruption=0.05,0.2 kind=flip,zero
       gapo lab outputs/train/TIME
+      gapo lab gradients outputs/rollout/TIME prompts=32 completions=64
     """
+    if words[0] == "gradients":
+        from gapo_cli.console import show_gradients
+        from gapo_cli.launching.gradient_words import gradient_request
+        from gapo_cli.stages.lab_gradients import lab_gradients
+
+        with open_display(quiet) as display:
+            asked = gradient_request(words[1:], config_dir)
+            found = lab_gradients(
+                asked.rollouts,
+                asked.model,
+                asked.trainer,
+                asked.temperature,
+                asked.settings,
+                output or new_folder("lab"),
+                display,
+            )
+        if not quiet:
+            show_gradients(found)
+        return
     from gapo_cli.launching.lab_words import lab_request
     from gapo_cli.stages.lab import lab as examine
 

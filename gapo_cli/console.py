@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gapo_cli.reports.tables import Table as TextTable
     from gapo_cli.stages.doctor import Diagnosis
     from gapo_cli.stages.lab import LabResult
+    from gapo_cli.stages.lab_gradients import GradientResult
     from gapo_cli.stages.prepare import Described
     from gapo_cli.stages.study import StudyResult
     from gapo_cli.stages.sweep import SweepResult
@@ -170,6 +171,16 @@ def show_lab(result: LabResult, console: Console | None = None) -> None:
             print_text(console, "")
             print_text(console, shown.title)
             show_table(console, shown)
+    for path in result.files:
+        print_text(console, str(path))
+
+
+def show_gradients(result: GradientResult, console: Console | None = None) -> None:
+    """The table of `gapo lab gradients` and where its files lie."""
+    console = console or make_console()
+    print_text(console, "")
+    print_text(console, result.table.title)
+    show_table(console, result.table)
     for path in result.files:
         print_text(console, str(path))
 

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from lab_parts import pool_rewards, write_rewards
+from lab_parts import pool_rewards, spread_rewards, write_rewards
+from parts import smallest, write_tasks
 
 from gapo_cli.cli import run_command
 
@@ -85,3 +86,40 @@ def test_missing_rewards_are_said_and_left_out(pool, capsys):
     write_rewards(pool, rewards)
     assert run_command(["lab", "before", "trials=2", "tau=0.5", "corruption=0", "-o", "out"]) == 0
     assert "before: 3 completions have no reward and are left out" in capsys.readouterr().out
+
+
+def test_gradients_of_a_pool_come_from_the_model_that_sampled_it(tmp_path, monkeypatch, tiny_model_folder, capsys):
+    monkeypatch.chdir(tmp_path)
+    tasks = write_tasks(tmp_path / "tasks.jsonl")
+    pool = [
+        "rollout",
+        *smallest(tasks, tiny_model_folder),
+        "rollout.tasks=3",
+        "sampling.group_size=8",
+        "hydra.run.dir=pool",
+        "-q",
+    ]
+    assert run_command(pool) == 0
+    spread_rewards(tmp_path / "pool" / "rollouts.parquet")
+    words = ["completions=8", "group_size=4", "trials=4", "sketch=997", "estimators=grpo,gapo", "tau=0.5"]
+    assert run_command(["lab", "gradients", "pool", *words, "-o", "out"]) == 0
+    assert "Estimated against true gradients" in capsys.readouterr().out
+    rows = pd.read_csv("out/gradients.csv")
+    assert set(rows.estimator) == {"grpo", "gapo tau=0.5"} and set(rows.measure) >= {"agreement", "update_cosine", "noise"}
+    assert json.loads((tmp_path / "out/gradients.json").read_text())["sketch"] == 997
+    assert (tmp_path / "out/gradients.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "gapo lab gradients: name one folder of gapo rollout"),
+        (["nowhere"], "nowhere/config.resolved.yaml: missing, so the model of these rollouts is not known"),
+        (["before", "trials=1"], "trials=1: need 2 or more"),
+        (["before", "model=hf"], "model=hf: names a group; give its keys"),
+        (["before", "tau=x"], "tau=x: need numbers"),
+    ],
+)
+def test_a_mistake_about_gradients_is_one_sentence(pool, words, sentence, capsys):
+    assert run_command(["lab", "gradients", *words]) == 2
+    assert sentence in capsys.readouterr().err

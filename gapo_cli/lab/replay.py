@@ -57,8 +57,10 @@ class Pool:
 
 @dataclass(frozen=True)
 class Draws:
-    """`trials` groups of each of P prompts: all (P, trials, G). `chosen` and `values` are uniform numbers for Corruption."""
+    """`trials` groups of each of P prompts: all (P, trials, G). `places`: the completions' numbers in the pool. `chosen` and
+    `values` are uniform numbers for Corruption."""
 
+    places: np.ndarray
     rewards: np.ndarray
     truth: np.ndarray
     lengths: np.ndarray
@@ -119,6 +121,7 @@ def draw(pool: Pool, size: int, trials: int, seed: int) -> Iterator[tuple[np.nda
         yield (
             places,
             Draws(
+                picked,
                 *(
                     np.take_along_axis(of[places][:, None], picked, axis=2)
                     for of in (pool.saved.rewards, pool.truth, pool.saved.lengths)
