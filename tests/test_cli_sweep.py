@@ -170,3 +170,18 @@ def test_the_cores_are_shared_out_among_the_jobs_side_by_side(monkeypatch):
     config = {n_jobs: OmegaConf.create({"hydra": {"launcher": {"n_jobs": n_jobs}}}) for n_jobs in (-1, 2, 16)}
     # all cores: 8 places for 3 jobs, 8 // 3 each; 2 at a time: 4 each; 16 places for 9 jobs on 8 cores: 1 each
     assert [sweep_launch.threads_per_job(config[n_jobs], jobs) for n_jobs, jobs in ((-1, 3), (2, 3), (16, 9))] == [2, 4, 1]
+
+
+def test_a_model_that_is_not_there_is_said_before_the_data_are_built(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "data=jsonl",
+        f"data.path={write_tasks(tmp_path / 'tasks.jsonl')}",
+        "model=hf",
+        "model.path=nowhere",
+        "tau=0.3,0.5",
+    ]
+    for verb in (["sweep", *words], ["study", "main", *words[:-1]]):
+        assert run_command(verb) == 2
+        assert "nowhere" in capsys.readouterr().err
+        assert not (tmp_path / "data").exists()

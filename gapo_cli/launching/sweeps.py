@@ -32,6 +32,7 @@ from gapo_cli.runs.claim import AUTO, check_free, folder_named
 from gapo_cli.runs.layout import SWEEP_PLAN
 from gapo_cli.runs.outcome import outcome_recorded, read_outcome
 from gapo_cli.runs.sweep_plan import JobsByState, PlannedJob, SweepPlan, folder_of, plan_jobs, read_plan, save_plan
+from gapo_cli.stages.run_setup import check_model_there
 from gapo_cli.stages.sweep import SweepResult
 from gapo_cli.stages.sweep import sweep as compare_jobs
 from gapo_cli.storage.locks import hold, is_held
@@ -191,10 +192,15 @@ def experiments_of(hydra: Any, plan: SweepPlan, jobs: Sequence[PlannedJob]) -> l
 
 
 def prepare_data(experiments: Sequence[Experiment], display: Display) -> None:
-    """Builds the task sets of a sweep once, so that jobs side by side do not each build their own."""
+    """Builds the task sets of a sweep once, so that jobs side by side do not each build their own. Looks at the models before: data
+    may take minutes. Raises CheckpointError for a path or a name that stands for no model."""
     from gapo_cli.tasks.sets.prepared import prepare
 
-    done = []
+    seen, done = [], []
+    for experiment in experiments:
+        if experiment.model not in seen and experiment.learner.starts_from_folder(experiment):
+            seen.append(experiment.model)
+            check_model_there(experiment.model)
     for experiment in experiments:
         if (experiment.data, experiment.source) not in done:
             done.append((experiment.data, experiment.source))
