@@ -25,6 +25,7 @@ NORMAL, LEFT, RIGHT, SYMMETRIC = (f"group/{shape}_frac" for shape in ("normal", 
 ZERO_SPREAD = "group/zero_std_frac"
 GENERATED, DROPPED, WAITING, ROUNDS = "group/generated", "group/dropped", "group/waiting", "group/rounds"
 CLIPPED, ENTROPY, KL_LOSS, GRADIENT_NORM = "actor/pg_clipfrac", "actor/entropy", "actor/kl_loss", "actor/grad_norm"
+COMPUTED = "actor/computed_tokens_frac"
 SUPERVISED_LOSS = "sft/loss"
 PREFERENCE_LOSS, PREFERENCE_ACCURACY, PREFERENCE_MARGIN = "dpo/loss", "dpo/accuracy", "dpo/margin"
 PREFERENCE_CHOSEN, PREFERENCE_REJECTED = "dpo/chosen_logprobs", "dpo/rejected_logprobs"
@@ -82,7 +83,7 @@ METRICS = (
     Metric(WAITING, "Groups waiting", "groups sampled already that wait for the next step", RL),
     Metric(ROUNDS, "Rounds", "rounds of sampling until the batch was full", RL),
     Metric("actor/pg_loss", "Policy loss", "clipped policy loss, without its terms", RL),
-    Metric("actor/computed_tokens_frac", "Computed tokens", "share of the answer tokens that a pass was made for", RL),
+    Metric(COMPUTED, "Computed tokens", "share of the answer tokens that a pass was made for", RL),
     Metric("actor/pg_clipfrac{,_lower}", "Clip fraction", "share of the tokens whose ratio was clipped; _lower: by the dual clip", RL),
     Metric("actor/ppo_kl", "KL to the old policy", "mean of old minus new log-probability, nats a token, over the tokens that a pass was made for", RL),
     Metric(ENTROPY, "Entropy", "of the policy, nats a token, over the tokens that a pass was made for", RL),

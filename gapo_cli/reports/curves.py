@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gapo_cli.evaluation.predictions import MODES, Mode
 from gapo_cli.metric_names import (
     CLIPPED,
+    COMPUTED,
     ENTROPY,
     GRADIENT_NORM,
     KL_LOSS,
@@ -57,6 +58,7 @@ CURVES = (
     Curve(CLIPPED, "share of the tokens whose ratio was clipped", from_zero=True),
     Curve(ENTROPY, "of the policy, nats a token", from_zero=True),
     Curve(GRADIENT_NORM, "before clipping", from_zero=True),
+    Curve(COMPUTED, "share of the answer tokens that a pass was made for", from_zero=True),
     Curve(MEAN_LENGTH, "tokens, mean"),
     Curve(ZERO_SPREAD, "share of the groups in which all rewards are equal", from_zero=True),
     Curve(KL_LOSS, "low-variance estimate", from_zero=True),

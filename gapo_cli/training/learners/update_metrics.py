@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from gapo_cli.metric_names import COMPUTED
 from gapo_cli.training.batches.mini_batches import MicroBatch
 from gapo_cli.training.learners.optimizer import StepResult
 from gapo_cli.training.objectives.clipped_policy import PolicyLoss
@@ -85,7 +86,7 @@ class UpdateMetrics:
         row["actor/lr"] = self.steps[-1].learning_rate
         row["actor/skipped_steps"] = float(len(self.steps) - len(finite))
         if self.tokens:
-            row["actor/computed_tokens_frac"] = self.computed_tokens / self.tokens
+            row[COMPUTED] = self.computed_tokens / self.tokens
         return row | self._mismatch_row()
 
     def _mismatch_row(self) -> dict[str, float]:
