@@ -88,7 +88,7 @@ if (typeof document !== "undefined") (() => {
     words.push(`${zero} of ${rewards.length} advantages are 0`, `${found.values.filter((value) => value < 0).length} negative`);
     root.querySelector(".shown").replaceChildren(
       element("p", { class: "words" }, ...words.map((word) => element("span", {}, word))), strip(rewards, found),
-      element("div", { class: "scroll" }, element("table", {}, element("thead", {}, element("tr", {}, ...["reward", "answers", "advantage"].map((text) => element("th", { scope: "col" }, text)))), element("tbody", {}, ...rows(rewards, found)))));
+      element("div", { class: "scroll short" }, element("table", {}, element("thead", {}, element("tr", {}, ...["reward", "answers", "advantage"].map((text) => element("th", { scope: "col" }, text)))), element("tbody", {}, ...rows(rewards, found)))));
   }
 
   function draw() {
