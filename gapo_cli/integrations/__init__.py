@@ -1,0 +1,1 @@
+"""Our estimators, rewards and tasks inside other trainers."""
