@@ -62,6 +62,8 @@ FILES: dict[str, dict[str, str]] = {
         "EVALUATION_TABLE": "the tables as markdown",
         "SCORES": "the measures of every answer",
         "CASES": "every task with history, target and answer, one self-contained page",
+        "ROBUSTNESS": "with `robustness=`: exact match under each perturbation, the worst case, and how often answers stay the same",
+        "ROBUSTNESS_ANSWERS": "with `robustness=`: every answer to a perturbed task",
         "COMPARISON": "with `against=`: the comparison task by task",
         "ANSWERS": "the answers of a served model so far; an interrupted evaluation continues from it",
     },

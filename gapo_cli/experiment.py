@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,17 @@ from gapo_cli.config.preference import PreferenceConfig
 from gapo_cli.config.sampling import EvaluationConfig, RolloutConfig, SamplingConfig
 from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import GuardsConfig, TrainerConfig
-from gapo_cli.interfaces import CheckedEngine, Engine, Estimator, Learner, Reward, TaskSource, Template, TextEngine
+from gapo_cli.interfaces import (
+    CheckedEngine,
+    Engine,
+    Estimator,
+    Learner,
+    Perturbation,
+    Reward,
+    TaskSource,
+    Template,
+    TextEngine,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,8 @@ class Experiment:
     plan: PlanConfig = field(default_factory=PlanConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     guards: GuardsConfig = field(default_factory=GuardsConfig)
+    perturbations: Mapping[str, Perturbation] = field(default_factory=dict)
+    """By name; those that `evaluation.robustness` asks for."""
     corruption: Corruption | None = None
     """Of training rewards alone; None: they are as the reward gives them."""
     reward_on_error: str = "stop"

@@ -3,6 +3,7 @@ exactly as the built-in ones do; it need not inherit from anything here."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from gapo_cli.config.model import ShapeConfig
 from gapo_cli.config.sampling import SamplingConfig
-from gapo_cli.records import Advantages, Completion, EditTask, ParsedAnswer, Prompt, TaskSet
+from gapo_cli.records import Advantages, Completion, DoesNotApply, EditTask, ParsedAnswer, Perturbed, Prompt, TaskSet
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total) by anything that can take longer than two seconds."""
@@ -77,6 +78,14 @@ class TokenTemplate(Protocol):
 
     @property
     def special_tokens(self) -> Sequence[str]: ...
+
+
+class Perturbation(Protocol):
+    """A change of a task that must not change its answer, such as another order of its related files. All that is random comes
+    from `generator`: the same state of it gives the same result. It returns the task with the target that then holds, under the
+    same id, or why it cannot be applied to this task. It leaves `task` as it is."""
+
+    def __call__(self, task: EditTask, generator: random.Random) -> Perturbed | DoesNotApply: ...
 
 
 class Reward(Protocol):

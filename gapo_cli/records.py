@@ -7,7 +7,7 @@ are put in by prompt templates and never stored; whether an edit changes nothing
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -229,6 +229,26 @@ def said(record: Any) -> dict[str, Any]:
 def _hint(row: Mapping[str, Any]) -> Hint:
     rows = row.get("rows")
     return Hint(**{**row, "rows": None if rows is None else tuple(rows)})
+
+
+def as_it_stands(text: str) -> str:
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Perturbed:
+    """A changed task whose target is what its changed history asks for. `restored`: reads an answer to it as an answer to the
+    task that it was made of, so that restored(its target) is that task's target."""
+
+    task: EditTask
+    restored: Callable[[str], str] = as_it_stands
+
+
+@dataclass(frozen=True, slots=True)
+class DoesNotApply:
+    """A task that a perturbation cannot change, and why: the same words for the same reason, so that reasons can be counted."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

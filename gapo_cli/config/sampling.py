@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from gapo_cli.config.checks import one_of, positive, require
+from gapo_cli.config.typed import show
 
 BASELINES = ("copy", "replace")
+EVERY = "all"
+"""In `evaluation.robustness`: every perturbation that applies to a task."""
 SOME_TASKS = 256
 """What a rollout takes where nobody says how many: minutes with a small model, and a share of 256 groups is known within 6
 points."""
@@ -66,7 +69,8 @@ class EvaluationConfig:
     """Held-out evaluation. `tasks` None: all of the split. `samples` answers a task at `temperature` beside the greedy
     one (0: greedy only). `every_steps` 0: only before and after training. `delta_chrf`: which of its definitions. For gapo
     eval alone: `baseline` is the rule that answers instead of a model; `against` is an earlier run to compare with, task by
-    task; `rescore` an earlier run whose answers are measured again, without a model."""
+    task; `rescore` an earlier run whose answers are measured again, without a model; `robustness`: names of perturbations, or
+    EVERY alone, under which the tasks are answered too, drawn by `perturbation_seed`."""
 
     split: str = "eval"
     tasks: int | None = None
@@ -78,6 +82,8 @@ class EvaluationConfig:
     against: str | None = None
     rescore: str | None = None
     delta_chrf: str = DELTA_CHRF[0]
+    robustness: tuple[str, ...] = ()
+    perturbation_seed: int = 0
 
     def samplings(self, sampling: SamplingConfig) -> dict[Literal["greedy", "sampled"], SamplingConfig]:
         """How held-out tasks are answered: `sampling` gives the token limit; nothing is cut from the distribution."""
@@ -93,6 +99,13 @@ class EvaluationConfig:
         require(
             self.rescore is None or self.baseline is None and self.against is None,
             f"rescore={self.rescore}: measures answers that are there; leave out baseline= and against=",
+        )
+        require(
+            not self.robustness or self.greedy,
+            f"robustness={show(self.robustness)}: compares greedy answers; leave out evaluation.greedy=false",
+        )
+        require(
+            self.perturbation_seed >= 0, f"evaluation.perturbation_seed={self.perturbation_seed}: need a whole number from 0 on"
         )
         require(self.tasks is None or self.tasks > 0, f"evaluation.tasks={self.tasks}: need at least 1, or null for all")
         require(self.samples >= 0, f"evaluation.samples={self.samples}: need 0 or more")

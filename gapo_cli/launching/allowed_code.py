@@ -20,7 +20,17 @@ SAID_AGAIN = frozenset({ALLOW, TRUST})
 TARGET = "_target_"
 OWN = tuple(
     f"gapo_cli.{room}"
-    for room in ("tasks", "prompts", "rewards", "estimators", "engines", "models", "training.learners", "training.objectives")
+    for room in (
+        "tasks",
+        "prompts",
+        "rewards",
+        "perturbations",
+        "estimators",
+        "engines",
+        "models",
+        "training.learners",
+        "training.objectives",
+    )  # fmt: skip
 )
 """The rooms that pluggable parts live in; of these their classes only, no function that writes or removes files."""
 HYDRAS = ("hydra._internal.core_plugins", "hydra_plugins")

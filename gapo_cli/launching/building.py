@@ -26,7 +26,7 @@ from gapo_cli.config.trainer import GuardsConfig, TrainerConfig
 from gapo_cli.config.typed import build_section, convert, show, typed_arguments
 from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment
-from gapo_cli.interfaces import LossTerm
+from gapo_cli.interfaces import LossTerm, Perturbation
 from gapo_cli.launching.allowed_code import ALLOW, TARGET, check_parts, entries, is_own
 
 SECTIONS = {
@@ -51,6 +51,8 @@ CORRUPTION, ON_ERROR = "corruption", "on_error"
 """Keys of the reward's section that are not for the reward."""
 TERMS = "algorithm.terms"
 """Parts under names that the yaml chooses."""
+PERTURBATION = "perturbation"
+"""Parts under their names: of this group several options are chosen at once."""
 PARTS = {
     "source": "data.source",
     "template": "prompt",
@@ -115,6 +117,7 @@ def build_experiment(config: DictConfig, choices: Mapping[str, str], run_dir: Pa
         resume=resume,
         corruption=corruption,
         reward_on_error=on_error,
+        perturbations=build_perturbations(config, values.get(PERTURBATION) or {}),
         **typed,
         **parts,
     )
@@ -129,6 +132,17 @@ def build_terms(config: DictConfig, terms: Any, choice: str) -> dict[str, LossTe
         if not isinstance(term, LossTerm):
             need = ", ".join(sorted(LossTerm.__annotations__))
             raise UserError(f"{TERMS}.{name}: {type(term).__name__} is no term of a loss; it needs {need}, and to be callable")
+    return built
+
+
+def build_perturbations(config: DictConfig, chosen: Mapping[str, Any]) -> dict[str, Perturbation]:
+    """The perturbations that are chosen, by name. Raises UserError, for a verb that has no use for them too."""
+    if chosen and config.verb != "eval":
+        raise UserError(f"{PERTURBATION}=[{','.join(chosen)}]: is for `gapo eval`, which chooses by robustness=; leave it out")
+    built = {name: build_part(config, f"{PERTURBATION}.{name}", name) for name in chosen}
+    for name, one in built.items():
+        if not callable(one):
+            raise UserError(f"{PERTURBATION}.{name}: {type(one).__name__} is no perturbation; it needs to be callable")
     return built
 
 

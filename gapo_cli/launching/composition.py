@@ -31,6 +31,7 @@ from gapo_cli.launching.allowed_code import ALLOW, SAID_AGAIN, TRUST, check_sett
 from gapo_cli.launching.building import missing_keys, one_line
 from gapo_cli.launching.model_choice import choose_model
 from gapo_cli.launching.overrides import ESTIMATOR_ALIASES, continue_from, expand, key_of, quoted, unquoted
+from gapo_cli.launching.perturbation_choice import with_perturbations
 from gapo_cli.launching.run_choice import AUTO, choose_run
 from gapo_cli.runs.claim import RUN_DIR
 from gapo_cli.runs.layout import OVERRIDES
@@ -91,7 +92,8 @@ def composed_yaml(verb: str, words: Sequence[str], config_dir: Path | None = Non
     words, _ = choose_model(verb, words)
     words, _ = choose_run(verb, words)
     with open_tree(config_dir) as hydra:
-        config = without_hydra(compose_overrides(hydra, command_overrides(verb, words), sweep=sweep))
+        overrides = with_perturbations(hydra, command_overrides(verb, words))
+        config = without_hydra(compose_overrides(hydra, overrides, sweep=sweep))
         complete = not any(missing_keys(OmegaConf.to_container(config, resolve=False)))
         return OmegaConf.to_yaml(config, resolve=complete)
 

@@ -19,6 +19,7 @@ from gapo_cli.launching.building import build_experiment
 from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree, without_hydra
 from gapo_cli.launching.model_choice import choose_model
 from gapo_cli.launching.overrides import key_of, quoted
+from gapo_cli.launching.perturbation_choice import with_perturbations
 from gapo_cli.launching.run_choice import choose_run
 from gapo_cli.runs.claim import RUN_DIR, claim_run, folder_named
 from gapo_cli.runs.layout import CONFIG
@@ -53,7 +54,7 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
     words, model = choose_model(verb, words)
     words, resumed = choose_run(verb, words)
     with open_tree(config_dir) as hydra:
-        overrides = command_overrides(verb, words)
+        overrides = with_perturbations(hydra, command_overrides(verb, words))
         config = compose_overrides(hydra, overrides)
         experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
         run_dir = folder_named(RUN_DIR, config.hydra.run.dir)

@@ -1,7 +1,8 @@
 """What a person types after a verb, turned into Hydra overrides. Pure: knows neither Hydra nor the yaml tree.
 
 `tau=0.5` is short for `estimator.tau=0.5`, `samples=8` for `evaluation.samples=8`; `estimator=dapo` means
-`algorithm=dapo estimator=grpo`; after `eval`, `on zeta` means `data=zeta` and `baseline=copy` is `evaluation.baseline=copy`.
+`algorithm=dapo estimator=grpo`; after `eval`, `on zeta` means `data=zeta`, `baseline=copy` is `evaluation.baseline=copy` and
+`robustness=all` is `evaluation.robustness=[all]`.
 `data.split=NAME` is the split that the verb works on: `evaluation.split` for `eval`, `data.train_split` for the others.
 """
 
@@ -14,8 +15,12 @@ from collections.abc import Iterable, Sequence
 from gapo_cli.errors import UserError
 
 SHORT_KEYS = {"tau": "estimator.tau", "samples": "evaluation.samples"}
-EVAL_KEYS = {"baseline": "evaluation.baseline", "against": "evaluation.against", "rescore": "evaluation.rescore"}
+EVAL_KEYS = {
+    "baseline": "evaluation.baseline", "against": "evaluation.against", "rescore": "evaluation.rescore",
+    "robustness": "evaluation.robustness",
+}  # fmt: skip
 """Short keys that only `eval` has."""
+ROBUSTNESS = EVAL_KEYS["robustness"]
 PATH_KEYS = frozenset({
     "data.path", "data.repo", "data.repos", "data.directory", "model.path", "resume", "against", "evaluation.against",
     "rescore", "evaluation.rescore",
@@ -66,6 +71,8 @@ def expand_one(verb: str, word: str) -> Iterable[str]:
     if key in EVAL_KEYS or key in EVAL_KEYS.values():
         if verb != "eval":
             raise UserError(f"{word}: is for `gapo eval`; leave it out")
+        if EVAL_KEYS.get(key, key) == ROBUSTNESS and not value.startswith("["):
+            value = "[]" if value == "null" else f"[{value}]"  # one name, or several with commas
         return [f"{EVAL_KEYS.get(key, key)}={value}"]
     if key == "data.split":
         return [f"{'evaluation.split' if verb == 'eval' else 'data.train_split'}={value}"]

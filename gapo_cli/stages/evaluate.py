@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
 from gapo_cli.evaluation.paired import Comparison, compare
 from gapo_cli.evaluation.predictions import Mode, Prediction
+from gapo_cli.evaluation.robustness import Robustness
 from gapo_cli.evaluation.summary import Breakdown, Summary
+from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment, check_engine
-from gapo_cli.interfaces import Display, TextEngine
+from gapo_cli.interfaces import Display, Progress, TextEngine
 from gapo_cli.records import EditTask
 from gapo_cli.runs.earlier_answers import check_overlap, read_answers
-from gapo_cli.runs.layout import ANSWERS, CASES, COMPARISON, EVALUATION_TABLE, SCORES
+from gapo_cli.runs.layout import ANSWERS, CASES, COMPARISON, EVALUATION_TABLE, EVALUATIONS, ROBUSTNESS, SCORES
+from gapo_cli.stages.robustness import answer_perturbed, perturbed_tasks, read_kept, write_robustness
 from gapo_cli.stages.run_setup import check_model_there, set_up_run
 from gapo_cli.tasks.sets.prepared import load_tasks
 
@@ -26,7 +29,7 @@ STEP = 0
 @dataclass(frozen=True)
 class EvaluationResult:
     """What was measured and where it lies: `json` the numbers, `predictions` every answer, `table` as markdown.
-    `comparison`: with the run that `evaluation.against` names."""
+    `comparison`: with the run that `evaluation.against` names. `robustness`: None where nothing was perturbed."""
 
     run_dir: Path
     summary: Summary
@@ -35,6 +38,7 @@ class EvaluationResult:
     predictions: Path
     table: Path
     comparison: Mapping[Mode, Comparison] = field(default_factory=dict)
+    robustness: Robustness | None = None
 
 
 def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
@@ -46,7 +50,7 @@ def evaluate(experiment: Experiment, display: Display) -> EvaluationResult:
 
 def ask(experiment: Experiment, display: Display) -> EvaluationResult:
     """Answers `evaluation.tasks` tasks of `evaluation.split`: greedily, and `evaluation.samples` times at its temperature;
-    with `evaluation.baseline`, that rule answers and no model is loaded.
+    with `evaluation.baseline`, that rule answers and no model is loaded; with `evaluation.robustness`, perturbed tasks are answered too.
     Tasks whose prompt does not fit the context count as wrong. Raises UserError for a split without tasks."""
     if experiment.evaluation.baseline is None:
         check_engine(experiment, experiment.evaluation.samplings(experiment.sampling).values())
@@ -69,8 +73,12 @@ def ask(experiment: Experiment, display: Display) -> EvaluationResult:
     other, earlier = read_answers(Path(against)) if against else (None, [])
     if against:
         check_overlap(against, earlier, selected, modes_of(experiment.evaluation, experiment.sampling))
+    changed = perturbed_tasks(experiment, selected, display.progress) if experiment.perturbations else None
     set_up_run(experiment, experiment.run_dir)
-    predictions = answer_by_rule(rule, selected) if rule else answer_tasks(experiment, tasks, display)
+    answer = rule_answers(rule) if rule else model_answers(experiment, display)
+    predictions = answer(selected, experiment.evaluation, "")
+    greedy = replace(experiment.evaluation, samples=0)
+    perturbed = answer_perturbed(changed, lambda some, what: answer(some, greedy, what)) if changed else []
     constants = experiment.evaluation.delta_chrf
     summary = summarise(predictions, constants=constants)
     baselines = {} if rule else measure_baselines(selected, constants)
@@ -78,6 +86,12 @@ def ask(experiment: Experiment, display: Display) -> EvaluationResult:
     name = BASELINE_NAMES[rule] if rule else experiment.model.name
     answers = {name: summary.greedy} if rule and summary.greedy else answers_of(summary, baselines, name)
     tables = evaluation_tables(answers)
+    robustness, left_out = None, []
+    if changed:
+        robustness, of_perturbed, left_out = write_robustness(
+            experiment.run_dir, predictions, perturbed, experiment.evaluation.temperature, changed.left_out
+        )
+        tables.append(of_perturbed)
     heading = f"{name} on {experiment.data.name}, split {experiment.evaluation.split}"
     if len(selected) < len(tasks):
         heading += f", {len(selected):,} of {len(tasks):,} tasks"
@@ -88,7 +102,7 @@ def ask(experiment: Experiment, display: Display) -> EvaluationResult:
         write_json(experiment.run_dir / COMPARISON, row)
     write_scores(experiment.run_dir / SCORES, predictions, constants)
     said = (cut_line(predictions), constants_line(constants), None if rule else base_note(experiment.model.path))
-    notes = [line for line in said if line]
+    notes = [line for line in (*left_out, *said) if line]
     table = experiment.run_dir / EVALUATION_TABLE
     parts = [f"# {heading}\n", *(table.to_markdown() for table in tables), *(f"{line}\n" for line in (*compared, *notes))]
     write_text(table, "\n".join(parts))
@@ -97,13 +111,14 @@ def ask(experiment: Experiment, display: Display) -> EvaluationResult:
     for text in (heading, *(table.to_text() for table in tables), "\n".join(compared), *notes):
         if text:
             display.say(f"{text}\n")
-    display.say(f"numbers: {json}\npredictions: {parquet}\ntable: {table}\ncases: {cases}")
-    return EvaluationResult(experiment.run_dir, summary, baselines, json, parquet, table, comparison)
+    of_robustness = f"\nrobustness: {experiment.run_dir / ROBUSTNESS}" if robustness else ""
+    display.say(f"numbers: {json}\npredictions: {parquet}\ntable: {table}\ncases: {cases}{of_robustness}")
+    return EvaluationResult(experiment.run_dir, summary, baselines, json, parquet, table, comparison, robustness)
 
 
 def rescore(experiment: Experiment, run: Path, display: Display) -> EvaluationResult:
-    """Every measure of the answers that a run has kept, and of the copied region beside them. No model and no torch is loaded,
-    and no task set is needed. Raises UserError where the run has no answers."""
+    """Every measure of the answers that a run has kept, and of the copied region beside them; of its answers to perturbed tasks too,
+    where it has any. No model and no torch is loaded, and no task set is needed. Raises UserError where the run has no answers."""
     from gapo_cli.evaluation.predictions import copied
     from gapo_cli.evaluation.summary import summarise
     from gapo_cli.reports.tables import answers_of, evaluation_tables
@@ -111,6 +126,12 @@ def rescore(experiment: Experiment, run: Path, display: Display) -> EvaluationRe
     from gapo_cli.storage.files import write_text
 
     found, predictions = read_answers(run, "rescore")
+    # beside the answers of `gapo eval`; a training run has none
+    kept = read_kept(found.parent.parent) if found.parent.name == EVALUATIONS else None
+    if kept is None and experiment.evaluation.robustness:
+        raise UserError(
+            f"rescore={run}: has no answers to perturbed tasks; leave out robustness=, or evaluate the model with it"
+        )
     constants = experiment.evaluation.delta_chrf
     summary = summarise(predictions, constants=constants)
     copy = summarise(copied(predictions), constants=constants).greedy
@@ -118,13 +139,19 @@ def rescore(experiment: Experiment, run: Path, display: Display) -> EvaluationRe
     json, parquet = RunFiles(experiment.run_dir).write_evaluation(STEP, predictions, summary, baselines)
     write_scores(experiment.run_dir / SCORES, predictions, constants)
     tables = evaluation_tables(answers_of(summary, baselines, "answers"))
+    robustness = None
+    if kept is not None:
+        robustness, of_perturbed, _ = write_robustness(
+            experiment.run_dir, predictions, kept.answers, kept.temperature, kept.left_out
+        )
+        tables.append(of_perturbed)
     heading, note = f"the answers of {found}, measured again", constants_line(constants)
     table = experiment.run_dir / EVALUATION_TABLE
     write_text(table, "\n".join([f"# {heading}\n", *(one.to_markdown() for one in tables), f"{note}\n"]))
     for text in (heading, *(one.to_text() for one in tables), note):
         display.say(f"{text}\n")
     display.say(f"numbers: {json}\npredictions: {parquet}\nscores: {experiment.run_dir / SCORES}\ntable: {table}")
-    return EvaluationResult(experiment.run_dir, summary, baselines, json, parquet, table)
+    return EvaluationResult(experiment.run_dir, summary, baselines, json, parquet, table, robustness=robustness)
 
 
 def constants_line(constants: str) -> str:
@@ -170,26 +197,42 @@ def modes_of(evaluation: EvaluationConfig, sampling: SamplingConfig) -> list[Mod
     return list(evaluation.samplings(sampling))
 
 
-def answer_by_rule(rule: str, tasks: Sequence[EditTask]) -> list[Prediction]:
-    """What a baseline makes of the tasks."""
+Answers = Callable[[Sequence[EditTask], EvaluationConfig, str], list[Prediction]]
+"""(Tasks, how they are answered, what progress calls them: "" for the tasks as they are) → predictions."""
+
+
+def rule_answers(rule: str) -> Answers:
+    """What a baseline makes of tasks."""
     from gapo_cli.evaluation.baselines import BASELINES
     from gapo_cli.evaluation.predictions import predicted_region
 
-    return [predicted_region(task, BASELINES[rule](task)) for task in tasks]
+    return lambda tasks, evaluation, what: [predicted_region(task, BASELINES[rule](task)) for task in tasks]
 
 
-def answer_tasks(experiment: Experiment, tasks: Sequence[EditTask], display: Display) -> list[Prediction]:
-    """The predictions of the model that is named: loaded here, or asked where it lies."""
+def model_answers(experiment: Experiment, display: Display) -> Answers:
+    """The predictions of the model that is named: loaded here, once, or asked where it lies."""
     from gapo_cli.models.load import load_model
     from gapo_cli.planning.memory_advice import before_lengths
     from gapo_cli.rollouts.validation import validate, validate_texts
     from gapo_cli.training.out_of_memory import memory_watched
 
-    asked = (experiment.template, tasks, experiment.evaluation, experiment.sampling, experiment.seed)
+    def named(what: str) -> Progress:
+        return lambda stage, done, total: display.progress(f"{stage}: {what}" if what else stage, done, total)
+
+    template, sampling, seed = experiment.template, experiment.sampling, experiment.seed
     if isinstance(experiment.engine, TextEngine):
-        return validate_texts(experiment.engine, *asked, experiment.run_dir / ANSWERS, display.progress)
+        journal = experiment.run_dir / ANSWERS
+        return lambda tasks, evaluation, what: validate_texts(
+            experiment.engine, template, tasks, evaluation, sampling, seed, journal, named(what)
+        )
     advise = before_lengths(experiment)
     with memory_watched("loading the model", "loading", advise):
         policy = load_model(experiment.model, experiment.trainer.device, experiment.trainer.dtype)
     with memory_watched("sampling", "rollout", advise):
-        return validate(policy, experiment.engine(policy=policy), *asked, display.progress)
+        engine = experiment.engine(policy=policy)
+
+    def answer(tasks: Sequence[EditTask], evaluation: EvaluationConfig, what: str) -> list[Prediction]:
+        with memory_watched("sampling", "rollout", advise):
+            return validate(policy, engine, template, tasks, evaluation, sampling, seed, named(what))
+
+    return answer
