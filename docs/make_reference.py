@@ -182,7 +182,9 @@ def option_of(path: Path, group: str) -> Option:
     chosen = [f"{key.split()[-1].split('@')[0].lstrip('/')}={value}" for entry in overrides for key, value in entry.items()]
     own = tuple(one for one in found if one.key.startswith(f"{group}.") and not one.key.endswith(TARGET))
     others = [f"{one.key}={one.value}" for one in found if not one.key.startswith(f"{group}.")]
-    target = next((one.value for one in found if one.key == f"{group}.{TARGET}"), "")
+    # a perturbation's part lies under its own name, for several are chosen at once
+    targets = (f"{group}.{TARGET}", f"{group}.{path.stem}.{TARGET}")
+    target = next((one.value for one in found if one.key in targets), "")
     return Option(path.stem, heading_of(path), own, target, tuple(chosen + others))
 
 

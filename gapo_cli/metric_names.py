@@ -88,6 +88,8 @@ METRICS = (
     Metric("actor/ppo_kl", "KL to the old policy", "mean of old minus new log-probability, nats a token, over the tokens that a pass was made for", RL),
     Metric(ENTROPY, "Entropy", "of the policy, nats a token, over the tokens that a pass was made for", RL),
     Metric(KL_LOSS, "KL to the starting model", "low-variance estimate, nats a token; only where it is part of the loss", RL),
+    Metric("actor/jacobian_loss", "Change with the prompt", "KL of the answer's distributions under a small step on the prompt's embeddings, by the step's squared length, nats a token; only where it is part of the loss", RL),
+    Metric("actor/smoothness_loss", "KL to the policy before the batch", "over the whole vocabulary, nats a token, mean over the step's optimizer steps, of which the first has none; only where it is part of the loss", RL),
     Metric(GRADIENT_NORM, "Gradient norm", "before clipping, mean over the step's optimizer steps", LEARNERS),
     Metric("actor/lr", "Learning rate", "of the last optimizer step", LEARNERS),
     Metric("{actor,sft}/skipped_steps", "Skipped steps", "optimizer steps without a finite loss and gradient (supervised: since the start)", LEARNERS),

@@ -28,6 +28,8 @@ def runs(tmp_path_factory, tiny_model_folder):
         "trainer.checkpoint_every=1",
         "supervised.checkpoint_every=1",
         "reward.on_error=missing",
+        "algorithm.terms.jacobian.coefficient=0.1",
+        "algorithm.terms.smoothness.coefficient=0.1",
     ]
     stages = {"rl": "rl", "supervised": "sft", "preference": "dpo"}
     for name, stage in stages.items():

@@ -18,20 +18,10 @@ TRUST = "model.trust_remote_code"
 SAID_AGAIN = frozenset({ALLOW, TRUST})
 """Keys that let strangers' code run: never taken over from a run's folder, which may be a stranger's."""
 TARGET = "_target_"
-OWN = tuple(
-    f"gapo_cli.{room}"
-    for room in (
-        "tasks",
-        "prompts",
-        "rewards",
-        "perturbations",
-        "estimators",
-        "engines",
-        "models",
-        "training.learners",
-        "training.objectives",
-    )  # fmt: skip
-)
+ROOMS = (
+    "tasks", "prompts", "rewards", "perturbations", "estimators", "engines", "models", "training.learners", "training.objectives",
+)  # fmt: skip
+OWN = tuple(f"gapo_cli.{room}" for room in ROOMS)
 """The rooms that pluggable parts live in; of these their classes only, no function that writes or removes files."""
 HYDRAS = ("hydra._internal.core_plugins", "hydra_plugins")
 """Launchers and sweepers, shipped with Hydra or installed."""

@@ -31,8 +31,8 @@ OWN_OBJECTS = ("self.", "this.", "cls.", "this->")
 IMPORT = re.compile(
     r"^\s*(?:import|from|use|using|package|require|include|#\s*include|#\s*define|extern|mod|module|namespace)\b"
 )
-KEYWORDS = frozenset(
-    """abstract alignas any array as asm assert async atomic auto await base bool boolean box break byte case cast catch chan char
+THEIRS = """
+    abstract alignas any array as asm assert async atomic auto await base bool boolean box break byte case cast catch chan char
     class clone close cmp collections companion complex concat console const constexpr consteval constructor continue copy crate
     data debug debugger declare decltype def default defer defined defmodule del delegate delete deriving desc df do document double
     dyn each echo elif else elseif elsif embed end ensure enum eprintln equals err error event exception explicit export extends extern
@@ -48,8 +48,9 @@ KEYWORDS = frozenset(
     strip struct sub subscript super switch symbol synchronized system table tasks template test text then this thread throw throws
     time to trait transient trim true try tuple type typealias typedef typeid typename typeof uint ulong undef undefined union unit
     unless unsafe unsigned until unwrap update use user using usize ushort value values var vec vector virtual void volatile wchar
-    when where while window with write yield""".split()
-)
+    when where while window with write yield
+"""
+KEYWORDS = frozenset(THEIRS.split())
 """Words that languages and their libraries have names for, in small letters: too many rather than too few."""
 PYTHON = frozenset({*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "self", "cls"})
 

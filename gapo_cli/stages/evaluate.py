@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
+from gapo_cli.errors import UserError
 from gapo_cli.evaluation.paired import Comparison, compare
 from gapo_cli.evaluation.predictions import Mode, Prediction
 from gapo_cli.evaluation.robustness import Robustness
 from gapo_cli.evaluation.summary import Breakdown, Summary
-from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment, check_engine
 from gapo_cli.interfaces import Display, Progress, TextEngine
 from gapo_cli.records import EditTask

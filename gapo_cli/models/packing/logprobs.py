@@ -6,8 +6,9 @@ of prompt or padding are ever made, and where those of the completions are many,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -17,10 +18,12 @@ from gapo_cli.models.packing.layout import TokenBatch
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """`logprobs` (N,) float32 in nats; `entropy` (N,) float32 of the distribution each token was drawn from, or None."""
+    """`logprobs` (N,) float32 in nats; `entropy` (N,) float32 of the distribution each token was drawn from, or None. `states`: the
+    hidden states that the head made them of, (N, hidden size), with their gradient."""
 
     logprobs: torch.Tensor
     entropy: torch.Tensor | None
+    states: torch.Tensor
 
 
 def completion_logprobs(
@@ -37,10 +40,19 @@ def completion_logprobs(
     ValueError if temperature is not above 0."""
     if not temperature > 0:
         raise ValueError(f"temperature={temperature}: log-probabilities need a temperature above 0")
-    hidden = model.get_decoder()(**batch.inputs(), use_cache=False).last_hidden_state
-    predicting = hidden.flatten(0, 1)[batch.predictors]  # (N, hidden size)
+    predicting = predicting_states(model.get_decoder(), batch)
     head = model.get_output_embeddings()
     size = chunk_tokens(chunk, len(batch.labels), head.weight.shape[0])
     if size:
-        return TokenLogprobs(*chunked_distribution(head, predicting, batch.labels, temperature, entropy, size))
-    return TokenLogprobs(*token_distribution(head, predicting, batch.labels, temperature, entropy))
+        return TokenLogprobs(*chunked_distribution(head, predicting, batch.labels, temperature, entropy, size), predicting)
+    return TokenLogprobs(*token_distribution(head, predicting, batch.labels, temperature, entropy), predicting)
+
+
+def predicting_states(trunk: Callable[..., Any], batch: TokenBatch, embeddings: torch.Tensor | None = None) -> torch.Tensor:
+    """The hidden states that `batch.labels` are predicted from, (N, hidden size). `trunk`: a model's decoder, or what is called as one.
+    `embeddings` (R, T, hidden size) take the place of those of `batch.input_ids`."""
+    inputs = batch.inputs()
+    if embeddings is not None:
+        del inputs["input_ids"]
+        inputs["inputs_embeds"] = embeddings
+    return trunk(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)[batch.predictors]

@@ -12,17 +12,18 @@ from typing import Any
 from torch import Tensor
 
 from gapo_cli.models.loaded import LoadedModel
-from gapo_cli.models.packing.layout import TokenBatch
+from gapo_cli.models.packing.layout import Completions, Prompts, TokenBatch
 
 
 @dataclass(frozen=True, slots=True)
 class ComputedTokens:
-    """The N completion tokens of one forward pass, in the order of `batch`; all tensors (N,) float32.
+    """The N completion tokens of one forward pass, in the order of `batch`; tensors of one value a token are (N,) float32.
 
     `logprobs`: under the policy, with a gradient; `logprobs_old`: under the policy that sampled, or `logprobs` without
     gradient where one optimizer step is made of a rollout batch; `logprobs_ref`: under the starting model, None where no term
     needs it; `entropy`: of the policy's distribution, with a gradient where a term needs it. `weights`: what each token
-    weighs in the loss of the mini-batch. `reference`: the starting model, for `completion_logprobs`, or None;
+    weighs in the loss of the mini-batch. `states` (N, hidden size): what the head made the distributions of, with a gradient.
+    `prompts` and `completions`: the token ids that `batch` lays out as `layout` says, group by group. `reference`: the starting model, for `completion_logprobs`, or None;
     `temperature`: that of the rollouts."""
 
     logprobs: Tensor
@@ -31,7 +32,11 @@ class ComputedTokens:
     entropy: Tensor
     advantages: Tensor
     weights: Tensor
+    states: Tensor
     batch: TokenBatch
+    prompts: Prompts
+    completions: Completions
+    layout: str
     policy: LoadedModel
     reference: Any
     temperature: float

@@ -21,12 +21,15 @@ from gapo_cli.training.learners.optimizer import Optimizer
 from gapo_cli.training.learners.policy_update import PolicyUpdate
 from gapo_cli.training.learners.update_metrics import UpdateMetrics
 from gapo_cli.training.objectives.entropy import EntropyBonus
+from gapo_cli.training.objectives.jacobian import Jacobian
 from gapo_cli.training.objectives.kl import LowVarKL
+from gapo_cli.training.objectives.smoothness import Smoothness
 
 COMPLETIONS = 3
 PLAIN = AlgorithmConfig(name="grpo")
 KL = replace(PLAIN, terms={"kl": LowVarKL(0.05)})
 ENTROPY = replace(PLAIN, terms={"entropy": EntropyBonus(0.01)})
+JACOBIAN = replace(PLAIN, terms={"jacobian": Jacobian(0.5, step=0.1, share=0.6)})
 BOTH = replace(PLAIN, terms={**KL.terms, **ENTROPY.terms})
 
 
@@ -175,6 +178,26 @@ def test_the_entropy_has_a_gradient_only_where_a_term_asks_for_it(tiny_policy, t
         gradient(tiny_policy, random_groups(tiny_policy, 2), trainer, replace(PLAIN, terms={"listening": term}))
         (tokens,) = term.heard
         assert tokens.entropy.requires_grad is needs
+
+
+def test_the_jacobian_terms_gradient_depends_neither_on_the_micro_batches_nor_on_the_layout(tiny_policy, trainer):
+    groups = random_groups(tiny_policy, zero_advantages=range(5))  # the term's alone
+    whole = gradient(tiny_policy, groups, trainer, JACOBIAN)
+    assert whole.norm() > 0
+    for budget, layout in ((1, "packed"), (20, "packed"), (0, "masked"), (20, "padded")):
+        found = gradient(tiny_policy, groups, trainer, JACOBIAN, budget=budget, layout=layout)
+        assert relative_error(found, whole) < 1e-3
+
+
+def test_the_terms_of_robustness_are_logged_and_smoothness_begins_with_the_second_step(tiny_policy, trainer):
+    terms = {"jacobian": Jacobian(0.5, share=1), "smoothness": Smoothness(0.5)}
+    rows = []
+    for size in (4, 2):
+        changes = {"prompts_per_mini_batch": size, "rate": 1e-2}
+        one = updater(tiny_policy, trainer, replace(PLAIN, terms=terms), **changes)
+        rows.append(one.update(random_groups(tiny_policy, 4), [True] * 4))
+    assert rows[0]["actor/jacobian_loss"] > 0 and rows[0]["actor/smoothness_loss"] == 0
+    assert rows[1]["actor/jacobian_loss"] > 0 and rows[1]["actor/smoothness_loss"] > 0
 
 
 @pytest.mark.parametrize("algorithm", [PLAIN, KL], ids=["plain", "kl"])
