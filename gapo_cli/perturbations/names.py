@@ -28,9 +28,7 @@ SHORTEST = 3
 """Letters of a word that may be replaced. A shorter one is a word by chance too often."""
 OWN_OBJECTS = ("self.", "this.", "cls.", "this->")
 """A member of these is the task's own; of anything else it may be a library's."""
-IMPORT = re.compile(
-    r"^\s*(?:import|from|use|using|package|require|include|#\s*include|#\s*define|extern|mod|module|namespace)\b"
-)
+IMPORT = re.compile(r"^\s*(?:(?:import|from|use|using|package|require|extern|mod|module|namespace)\s|#\s*(?:include|define)\b)")
 THEIRS = """
     abstract alignas any array as asm assert async atomic auto await base bool boolean box break byte case cast catch chan char
     class clone close cmp collections companion complex concat console const constexpr consteval constructor continue copy crate

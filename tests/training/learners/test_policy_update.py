@@ -353,7 +353,7 @@ def test_a_term_is_told_of_the_policy_before_the_first_step_of_every_rollout_bat
 
 
 @dataclass(frozen=True)
-class Smoothness:
+class SecondPass:
     """KL(policy on the prompt ‖ policy with its embeddings nudged) would be such a term; here the mean log-probability of the
     same tokens under a second pass of its own, which has a gradient."""
 
@@ -369,7 +369,7 @@ class Smoothness:
 def test_a_term_can_make_a_pass_of_its_own(tiny_policy, trainer):
     groups = random_groups(tiny_policy, 2)
     passes = passes_of(tiny_policy.model)
-    second = gradient(tiny_policy, groups, trainer, replace(PLAIN, terms={"second": Smoothness(0.5)}))
+    second = gradient(tiny_policy, groups, trainer, replace(PLAIN, terms={"second": SecondPass(0.5)}))
     assert len(passes) == 2
     first = gradient(tiny_policy, groups, trainer, replace(PLAIN, terms={"first": Listening(0.5, every_token=True, value=1.0)}))
     assert relative_error(second, first) < 1e-6

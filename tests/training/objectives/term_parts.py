@@ -15,7 +15,8 @@ def random_tokens(seed=0, groups=GROUPS):
     random = np.random.default_rng(seed)
     prompts = [tuple(map(int, random.integers(2, 250, length))) for length in random.integers(4, 9, groups)]
     completions = [
-        tuple(tuple(map(int, random.integers(1, 250, length))) for length in random.integers(1, 6, COMPLETIONS)) for _ in prompts
+        tuple(tuple(map(int, random.integers(1, 250, length))) for length in random.integers(1, 6, COMPLETIONS))
+        for _ in prompts
     ]
     return prompts, completions
 
