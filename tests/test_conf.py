@@ -51,7 +51,8 @@ def test_the_tree_has_every_group_of_the_command_line():
 def test_each_option_composes_and_builds(option):
     if option == "reward=parses":
         pytest.importorskip("tree_sitter_language_pack")
-    experiment = experiment_of("train", [option, *NEEDS.get(option, [])])
+    verb = "eval" if option.startswith("perturbation=") else "train"
+    experiment = experiment_of(verb, [option, *NEEDS.get(option, [])])
     assert callable(experiment.engine) or isinstance(experiment.engine, TextEngine)
     assert callable(experiment.estimator)
     assert experiment.model.trust_remote_code is False
