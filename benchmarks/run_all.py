@@ -44,6 +44,9 @@ BENCHMARKS = {
     "step_profile": Benchmark("where the time of a nano and of a SmolLM2 step goes", 3, "step_profile.py"),
     "scaling": Benchmark("a step's cost by prompt length, answers, prompts", 15, "scaling.py"),
     "zero_advantages": Benchmark("updates without passes for advantages of 0", 4, "zero_advantages.py"),
+    "robustness_terms": Benchmark(
+        "what the terms jacobian and smoothness add to an update and a step", 6, "robustness_terms.py"
+    ),
     "packed_layout": Benchmark("packed against padded training passes, with peak memory", 30, "packed_layout.py"),
     "trl_step": Benchmark("a whole training step against TRL's", 24, "trl_step.py", needs="trl"),
     "trl_step_alike": Benchmark(

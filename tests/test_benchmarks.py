@@ -91,6 +91,15 @@ def test_zero_advantages(benchmark, tiny_model_folder, monkeypatch):
     assert all(len(row["cpu_seconds"]["ours"]) == 2 for row in rows)
 
 
+def test_robustness_terms(benchmark, tiny_model_folder):
+    sizes = ["--groups", "4", "--prompts", "4", "--prompt", "12", "--answer", "4"]
+    rows = benchmark("robustness_terms", "--model", str(tiny_model_folder), *sizes, "--models", "smollm2-135m")
+    assert [row["rival"] for row in rows] == [
+        "jacobian, a quarter of the prompts", "jacobian, every prompt", "smoothness", "jacobian, a quarter, and smoothness",
+    ]  # fmt: skip
+    assert all(len(row["share_of_step"]) == 2 and row["setting"] == "smollm2-135m" for row in rows)
+
+
 def test_logit_chunks(benchmark):
     rows = benchmark("logit_chunks", "--tokens", "12", "--width", "8", "--vocabulary", "50", "--chunks", "5", "12")
     assert [row["setting"] for row in rows] == ["5", "12"]
