@@ -47,6 +47,12 @@ BENCHMARKS = {
     "robustness_terms": Benchmark(
         "what the terms jacobian and smoothness add to an update and a step", 6, "robustness_terms.py"
     ),
+    "robustness_study": Benchmark(
+        "exact match under perturbations, with and without the terms; trains 30 runs",
+        None,
+        "robustness_study.py",
+        takes_model=False,
+    ),
     "packed_layout": Benchmark("packed against padded training passes, with peak memory", 30, "packed_layout.py"),
     "trl_step": Benchmark("a whole training step against TRL's", 24, "trl_step.py", needs="trl"),
     "trl_step_alike": Benchmark(

@@ -177,6 +177,7 @@ def evaluate(
       gapo eval samples=8
       gapo eval on jsonl data.path=my_tasks/ evaluation.split=eval
       gapo eval run=outputs/train/RUN against=outputs/eval/RUN
+      gapo eval robustness=all                    also under perturbations of the prompt, such as renamed identifiers
       gapo eval on zeta baseline=copy
       gapo eval rescore=outputs/eval/RUN          measure its answers again, without a model
 
@@ -311,7 +312,7 @@ def study(
 ) -> None:
     """Run a whole comparison, settings x seeds, paired by seed, and end with a verdict in words.
 
-    Studies: main, ablation, tau, corruption, or a yaml of your own in study/ of --config-dir. scale= nano, smollm2 or paper.
+    Studies: main, ablation, tau, corruption, robustness, or a yaml of your own in study/ of --config-dir. scale= nano, smollm2 or paper.
     study.seeds, study.budget, study.delta, study.measure and study.until_decided=true change a study.
 
     \b
