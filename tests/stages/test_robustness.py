@@ -141,6 +141,9 @@ def test_a_template_is_shown_the_changed_task(experiment):
     assert len(texts) == 2 and "walrus1" in texts[0] and "walrus1" not in texts[1]
 
 
-def test_robustness_needs_greedy_answers():
+def test_robustness_needs_greedy_answers(experiment):
+    sampled = replace(experiment, evaluation=EvaluationConfig(greedy=False, samples=1))
+    with pytest.raises(UserError, match="perturbation: compares greedy answers"):
+        evaluate(sampled, QuietDisplay())
     with pytest.raises(UserError, match=r"robustness=\[all\]: compares greedy answers"):
         EvaluationConfig(greedy=False, samples=1, robustness=("all",))
