@@ -46,7 +46,8 @@ def requested_search(words: Sequence[str], config_dir: Path | None = None) -> Se
     given = expand("train", given)
     seed = read_value(*seed_word(given))
     overrides = continue_from(expand("train", values.pop("overrides", ())), [word for word in given if key_of(word) != "seed"])
-    trial = tuple(expand("train", values.pop("trial", ())))
+    typed = {key_of(word) for word in given}
+    trial = tuple(word for word in expand("train", values.pop("trial", ())) if key_of(word) not in typed)
     definition = make_definition(
         {
             **values,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from gapo_cli.evaluation.paired import Comparison
@@ -95,7 +96,7 @@ def individuals_table(found: Findings, individuals: Sequence[Individual], title:
 
 
 def objectives_of(found: Findings, number: int) -> tuple[str, ...]:
-    values = [NOTHING if value != value else f"{value:.4g}" for value in found.values[number].values()]
+    values = [NOTHING if math.isnan(value) else f"{value:.4g}" for value in found.values[number].values()]
     return (*values, f"{found.records[number].seconds:.0f}")
 
 

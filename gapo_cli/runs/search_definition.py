@@ -50,7 +50,7 @@ class Gene:
 @dataclass(frozen=True)
 class SearchDefinition:
     """`objectives` metric → max or min, the first one picks the winner. `overrides` are those of every run, `trial` those of the
-    individuals and of the runs that they are compared with. Each individual trains `each` of what `work` counts; the search may
+    individuals and of the runs that they are compared with, `final` those of the measurements on eval. Each individual trains `each` of what `work` counts; the search may
     use `budget` of it in all, or `seconds` of training (one of them). Raises UserError."""
 
     name: str
@@ -59,6 +59,7 @@ class SearchDefinition:
     about: str = ""
     overrides: Sequence[str] = ()
     trial: Sequence[str] = ()
+    final: Sequence[str] = ()
     population: int = 8
     work: str = "trainer.steps"
     each: int = 20

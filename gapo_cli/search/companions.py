@@ -50,7 +50,7 @@ def measurements(definition: SearchDefinition, family: Family, fitness: Fitness,
             family.next_number + at,
             MEASURED,
             f"{label}, measured on eval",
-            (*genes.get(of, ()), *([models[of]] if of is not None else []), *HELD_OUT, f"seed={definition.seed}"),
+            (*genes.get(of, ()), *([models[of]] if of is not None else []), *definition.final, *HELD_OUT, f"seed={definition.seed}"),
             of,
         )
         for at, (label, of) in enumerate(named)

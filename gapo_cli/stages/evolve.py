@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -118,7 +119,7 @@ def work_done(found: Findings, number: int) -> int:
 def as_values(found: Findings) -> dict[str, object]:
     """evolve.json: NaN as null."""
     named = {
-        str(number): {name: None if value != value else value for name, value in values.items()}
+        str(number): {name: None if math.isnan(value) else value for name, value in values.items()}
         for number, values in found.values.items()
     }
     return {
