@@ -39,7 +39,7 @@ from gapo_cli.search.findings import Findings
 from gapo_cli.search.genomes import probes
 from gapo_cli.search.objectives import DEV, check_objectives
 from gapo_cli.stages.evolve import SearchResult, search_of_folder, standing
-from gapo_cli.tasks.sets.prepared import prepare
+from gapo_cli.tasks.sets.prepared import has_dev, load_tasks, prepare
 
 OUTPUTS = Path("outputs/evolve")
 Launch = Callable[..., None]
@@ -94,6 +94,7 @@ def go_on(
         open_tree(config_dir or (Path(plan.config_dir) if plan.config_dir else None)) as hydra,
     ):
         search = Search(hydra, folder, plan, definition, display, quiet, launch)
+        prepare_data(experiments_of(hydra, search.plan, search.plan.jobs[:1]), display)
         if retry_failed:
             search.launch_all(jobs_left(folder, search.plan, display, retry_failed=True))
         return search.run()
@@ -135,12 +136,12 @@ def check_space(hydra: Any, definition: SearchDefinition, plan: SweepPlan) -> li
 
 def check_dev(experiment: Experiment, display: Display) -> None:
     """Raises UserError for data without a split that fitness can be measured on."""
-    splits = prepare(experiment, display).manifest["splits"]
-    if not splits.get(DEV, {}).get("tasks"):
+    if experiment.data.dev_share is None and not has_dev(prepare(experiment, display)):
         raise UserError(
-            f"data={experiment.data.name}: has no {DEV} split, and fitness may not be measured on eval; need data with one "
-            f"({', '.join(splits)} is what it has)"
+            f"data={experiment.data.name}: has no {DEV} split, and fitness may not be measured on eval; cut one from the training "
+            "split by data.dev_share=0.1"
         )
+    load_tasks(experiment, DEV, display)
 
 
 class Search:

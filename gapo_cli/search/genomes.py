@@ -86,18 +86,21 @@ def label_of(genes: Sequence[Gene], genome: Genome) -> str:
 
 
 def probes(genes: Sequence[Gene]) -> list[tuple[str, ...]]:
-    """Overrides of genomes in which every choice, and both ends of every range, say something at least once."""
-    found = [genome_with(genes, {})]
-    for gene in genes:
-        for value in gene.choices or (at(gene, 0), at(gene, 1)):
-            found.append(genome_with(genes, {gene.name: value}))
-    return list(dict.fromkeys(overrides_of(genes, genome) for genome in found))
-
-
-def genome_with(genes: Sequence[Gene], fixed: Genome) -> Genome:
-    """The first value of every gene, but those `fixed`, and those that let the fixed ones speak."""
-    genome = {gene.name: next(iter(gene.choices)) if gene.choices else at(gene, 0) for gene in genes} | dict(fixed)
-    for gene in genes:
-        if gene.name in fixed:
-            genome |= {other: labels[0] for other, labels in gene.when.items()}
-    return genome
+    """Overrides of a few genomes in which together every choice, and both ends of every range, say something at least once."""
+    left = {gene.name: list(gene.choices) or [at(gene, 0), at(gene, 1)] for gene in genes}
+    defaults = {name: values[0] for name, values in left.items()}
+    found = []
+    while any(left.values()):
+        genome: dict[str, Value] = {}
+        # those that need others to speak choose first
+        for gene in sorted(genes, key=lambda gene: not gene.when):
+            asks = {other: labels[0] for other, labels in gene.when.items() if other not in genome}
+            may = gene.name not in genome and all((genome | asks)[other] in labels for other, labels in gene.when.items())
+            if left[gene.name] and may:
+                genome |= asks | {gene.name: left[gene.name][0]}
+        genome = defaults | genome
+        for gene in genes:
+            if speaks(gene, genome):
+                left[gene.name] = [value for value in left[gene.name] if value != genome[gene.name]]
+        found.append(overrides_of(genes, genome))
+    return found
