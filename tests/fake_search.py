@@ -65,7 +65,10 @@ class FakeLaunch:
 
     def train(self, run: Path, words: Mapping[str, str]) -> None:
         steps = int(words["trainer.steps"])
-        rows = [{"step": 0, "val/exact_match": 0.1}, {"step": steps, "val/exact_match": self.value(words), "time_s": self.seconds}]
+        rows = [
+            {"step": 0, "val/exact_match": 0.1},
+            {"step": steps, "val/exact_match": self.value(words), "time_s": self.seconds},
+        ]
         (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         (run / "checkpoints" / f"step-{steps:05d}").mkdir(parents=True, exist_ok=True)
 

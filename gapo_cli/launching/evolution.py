@@ -38,6 +38,7 @@ from gapo_cli.search.companions import baselines, best_model, last_model, measur
 from gapo_cli.search.findings import Findings
 from gapo_cli.search.genomes import probes
 from gapo_cli.search.objectives import DEV, check_objectives
+from gapo_cli.search.selection import import_deap
 from gapo_cli.stages.evolve import SearchResult, search_of_folder, standing
 from gapo_cli.tasks.sets.prepared import has_dev, load_tasks, prepare
 
@@ -57,6 +58,7 @@ def evolve(
 ) -> SearchResult:
     """Runs the search that the words name, or goes on with the one in `resume=FOLDER`. Individuals that fail are named and have
     no children. Raises UserError for the user's mistakes; KeyboardInterrupt, with the page written, when stopped."""
+    import_deap()
     refuse_job_folders(words)
     resume = next((unquoted(word.split("=", 1)[1]) for word in words if key_of(word) == "resume"), None)
     if resume is not None:

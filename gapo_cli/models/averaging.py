@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gapo_cli.errors import CheckpointError
-from gapo_cli.models.folders import CONFIG, TOKENIZER_FILES, is_adapter
+from gapo_cli.models.folders import CONFIG, is_adapter
 from gapo_cli.models.saving import model_folder
 
 WEIGHTS = "model.safetensors"
+BESIDE = (
+    CONFIG, "generation_config.json", "tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "*.model",
+    "*.txt", "*.jinja",
+)  # fmt: skip
+"""What a model has beside its weights; a checkpoint's folder also holds the trainer's state, which no mean exists of."""
 
 
 def average_models(folders: Sequence[Path], target: Path) -> Path:
@@ -38,9 +43,7 @@ def average_models(folders: Sequence[Path], target: Path) -> Path:
             mean[name] = tensor
     with model_folder(target) as written:
         written.mkdir()
-        for pattern in (CONFIG, *TOKENIZER_FILES):
-            for path in folders[0].glob(pattern):
-                if "trainer_state" not in path.name and path.name != "manifest.json":
-                    shutil.copyfile(path, written / path.name)
+        for path in (path for pattern in BESIDE for path in folders[0].glob(pattern)):
+            shutil.copyfile(path, written / path.name)
         save_file(mean, written / WEIGHTS, {"format": "pt"})
     return target

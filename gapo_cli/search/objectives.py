@@ -9,7 +9,7 @@ from gapo_cli.config.sampling import EvaluationConfig
 from gapo_cli.errors import UserError, did_you_mean
 from gapo_cli.evaluation.summary import MEASURES, PASS_AT
 from gapo_cli.lab.paired_jobs import tokens_computed
-from gapo_cli.metric_names import GREEDY, SAMPLED
+from gapo_cli.metric_names import GREEDY, SAMPLED, SUPERVISED_TOKENS
 from gapo_cli.statistics.over_seeds import JobRecord
 
 SECONDS, TOKENS = "seconds", "tokens"
@@ -44,7 +44,8 @@ def values_of(record: JobRecord, objectives: Sequence[str]) -> dict[str, float]:
     """Each objective as it was measured last; NaN for what a job does not have, all of it where the job failed."""
     if record.error is not None:
         return dict.fromkeys(objectives, math.nan)
-    found = {SECONDS: record.seconds, TOKENS: tokens_computed(record)}
+    supervised = record.curve(SUPERVISED_TOKENS)
+    found = {SECONDS: record.seconds, TOKENS: float(supervised[-1][1]) if supervised else tokens_computed(record)}
     for name in objectives:
         if name not in found:
             curve = record.curve(name)

@@ -41,13 +41,18 @@ def tournament(ranked: Sequence[int], generator: random.Random) -> int:
     return ranked[min(generator.randrange(len(ranked)) for _ in range(2))]
 
 
-def deap_points(fitness: Fitness) -> tuple[Any, list[Any]]:
-    """DEAP's tools and the individuals as it wants them. Raises UserError where DEAP is not installed."""
+def import_deap() -> tuple[Any, Any]:
+    """DEAP's modules base and tools. Raises UserError where it is not installed."""
     try:
         from deap import base, tools
     except ImportError as error:
         raise UserError("gapo evolve needs: pip install 'gapo-cli[evolve]'") from error
+    return base, tools
 
+
+def deap_points(fitness: Fitness) -> tuple[Any, list[Any]]:
+    """DEAP's tools and the individuals as it wants them."""
+    base, tools = import_deap()
     count = len(next(iter(fitness.values()), ()))
 
     class Quality(base.Fitness):

@@ -65,7 +65,9 @@ def test_a_search_breeds_compares_and_measures_and_never_sees_eval_before(words,
     # every other job says what these say
     for job in plan.jobs:
         splits = [word for word in (*plan.overrides, *job.overrides) if word.startswith("evaluation.split")]
-        assert splits == (["evaluation.split=dev", "evaluation.split=eval"] if job.number in measured else ["evaluation.split=dev"])
+        assert splits == (
+            ["evaluation.split=dev", "evaluation.split=eval"] if job.number in measured else ["evaluation.split=dev"]
+        )
 
 
 def test_a_search_killed_again_and_again_ends_as_one_that_was_left_alone(words, tmp_path):
@@ -101,7 +103,10 @@ def test_seconds_are_a_budget_too_and_the_first_individual_shows_whether_they_ar
     assert [one.name.split(",")[0] for one in result.findings.held] == ["the winner", "the model that all start from"]
     fake = FakeLaunch()
     short = [word for word in words if not word.startswith("hydra.sweep.dir")]
-    with pytest.raises(UserError, match=r"evolve\.seconds=30: too small for one generation: its first individual took 10 s, and it has 4; need about 40"):
+    with pytest.raises(
+        UserError,
+        match=r"evolve\.seconds=30: too small for one generation: its first individual took 10 s, and it has 4; need about 40",
+    ):
         search([*short, "evolve.seconds=30", "hydra.sweep.dir=three"], fake)
     assert len(fake.ran) == 1
 
@@ -122,7 +127,9 @@ def test_where_all_fail_the_first_reason_is_told(words):
     ],
 )  # fmt: skip
 def test_a_space_that_no_run_can_have_is_refused_in_a_sentence(words, space, given, sentence):
-    Path("own/evolve/mine.yaml").write_text(f"space: {{{space}}}\nobjectives: {{val/exact_match: max}}\nbudget: 99\npopulation: 2\n")
+    Path("own/evolve/mine.yaml").write_text(
+        f"space: {{{space}}}\nobjectives: {{val/exact_match: max}}\nbudget: 99\npopulation: 2\n"
+    )
     with pytest.raises(UserError) as caught:
         search([*words, *given], FakeLaunch())
     assert sentence in str(caught.value)
@@ -155,13 +162,19 @@ def test_an_unknown_space_is_answered_with_the_nearest():
 
 def test_an_objective_that_no_evaluation_gives_is_refused(words):
     Path("own/evolve/mine.yaml").write_text(SPACE.replace("val/exact_match", "val/sampled/pass@8"))
-    with pytest.raises(UserError, match=r"objectives: val/sampled/pass@8: no evaluation with evaluation\.greedy=true evaluation\.samples=1 gives it"):
+    with pytest.raises(
+        UserError,
+        match=r"objectives: val/sampled/pass@8: no evaluation with evaluation\.greedy=true evaluation\.samples=1 gives it",
+    ):
         search(words, FakeLaunch())
 
 
 def test_data_without_a_dev_split_have_one_cut_or_are_refused(words, tmp_path):
     write_tasks(tmp_path / "mine.jsonl")
-    with pytest.raises(UserError, match=r"data=jsonl: has no dev split, and fitness may not be measured on eval; cut one .* by data\.dev_share=0\.1"):
+    with pytest.raises(
+        UserError,
+        match=r"data=jsonl: has no dev split, and fitness may not be measured on eval; cut one .* by data\.dev_share=0\.1",
+    ):
         search(words, FakeLaunch())
 
 

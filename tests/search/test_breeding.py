@@ -72,7 +72,9 @@ def test_policies_start_from_their_parents_and_see_other_tasks_in_each_generatio
     pytest.importorskip("deap", reason="needs gapo-cli[evolve]")
     search = replace(SEARCH, inherit="parent")
     family = first_generation(search)
-    child = next_generation(search, family, fitness_of(family), lambda number, parents: (f"model.path={parents[0]}",)).generation(1)[0]
+    child = next_generation(
+        search, family, fitness_of(family), lambda number, parents: (f"model.path={parents[0]}",)
+    ).generation(1)[0]
     assert f"model.path={child.parents[0]}" in child.overrides
     assert child.overrides[-1] == "seed=1"
 

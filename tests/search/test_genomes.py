@@ -74,7 +74,9 @@ def test_a_few_probes_say_every_choice_and_both_ends_of_every_range():
         "sampling.group_size=16",
     }  # fmt: skip
     assert len(found) <= 4
-    assert all("estimator=gapo" in overrides for overrides in found if any(word.startswith("estimator.tau") for word in overrides))
+    assert all(
+        "estimator=gapo" in overrides for overrides in found if any(word.startswith("estimator.tau") for word in overrides)
+    )
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ class SupervisedLearning:
         if step % self.config.log_every and step != self.steps:
             return {}
         row: dict[str, float] = {
-            "sft/tokens": self.seen,
+            SUPERVISED_TOKENS: self.seen,
             "sft/skipped_steps": self.skipped,
             "actor/lr": result.learning_rate,
             "perf/throughput": self.seen / self.run.clock.seconds,
