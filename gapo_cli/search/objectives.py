@@ -45,12 +45,17 @@ def values_of(record: JobRecord, objectives: Sequence[str]) -> dict[str, float]:
     if record.error is not None:
         return dict.fromkeys(objectives, math.nan)
     supervised = record.curve(SUPERVISED_TOKENS)
-    found = {SECONDS: record.seconds, TOKENS: float(supervised[-1][1]) if supervised else tokens_computed(record)}
+    found = {SECONDS: record.seconds, TOKENS: float(supervised[-1][1]) if supervised else whole(tokens_computed(record))}
     for name in objectives:
         if name not in found:
             curve = record.curve(name)
             found[name] = float(curve[-1][1]) if curve else math.nan
     return {name: found[name] for name in objectives}
+
+
+def whole(count: float) -> float:
+    """A count that was computed from a rate and a time, without what their rounding left."""
+    return count if math.isnan(count) else float(round(count))
 
 
 def fitness_of(values: Mapping[int, Mapping[str, float]], goals: Mapping[str, str]) -> dict[int, tuple[float, ...]]:

@@ -208,7 +208,7 @@ class SupervisedLearning:
         if step % self.config.log_every and step != self.steps:
             return {}
         row: dict[str, float] = {
-            SUPERVISED_TOKENS: self.seen,
+            "sft/tokens": self.seen,
             "sft/skipped_steps": self.skipped,
             "actor/lr": result.learning_rate,
             "perf/throughput": self.seen / self.run.clock.seconds,
