@@ -26,6 +26,7 @@ from gapo_cli.launching.sweeps import (
     refuse_job_folders,
     threads_per_job,
     trusting_only,
+    without_trust,
 )
 from gapo_cli.models.averaging import average_models
 from gapo_cli.runs.claim import check_free, folder_named
@@ -162,7 +163,7 @@ class Search:
         self.hydra, self.folder, self.definition = hydra, folder, definition
         self.display, self.quiet, self.launch = display, quiet, launch
         self.family = read_family(folder)
-        self.plan = replace(plan, jobs=self.family.jobs)
+        self.plan = self.planned(plan)
 
     def run(self) -> SearchResult:
         """Until nothing is left to do, or the launcher gives up."""
@@ -179,8 +180,14 @@ class Search:
     def settle(self, family: Family) -> None:
         """Writes down what is going to be run, before it is."""
         save_family(self.folder, family)
-        self.family, self.plan = family, replace(self.plan, jobs=family.jobs)
+        self.family = family
+        self.plan = self.planned(self.plan)
         save_plan(self.folder, self.plan)
+
+    def planned(self, plan: SweepPlan) -> SweepPlan:
+        """With the family's jobs. They lie in a folder, which may be a stranger's, so they give no trust."""
+        jobs = tuple(replace(job, overrides=without_trust(job.overrides)) for job in self.family.jobs)
+        return replace(plan, jobs=jobs)
 
     def launch_unfinished(self) -> bool:
         """Whether all jobs that are planned have ended."""

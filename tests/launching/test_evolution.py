@@ -80,11 +80,16 @@ def test_a_search_killed_again_and_again_ends_as_one_that_was_left_alone(words, 
             search(["resume=two"] if ran else others, fake)
         assert len(fake.ran) == at
         ran += at
+    # a stranger's folder cannot let code run
+    family = json.loads((tmp_path / "two/family.json").read_text())
+    family["companions"][-1]["overrides"].append("allow_targets=[theirs]")
+    (tmp_path / "two/family.json").write_text(json.dumps(family))
     # a kill may come between the writing of the two files
     (tmp_path / "two/sweep.json").write_text(json.dumps(json.loads((tmp_path / "two/sweep.json").read_text()) | {"jobs": []}))
     last = FakeLaunch()
     result = search(["resume=two"], last)
     assert ran + len(last.ran) == 29
+    assert not any(word.startswith("allow_targets") for job in last.ran for word in job.overrides)
     # the folder's name is a part of the overrides that name a model
     assert (tmp_path / "two/family.json").read_text().replace("/two/", "/one/") == (tmp_path / "one/family.json").read_text()
     assert json.loads((tmp_path / "two/evolve.json").read_text()) == json.loads((tmp_path / "one/evolve.json").read_text())
