@@ -15,7 +15,7 @@ from typing import Any
 from gapo_cli.config.typed import show
 from gapo_cli.errors import UserError, did_you_mean
 from gapo_cli.launching.overrides import continue_from, expand, key_of, unquoted
-from gapo_cli.launching.study_words import names_in, read_value, read_yaml
+from gapo_cli.launching.study_words import read_value, read_yaml, tuned_values
 from gapo_cli.runs.search_definition import Gene, SearchDefinition, make_definition
 from gapo_cli.search.objectives import DEV
 
@@ -38,7 +38,7 @@ def requested_search(words: Sequence[str], config_dir: Path | None = None) -> Se
     if not isinstance(space, Mapping):
         raise UserError(f"{where}: space: need a section with a key for each thing to search over")
     genes = tuple(make_gene(str(key), entry) for key, entry in space.items())
-    tuned, given = tuned_values(rest)
+    tuned, given = tuned_values(rest, TUNED, "evolve", "search")
     if "seconds" in tuned and "budget" not in tuned:
         values.pop("budget", None)
     if "budget" in tuned and "seconds" not in tuned:
@@ -114,22 +114,3 @@ def labelled(key: str, values: Sequence[Any]) -> dict[str, tuple[str, ...]]:
 def seed_word(words: Sequence[str]) -> tuple[str, str, type]:
     word = next((word for word in reversed(words) if key_of(word) == "seed"), "seed=0")
     return word, word.partition("=")[2], int
-
-
-def tuned_values(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """`evolve.KEY=VALUE` as values, and the other words."""
-    tuned, others = {}, []
-    for word in words:
-        if not word.startswith("evolve."):
-            others.append(word)
-            continue
-        key, _, text = word.removeprefix("evolve.").partition("=")
-        if key not in TUNED:
-            near = did_you_mean(key, TUNED)
-            raise UserError(f"{word}: no such setting of a search; {near + ' ' if near else ''}need one of {', '.join(TUNED)}")
-        tuned[key] = read_value(word, text, TUNED[key])
-    return tuned, others
-
-
-def spaces(config_dir: Path | None = None) -> list[str]:
-    return names_in(SPACES, config_dir)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -11,8 +10,9 @@ from typing import Any
 
 from gapo_cli.config.checks import one_of, require
 from gapo_cli.config.typed import is_number, is_whole
-from gapo_cli.errors import DataError, UserError
+from gapo_cli.errors import UserError
 from gapo_cli.runs.layout import SEARCH
+from gapo_cli.runs.saved_definition import read_saved
 from gapo_cli.storage.files import write_json
 
 INHERIT = ("none", "parent", "average")
@@ -127,10 +127,4 @@ def save_definition(folder: Path, definition: SearchDefinition) -> None:
 
 def read_definition(folder: Path) -> SearchDefinition:
     """Raises DataError where no search lies, or where its search.json is damaged."""
-    path = folder / SEARCH
-    try:
-        return make_definition(json.loads(path.read_text(encoding="utf-8")), str(path))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"{path}: missing; name the folder of a search") from error
-    except (ValueError, AttributeError) as error:
-        raise DataError(f"{path}: is no search's definition ({error}); start the search again in another folder") from error
+    return read_saved(folder / SEARCH, make_definition, "search")
