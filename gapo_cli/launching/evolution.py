@@ -240,8 +240,10 @@ class Search:
                 return baselines(self.definition, self.family)
         if any(one.kind == MEASURED for one in self.family.companions):
             return None
-        models = {one.number: best_model(self.folder / str(one.number)) for one in self.family.companions}
-        models |= {one.number: last_model(self.folder / str(one.number)) for one in self.family.individuals}
+        done = [number for number, record in now.records.items() if record.error is None]
+        own = {one.number for one in self.family.individuals}
+        # a run beside the search may take its best checkpoint, an individual is the model that its fitness was measured of
+        models = {number: (last_model if number in own else best_model)(self.folder / str(number)) for number in done}
         words = {number: model_word(model) for number, model in models.items() if model is not None}
         return measurements(self.definition, self.family, now.fitness, words)
 

@@ -113,6 +113,14 @@ def test_seconds_are_a_budget_too_and_the_first_individual_shows_whether_they_ar
     assert len(fake.ran) == 1
 
 
+def test_a_run_beside_the_search_that_failed_is_named_and_not_measured(words):
+    result = search(words, FakeLaunch(fails=[12]))
+    assert [one.name.split(",")[0] for one in result.findings.held] == [
+        "the winner", "the model that all start from", "the best of 12 independent runs",
+    ]  # fmt: skip
+    assert result.failed == 1
+
+
 def test_where_all_fail_the_first_reason_is_told(words):
     with pytest.raises(UserError, match="one: no individual has a fitness; the first: diverged"):
         search(words, FakeLaunch(fails=range(99)))
