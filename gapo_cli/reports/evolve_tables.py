@@ -17,6 +17,7 @@ METHOD = (
     "run of the search has seen. Intervals are at 95 %, over tasks; one seed each, so they say nothing about other seeds."
 )
 POINTS = 100
+LARGE = 1000
 
 
 def outcome_lines(found: Findings) -> list[str]:
@@ -96,12 +97,19 @@ def individuals_table(found: Findings, individuals: Sequence[Individual], title:
 
 
 def objectives_of(found: Findings, number: int) -> tuple[str, ...]:
-    values = [NOTHING if math.isnan(value) else f"{value:.4g}" for value in found.values[number].values()]
+    values = [number_text(value) for value in found.values[number].values()]
     return (*values, f"{found.records[number].seconds:.0f}")
 
 
 def on_dev(found: Findings, one: Individual) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in found.values[one.number].items())
+    return ", ".join(f"{name} {number_text(value)}" for name, value in found.values[one.number].items())
+
+
+def number_text(value: float) -> str:
+    """A share with four digits, a large count without any behind the point."""
+    if math.isnan(value):
+        return NOTHING
+    return f"{value:,.0f}" if abs(value) >= LARGE else f"{value:.4g}"
 
 
 def short(one: Held) -> str:
