@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from gapo_cli.reports.evolve_tables import number_text
 from gapo_cli.search.findings import Findings
 
 COLUMN, ROW, MARGIN = 150, 30, 26
@@ -89,7 +90,7 @@ def kind_of(found: Findings, number: int, parents: set[int]) -> str:
 
 def text_of(found: Findings, number: int, label: str, parents: tuple[int, ...]) -> str:
     """What shows under the pointer."""
-    values = ", ".join(f"{name} {value:.4g}" for name, value in found.values[number].items() if not math.isnan(value))
+    values = ", ".join(f"{name} {number_text(value)}" for name, value in found.values[number].items() if not math.isnan(value))
     error = found.records[number].error
     of = f", of {' and '.join(map(str, parents))}" if parents else ""
     return f"{number}{of}: {label}; {values or error or 'not measured'}"
