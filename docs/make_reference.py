@@ -27,7 +27,7 @@ NOT_SETTINGS = {"hydra", "verb"}
 OWN_MEANINGS = {"data", "engine"}
 """Groups whose options give a key of the same name meanings of their own."""
 
-WHOLE = {"experiment", "study"}
+WHOLE = {"experiment", "study", "evolve"}
 """Groups whose options are chosen as they are: their keys are not settings of their own."""
 
 FILES: dict[str, dict[str, str]] = {
@@ -84,6 +84,14 @@ FILES: dict[str, dict[str, str]] = {
         "STUDY_VERDICTS": "the verdict of each comparison",
         "STUDY_TABLE": "the results as markdown",
         "STUDY_PAGE": "the results as a self-contained page",
+    },
+    "`gapo evolve`": {
+        "SEARCH": "the space, objectives and budget of the search",
+        "FAMILY": "the individuals with their parents, the survivors of each generation, and the runs beside them",
+        "SEARCH_PAGE": "the front, fitness by generation, the family tree and the tables, one self-contained page",
+        "SEARCH_TABLE": "the results as markdown",
+        "SEARCH_VALUES": "the same as JSON",
+        "AVERAGED": "with `evolve.inherit=average`: the models that individuals start from; a folder per individual",
     },
     "`gapo lab`": {
         "LAB_PAGE": "plots, tables and a browser of groups, one self-contained page",

@@ -345,6 +345,48 @@ def study(
 
 
 @app.command()
+def evolve(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SPACE] [KEY=VALUE ...]", help="A search space and settings of all its runs.", show_default=False
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With resume=: run the failed jobs again, then go on.")
+    ] = False,
+    config_dir: ConfigDir = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Search for settings, or for policies that inherit weights, by a genetic algorithm (NSGA-II).
+
+    Spaces: settings, prompt, or a yaml of your own in evolve/ of --config-dir. evolve.population, evolve.each (what an individual
+    trains), evolve.budget or evolve.seconds (of the whole search), evolve.inherit (none, parent or average) and others change a
+    search. Fitness is measured on the dev split; at the end the winner is measured on eval, beside the same work in one long run
+    and in independent runs.
+
+    \b
+    Examples:
+      gapo evolve
+      gapo evolve settings evolve.population=8 evolve.each=20 evolve.budget=480
+      gapo evolve settings evolve.inherit=average
+      gapo evolve prompt evolve.seconds=3600 hydra/launcher=joblib
+      gapo evolve resume=outputs/evolve/FOLDER
+    """
+    from gapo_cli.launching.evolution import evolve as run_search
+
+    with open_display(quiet) as display:
+        result = run_search(words or [], display, config_dir, quiet=quiet, retry_failed=retry_failed)
+    if not quiet:
+        from gapo_cli.console import show_search
+
+        show_search(result)
+    if result.failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, such as outputs/train/TIME.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")] = None,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gapo_cli.planning.plan import Plan
     from gapo_cli.reports.tables import Table as TextTable
     from gapo_cli.stages.doctor import Diagnosis
+    from gapo_cli.stages.evolve import SearchResult
     from gapo_cli.stages.lab import LabResult
     from gapo_cli.stages.lab_gradients import GradientResult
     from gapo_cli.stages.prepare import Described
@@ -197,6 +198,22 @@ def show_study(result: StudyResult, console: Console | None = None) -> None:
     print_text(console, "")
     print_text(console, METHOD)
     for line in verdict_lines(result.definition, result.findings):
+        print_text(console, line)
+    for path in result.files:
+        print_text(console, str(path))
+
+
+def show_search(result: SearchResult, console: Console | None = None) -> None:
+    """What came of `gapo evolve`, and where its files lie."""
+    from gapo_cli.reports.evolve_tables import evolve_tables, outcome_lines
+
+    console = console or make_console()
+    for shown in evolve_tables(result.findings):
+        print_text(console, "")
+        print_text(console, shown.title)
+        show_table(console, shown)
+    print_text(console, "")
+    for line in outcome_lines(result.findings):
         print_text(console, line)
     for path in result.files:
         print_text(console, str(path))

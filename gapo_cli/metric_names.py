@@ -26,7 +26,7 @@ ZERO_SPREAD = "group/zero_std_frac"
 GENERATED, DROPPED, WAITING, ROUNDS = "group/generated", "group/dropped", "group/waiting", "group/rounds"
 CLIPPED, ENTROPY, KL_LOSS, GRADIENT_NORM = "actor/pg_clipfrac", "actor/entropy", "actor/kl_loss", "actor/grad_norm"
 COMPUTED = "actor/computed_tokens_frac"
-SUPERVISED_LOSS = "sft/loss"
+SUPERVISED_LOSS, SUPERVISED_TOKENS = "sft/loss", "sft/tokens"
 PREFERENCE_LOSS, PREFERENCE_ACCURACY, PREFERENCE_MARGIN = "dpo/loss", "dpo/accuracy", "dpo/margin"
 PREFERENCE_CHOSEN, PREFERENCE_REJECTED = "dpo/chosen_logprobs", "dpo/rejected_logprobs"
 GREEDY, SAMPLED = "val/", "val/sampled/"
@@ -97,7 +97,7 @@ METRICS = (
     Metric("training/rollout_probs_diff_{mean,max,std}", "Engine against trainer, probabilities", "|difference| over the tokens of the update, as in verl", RL),
     Metric("training/rollout_k3", "Engine against trainer, KL", "k3 estimate of KL(engine, trainer), nats a token", RL),
     Metric(SUPERVISED_LOSS, "Training loss", "cross-entropy of the answers, nats a token, mean since the last row", SUPERVISED),
-    Metric("sft/tokens", "Tokens", "of prompts and answers learnt from so far", SUPERVISED),
+    Metric(SUPERVISED_TOKENS, "Tokens", "of prompts and answers learnt from so far", SUPERVISED),
     Metric(PREFERENCE_LOSS, "Preference loss", "mean over the pairs of the batch, the supervised term included", PREFERENCE),
     Metric(PREFERENCE_ACCURACY, "Pairs told apart", "share of the pairs whose reward margin is above 0: before the first step none is", PREFERENCE),
     Metric(PREFERENCE_MARGIN, "Reward margin", "beta times what the better answer gained on the worse one since the start, nats, mean over pairs", PREFERENCE),

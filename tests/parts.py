@@ -196,11 +196,11 @@ def assert_same_groups(found: Sequence[Group], expected: Sequence[Group]) -> Non
 TASKS_PER_SPLIT = 12
 
 
-def write_tasks(path: Path, rejected: bool = False) -> Path:
-    """A JSON-lines file with `TASKS_PER_SPLIT` tasks in train and in eval; every edit is another one. `rejected`: each task
+def write_tasks(path: Path, rejected: bool = False, splits: Sequence[str] = ("train", "eval")) -> Path:
+    """A JSON-lines file with `TASKS_PER_SPLIT` tasks in each of `splits`; every edit is another one. `rejected`: each task
     rejects its region as it stands."""
     rows = []
-    for split in ("train", "eval"):
+    for split in splits:
         for number in range(TASKS_PER_SPLIT):
             excerpt = f"if {split}{number} == None:\n    pass\n"
             rows.append(

@@ -15,7 +15,21 @@ from gapo_cli.cli import run_command
 from gapo_cli.errors import UserError
 from gapo_cli.launching import launch
 
-VERBS = ["prepare", "rollout", "train", "eval", "sweep", "lab", "study", "report", "export", "export-tasks", "plan", "doctor"]
+VERBS = [
+    "prepare",
+    "rollout",
+    "train",
+    "eval",
+    "sweep",
+    "lab",
+    "study",
+    "evolve",
+    "report",
+    "export",
+    "export-tasks",
+    "plan",
+    "doctor",
+]
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ from gapo_cli.planning.model_shape import find_shape
 
 CONF = Path(gapo_cli.conf.__path__[0])
 OPTIONS = sorted(
-    f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name != "study"
+    f"{path.parent.relative_to(CONF)}={path.stem}"
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name not in ("study", "evolve")
 )
 # what an option leaves to its user
 NEEDS = {

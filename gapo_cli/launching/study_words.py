@@ -83,18 +83,20 @@ def report_request(words: Sequence[str]) -> tuple[list[Path], dict[str, Any]]:
     return folders, tuned
 
 
-def tuned_values(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """`study.KEY=VALUE` as values, and the other words."""
+def tuned_values(
+    words: Sequence[str], known: Mapping[str, type] = TUNED, verb: str = "study", what: str = "study"
+) -> tuple[dict[str, Any], list[str]]:
+    """`VERB.KEY=VALUE` as values of the types that are `known`, and the other words. `what`: what the verb makes."""
     tuned, others = {}, []
     for word in words:
-        if not word.startswith("study."):
+        if not word.startswith(f"{verb}."):
             others.append(word)
             continue
-        key, _, text = word.removeprefix("study.").partition("=")
-        if key not in TUNED:
-            near = did_you_mean(key, TUNED)
-            raise UserError(f"{word}: no such setting of a study; {near + ' ' if near else ''}need one of {', '.join(TUNED)}")
-        tuned[key] = read_value(word, text, TUNED[key])
+        key, _, text = word.removeprefix(f"{verb}.").partition("=")
+        if key not in known:
+            near = did_you_mean(key, known)
+            raise UserError(f"{word}: no such setting of a {what}; {near + ' ' if near else ''}need one of {', '.join(known)}")
+        tuned[key] = read_value(word, text, known[key])
     return tuned, others
 
 

@@ -30,12 +30,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """`colour`: which of the page's series colours; `dashed` sets sampled apart from greedy."""
+    """`colour`: which of the page's series colours; `dashed` sets sampled apart from greedy; not `joined`: points without a line."""
 
     name: str
     points: tuple[Point, ...]
     colour: int = 0
     dashed: bool = False
+    joined: bool = True
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def _line(series: Series, x: Scale, y: Scale, named: bool, over: str) -> Line:
         name=series.name,
         colour=series.colour,
         dashed=series.dashed,
-        path=_path([(x(point.step), y(point.value)) for point in points]),
+        path=_path([(x(point.step), y(point.value)) for point in points]) if series.joined else "",
         band=f"{_path([*upper, *lower])}Z" if len(bounded) > 1 else "",
         marks=tuple(
             Mark(round(x(point.step), 1), round(y(point.value), 1), _mark_text(series, point, named, over)) for point in points

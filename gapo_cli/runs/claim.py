@@ -22,6 +22,7 @@ from gapo_cli.runs.layout import (
     METRICS,
     OUTCOME,
     RESULTS,
+    SEARCH,
     STUDY,
     STUDY_VERDICTS,
     SWEEP_PLAN,
@@ -72,12 +73,14 @@ def check_free(folder: Path, named: str, resumed_by: str | None = None) -> None:
     raise UserError(f"{named}: holds {what}; name another folder{on}")
 
 
-RESUMABLE = ("train", "sweep", "study")
+RESUMABLE = ("train", "sweep", "study", "evolve")
 
 
 def contents(folder: Path, names: Collection[str]) -> tuple[str, str | None]:
     """What a folder holds, in words, and the verb that wrote it; None: nobody knows."""
     if SWEEP_PLAN in names:
+        if SEARCH in names:
+            return "a search already", "evolve"
         kind = "study" if STUDY in names else "sweep"
         return f"a {kind} already", kind
     verb = verb_of(folder)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from gapo_cli.config.checks import require
-from gapo_cli.errors import DataError, UserError
+from gapo_cli.errors import UserError
 from gapo_cli.runs.layout import STUDY
+from gapo_cli.runs.saved_definition import read_saved
 from gapo_cli.runs.sweep_plan import PlannedJob
 from gapo_cli.storage.files import write_json
 
@@ -94,10 +94,4 @@ def save_definition(folder: Path, definition: StudyDefinition) -> None:
 
 def read_definition(folder: Path) -> StudyDefinition:
     """Raises DataError where no study lies, or where its study.json is damaged."""
-    path = folder / STUDY
-    try:
-        return make_definition(json.loads(path.read_text(encoding="utf-8")), str(path))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"{path}: missing; name the folder of a study") from error
-    except (ValueError, AttributeError) as error:
-        raise DataError(f"{path}: is no study's definition ({error}); start the study again in another folder") from error
+    return read_saved(folder / STUDY, make_definition, "study")

@@ -12,6 +12,7 @@ from gapo_cli.prompts.merge_markers import CURRENT, UPDATED
 from gapo_cli.prompts.merge_markers import CURSOR as MERGE_CURSOR
 from gapo_cli.prompts.parts.reading import NO_CHANGE_TOKENS
 from gapo_cli.prompts.parts.zed_text import CURSOR, REGION_END, REGION_START
+from gapo_cli.prompts.sections import DIFFS, MARKS, Sections
 from gapo_cli.prompts.zeta1 import Zeta1
 from gapo_cli.records import EditTask, Hint, HistoryEvent, Source
 
@@ -61,8 +62,17 @@ TEMPLATES = WITH_HISTORY_ORDER | {
     "zeta1, chat": Zeta1(chat=True),
     "five_part, no change taught": FivePart(teach_no_change=True),
     "instruct_rewrite, chat": InstructRewrite(chat=True),
+    **{
+        f"sections, {marks}, {diffs}": Sections(marks=marks, diffs=diffs)
+        for marks, diffs in zip(MARKS, (*DIFFS, "sides"), strict=True)
+    },
 }
-MARKERS = (REGION_START, REGION_END, CURSOR, CURRENT, UPDATED, MERGE_CURSOR)
+SECTION_MARKERS = tuple(
+    mark for marks in MARKS.values() for one in (marks.start, marks.end, marks.cursor) if (mark := one.strip())
+)
+MARKERS = (REGION_START, REGION_END, CURSOR, CURRENT, UPDATED, MERGE_CURSOR, *SECTION_MARKERS)
+
+CURSORS = (CURSOR, MERGE_CURSOR, *(marks.cursor for marks in MARKS.values() if marks.cursor))
 
 PIECES = (
     "x = 1", "\n", "    ", "`", "```", "```\n", "````\n", "```python\n", "\n```\n", "no change", "=======\n", "\r", "é\u2028\x0b", "```sh\nls\n```\n",

@@ -3,15 +3,14 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prompt_parts import ALL, ANSWERS, HINTS, KINDS, REGIONS, TASKS, TEMPLATES, make_task
+from prompt_parts import ALL, ANSWERS, CURSORS, HINTS, KINDS, REGIONS, TASKS, TEMPLATES, make_task
 
 from gapo_cli.errors import UserError
 from gapo_cli.prompts.five_part import FivePart
 from gapo_cli.prompts.instruct_rewrite import InstructRewrite
-from gapo_cli.prompts.merge_markers import CURSOR as MERGE_CURSOR
 from gapo_cli.prompts.merge_markers import MergeMarkers
 from gapo_cli.prompts.nano import NanoTemplate
-from gapo_cli.prompts.parts.zed_text import CURSOR
+from gapo_cli.prompts.sections import Sections
 from gapo_cli.prompts.zeta1 import Zeta1
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -88,7 +87,9 @@ def test_an_empty_answer_is_malformed(template):
 def test_every_task_renders_with_its_region(template, task):
     prompt = template.render(task)
     text = whole_text(prompt)
-    assert task.region in text.replace(CURSOR, "").replace(MERGE_CURSOR, "")
+    for cursor in CURSORS:
+        text = text.replace(cursor, "")
+    assert task.region in text
     assert prompt.cut == ()
     assert bool(prompt.messages) == template.chat
 
@@ -119,7 +120,7 @@ def test_a_budget_keeps_the_region_then_the_newest_events_then_the_near_lines_th
     lines_above = "".join(f"above{n}\n" for n in range(6))
     lines_below = "".join(f"below{n}\n" for n in range(6))
     task = make_task(lines_above, after=lines_below, **HINTS)
-    has_hints = kind in (FivePart, InstructRewrite)
+    has_hints = kind in (FivePart, InstructRewrite, Sections)
     order = [
         "g(",
         "new3",

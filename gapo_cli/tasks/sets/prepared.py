@@ -14,6 +14,7 @@ from gapo_cli.interfaces import Display, TaskSource
 from gapo_cli.records import EditTask, TaskSet
 from gapo_cli.storage.files import check_writable
 from gapo_cli.tasks.offsets import WORDS, fitting_unit
+from gapo_cli.tasks.sets.dev import DEV, cut_dev
 from gapo_cli.tasks.sets.duplicates import find_repeats
 from gapo_cli.tasks.sets.store import ALL_SPLITS, check_files, fingerprint_hash, load_split, read_manifest, save_task_set
 
@@ -111,12 +112,26 @@ def as_stored(task_set: TaskSet) -> TaskSet:
     return TaskSet(splits, {**task_set.report, **counts, "notes": [*task_set.report.get("notes", ()), *notes]})
 
 
+def has_dev(prepared: Prepared) -> bool:
+    """Whether the data came with a dev split."""
+    return bool(prepared.manifest["splits"].get(DEV, {}).get("tasks"))
+
+
+def tasks_of_split(experiment: Experiment, prepared: Prepared, split: str) -> tuple[EditTask, ...]:
+    """All of them; with `data.dev_share`, data without a dev split have it cut from the training split."""
+    share, trained_on = experiment.data.dev_share, experiment.data.train_split
+    if share is not None and split in (DEV, trained_on) and not has_dev(prepared):
+        train, dev = cut_dev(load_split(prepared.folder, trained_on), share)
+        return dev if split == DEV else train
+    names = prepared.manifest["splits"] if split == ALL_SPLITS else (split,)
+    return tuple(task for name in names for task in load_split(prepared.folder, name))
+
+
 def load_tasks(experiment: Experiment, split: str, display: Display) -> tuple[EditTask, ...]:
     """The tasks of a split ("all": of every split), prepared when missing. With `data.limit`, so many of them, evenly
     spread over the split so that no family or file is left out. Raises DataError for an unknown or empty split."""
     prepared = prepare(experiment, display)
-    names = prepared.manifest["splits"] if split == ALL_SPLITS else (split,)
-    tasks = tuple(task for name in names for task in load_split(prepared.folder, name))
+    tasks = tasks_of_split(experiment, prepared, split)
     if not tasks:
         others = ", ".join(name for name, counts in prepared.manifest["splits"].items() if counts["tasks"])
         raise DataError(f"data={experiment.data.name}: split '{split}' has no tasks; splits with tasks: {others}")

@@ -1,0 +1,1 @@
+"""Genetic search: genomes, selection, breeding, and what a run is worth."""
