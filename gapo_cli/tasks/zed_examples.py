@@ -24,10 +24,10 @@ from gapo_cli.tasks.sets.store import split_name_error
 from gapo_cli.tasks.zed.clones import Clones
 from gapo_cli.tasks.zed.example import Example
 from gapo_cli.tasks.zed.markdown import is_example, read_markdown
-from gapo_cli.tasks.zed.reading import read_task
+from gapo_cli.tasks.zed.reading import LEFT_OUT, read_task
 
 ENDINGS = (".md", ".json", ".jsonl")
-READER_VERSION = 1
+READER_VERSION = 2
 """Raised with every change that makes other tasks of the same files, so that prepared sets are built again."""
 SKIPPED_SHOWN = 20
 
@@ -92,6 +92,9 @@ class ZedExamples:
         notes = [f"passed over {passed_over} .md files without a section for the cursor"] if passed_over else []
         if skipped:
             notes.append(f"skipped {len(skipped)} examples (data.on_error=skip); the first: {skipped[0]}")
+        cut = sum(LEFT_OUT in (task.raw or {}) for tasks in splits.values() for task in tasks)
+        if cut:
+            notes.append(f"{cut} examples have patches that edit other files too: the part in the cursor's file is the task")
         report = {"files": len(files) - passed_over, "skipped": len(skipped), "skipped_rows": skipped[:SKIPPED_SHOWN]}
         return TaskSet({split: tuple(tasks) for split, tasks in splits.items()}, {**report, "notes": notes})
 

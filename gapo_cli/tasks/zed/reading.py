@@ -2,6 +2,9 @@
 
 The excerpt of a file shows less than its patches may need. Where a patch's context overlaps with the excerpt's first or last
 lines, what it shows of the file beyond is added to the excerpt.
+
+A task edits one region of the cursor's file. A patch may edit other files too: as in Zed's own scoring, where a change of a file
+that is not shown does not count, its part in the cursor's file is the answer, and `raw` says what was left out.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from gapo_cli.tasks.zed.example import Example
 from gapo_cli.tasks.zed.markdown import ACCEPTED, NO_HISTORY
 from gapo_cli.tasks.zed.region import changed_rows, rows_around
 
+LEFT_OUT = "left_out"
+"""Under this name a task's `raw` says which of its patches edit other files."""
 ReadFile = Callable[[str], str | None]
 """The text of a file of the example's repository by its path, None where it has no such file. Raises DataError."""
 
@@ -46,15 +51,18 @@ class Shown:
 def read_task(example: Example, name: str, split: str, row: int, region_tokens: int, read_file: ReadFile | None) -> EditTask:
     """`name` and `row` where the example does not say them. Raises DataError with the reason why it is no task."""
     ours = example.ours
-    expected = [
-        _own_hunks(patch, example, f"expected patch {number}") for number, patch in enumerate(example.expected_patches, 1)
-    ]
-    rejected = [_own_hunks(example.rejected_patch, example, "the rejected patch")] if example.rejected_patch else []
+    patches = {f"expected patch {number}": patch for number, patch in enumerate(example.expected_patches, 1)}
+    expected, elsewhere = _here(patches, example.cursor_path)
+    if patches and not expected:
+        raise DataError(f"{elsewhere[0]} and not the cursor's file, {example.cursor_path}, the only one that a task edits")
+    rejected, of_rejected = _here({"the rejected patch": example.rejected_patch or ""}, example.cursor_path)
+    rejected = {what: hunks for what, hunks in rejected.items() if hunks}
+    left_out = [*elsewhere, *of_rejected]
     history = read_history(example.edit_history)
     # offsets that stand under `ours` are those of the excerpt
-    shown = _from_excerpt(example, [*expected, *rejected]) if read_file is None or ours else _from_file(example, read_file)
-    made = [_applied(shown.text, hunks, f"expected patch {number}") for number, hunks in enumerate(expected, 1)]
-    worse = [_applied(shown.text, hunks, "the rejected patch") for hunks in rejected]
+    shown = _from_excerpt(example, [*expected.values(), *rejected.values()]) if read_file is None or ours else _from_file(example, read_file)
+    made = [_applied(shown.text, hunks, what) for what, hunks in expected.items()]
+    worse = [_applied(shown.text, hunks, what) for what, hunks in rejected.items()]
     start, end = _editable(shown, [*made, *worse], region_tokens, ours)
     regions = [_region(one.text, shown.text, start, end) for one in (*made, *worse)]
     still = shown.text[start:end]
@@ -78,7 +86,7 @@ def read_task(example: Example, name: str, split: str, row: int, region_tokens: 
         alternatives=tuple(dict.fromkeys(one for one in targets[1:] if one != targets[0])),
         rejected=tuple(regions[len(made) :]),
         labels={"family": str(tags[0])} if tags else {},
-        raw={"zed": zed} if zed else None,
+        raw={name: value for name, value in (("zed", zed), (LEFT_OUT, left_out)) if value} or None,
         cursor_after=after - start if in_target else None,
         no_edit=all(one == still for one in targets),
     )
@@ -127,18 +135,22 @@ def _shorter(path: str) -> str:
     return path.partition("/")[2]
 
 
-def _own_hunks(patch: str, example: Example, what: str) -> list[Hunk]:
-    """The hunks of a patch, all of them of the cursor's file."""
-    try:
-        hunks = read_patch(patch)
-    except DataError as error:
-        raise DataError(f"{what}, {error}") from error
-    for hunk in hunks:
-        if not same_file(hunk.path, example.cursor_path):
-            raise DataError(
-                f"{what} edits {hunk.path or 'a file away'}, but a task edits the cursor's file, {example.cursor_path}"
-            )
-    return hunks
+def _here(patches: Mapping[str, str], path: str) -> tuple[dict[str, list[Hunk]], list[str]]:
+    """The hunks of each patch in the file at `path`, without the patches that edit only other files; and a sentence for each patch
+    that edits others. A patch without hunks is kept: it edits nothing. Raises DataError for what is no patch."""
+    kept, elsewhere = {}, []
+    for what, patch in patches.items():
+        try:
+            hunks = read_patch(patch)
+        except DataError as error:
+            raise DataError(f"{what}, {error}") from error
+        here = [hunk for hunk in hunks if same_file(hunk.path, path)]
+        if here or not hunks:
+            kept[what] = here
+        others = dict.fromkeys(hunk.path or f"{hunk.old_path} away" for hunk in hunks if not same_file(hunk.path, path))
+        if others:
+            elsewhere.append(f"{what} edits {', '.join(others)}")
+    return kept, elsewhere
 
 
 def _applied(text: str, hunks: Sequence[Hunk], what: str) -> Applied:

@@ -15,6 +15,7 @@ from gapo_cli.records import EditTask, Hint, HistoryEvent, Source
 from gapo_cli.tasks.zed.cursor import read_cursor
 from gapo_cli.tasks.zed.example import Example
 from gapo_cli.tasks.zed.markdown import read_markdown, write_markdown
+from gapo_cli.tasks.zed.reading import read_task
 from gapo_cli.tasks.zed.writing import FORMS, write_task
 from gapo_cli.tasks.zed_examples import ZedExamples
 
@@ -174,14 +175,30 @@ def test_a_mistake_is_one_sentence(shapes, tmp_path):
     refused(SHAPES.replace("## Cursor", "## Cursors"), "has no section 'Cursor Position'")
     refused(SHAPES.replace('tags = ["rename"]', "tags = ["), "front matter is no TOML")
     elsewhere = SHAPES.replace("+++ b/src/shapes.py\n@@ -7", "+++ b/src/other.py\n@@ -7")
-    refused(elsewhere, r"expected patch 1 edits src/other\.py, but a task edits the cursor's file")
+    only_elsewhere = elsewhere.replace("+++ b/src/shapes.py\n@@ -1,2 +1,2 @@\n def", "+++ b/src/third.py\n@@ -1,2 +1,2 @@\n def")
+    refused(only_elsewhere, r"expected patch 1 edits src/other\.py and not the cursor's file, src/shapes\.py, the only one that")
     refused(SHAPES, "its repository someone/shapes is not under data.repos", repos=str(tmp_path))
     with pytest.raises(UserError, match=r"data\.repos=nowhere: is not a folder"):
         ZedExamples(str(shapes), repos="nowhere")
-    shapes.write_text(elsewhere)
+    shapes.write_text(only_elsewhere)
     (tmp_path / "right.md").write_text(SHAPES)
     set_ = ZedExamples(str(tmp_path), on_error="skip").build(no_progress)
     assert set_.report["skipped"] == 1 and "skipped 1 examples" in set_.report["notes"][0] and len(set_.splits["eval"]) == 1
+
+
+def test_of_a_patch_that_edits_other_files_the_part_in_the_cursors_file_is_the_answer(shapes):
+    other = "--- a/src/other.py\n+++ b/src/other.py\n@@ -1 +1 @@\n-import shapes\n+import shape\n"
+    whole = SHAPES.replace("+    return math.pi * radius ** 2\n", f"+    return math.pi * radius ** 2\n{other}")
+    elsewhere = whole.replace("+++ b/src/shapes.py\n@@ -7", "+++ b/src/third.py\n@@ -7")
+    shapes.write_text(elsewhere)
+    built = ZedExamples(str(shapes)).build(no_progress)
+    (task,) = built.splits["eval"]
+    assert task.targets == ("def area(radius):\n    return math.pi * radius ** 2\n",)
+    assert task.cursor_after is None  # it was the first patch's
+    assert task.raw["left_out"] == ["expected patch 1 edits src/third.py", "expected patch 2 edits src/other.py"]
+    assert built.report["notes"] == ["1 examples have patches that edit other files too: the part in the cursor's file is the task"]
+    for form, (_, read) in FORMS.items():
+        assert read_task(read(write_task(task, form)), task.id, "eval", 0, 350, None) == task
 
 
 def test_with_a_clone_the_task_is_the_whole_file_after_the_history(shapes, tmp_path):
