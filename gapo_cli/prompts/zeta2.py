@@ -56,6 +56,9 @@ class Zeta2(ZedFim):
         if behind.strip():
             return ParsedAnswer(None, REPEATED_MARKER if UPDATED in behind else TEXT_OUTSIDE_REGION)
         rows = RegionRows.of(task)
+        cursor = body.find(CURSOR)
         body = body.replace(CURSOR, "", 1)
         why = why_no_code(body, (SUFFIX, PREFIX, MIDDLE, CURRENT, SEPARATOR, CURSOR), rows.shown)
-        return ParsedAnswer(None, why) if why else answer_of(rows.read(body))
+        if why:
+            return ParsedAnswer(None, why)
+        return answer_of(rows.read(body), None if cursor < 0 else cursor - len(rows.head))

@@ -60,6 +60,22 @@ def test_ten_thousand_generated_tasks_come_back(name):
     comes_back(name, map(generated_task, range(10_000)))
 
 
+@pytest.mark.parametrize("name", ["zeta2", "zeta2_1", "zeta2_qwen"])
+def test_where_an_answer_puts_the_cursor_is_read_back(name):
+    told = 0
+    for seed in range(150):
+        task = generated_task(seed)
+        if task.cursor_after is None or can_be_said(name, task, task.target) is not None:
+            continue
+        text = FORMATS[name].answer(task, task.target)
+        answer = FORMATS[name].parse(task, text)
+        # behind the line end of a last row that is blank there is no place in what the format writes
+        last = len(task.target) - task.target.endswith("\n\n")
+        assert answer.cursor == (min(task.cursor_after, last) if "<|user_cursor|>" in text else None), seed
+        told += answer.cursor is not None
+    assert told > 10
+
+
 @every_format
 @settings(max_examples=50)
 @given(text=st.text(), task=st.sampled_from(list(TASKS.values())))

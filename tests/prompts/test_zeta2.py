@@ -11,7 +11,7 @@ from gapo_cli.prompts.parts.zed_sections import estimated_tokens
 from gapo_cli.prompts.zeta2 import Zeta2
 from gapo_cli.prompts.zeta2_1 import END, Zeta21
 from gapo_cli.prompts.zeta2_qwen import Zeta2Qwen
-from gapo_cli.records import Hint, HistoryEvent
+from gapo_cli.records import Hint, HistoryEvent, ParsedAnswer
 
 DIFF = "@@ -1,6 +1,6 @@\n import math\n \n-def area(r):\n+def area(radius):\n     return math.pi * r * r\n \n print(area(2))\n"
 REGION = "def area(radius):\n    return math.pi * r * r\n"
@@ -48,7 +48,7 @@ def test_zeta2s_worked_example():
     told = shapes(cursor_after=len("def area(radius):\n    return math.pi * radius"))
     answer = "def area(radius):\n    return math.pi * radius<|user_cursor|> * radius\n>>>>>>> UPDATED\n"
     assert Zeta2().answer(told, TARGET) == answer
-    assert Zeta2().parse(told, answer).region == TARGET
+    assert Zeta2().parse(told, answer) == ParsedAnswer(TARGET, cursor=told.cursor_after)
 
 
 def test_zeta2_qwens_worked_example():
@@ -94,7 +94,7 @@ def test_zeta2_1s_worked_example():
         "    return big - small\n\ndef cube(x):\n    return x ** 3\n<|marker_3|><[end▁of▁sentence]>"
     )
     assert Zeta21().answer(task, target) == answer
-    assert Zeta21().parse(task, answer).region == target
+    assert Zeta21().parse(task, answer) == ParsedAnswer(target, cursor=task.cursor_after)
     assert "\u2581" in END
     # nothing changes: border 192 is nearer to the cursor, at 142, than 65
     assert Zeta21().answer(rings(), RINGS) == "<|marker_3|><|marker_3|><[end▁of▁sentence]>"

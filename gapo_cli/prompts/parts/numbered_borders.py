@@ -109,8 +109,8 @@ def written(task: EditTask, rows: RegionRows, region: str, cursor_marker: str) -
 
 
 def read(task: EditTask, text: str, end_marker: str, echoes: tuple[str, ...], cursor_marker: str) -> ParsedAnswer:
-    """The region of an answer. Its end marker may be missing, its last tag may not; what stands before the first tag and
-    behind the last is dropped, and tags in between are only passed over."""
+    """The region of an answer, and where it puts the cursor. Its end marker may be missing, its last tag may not; what stands
+    before the first tag and behind the last is dropped, and tags in between are only passed over."""
     body = text.partition(end_marker)[0]
     if says_teacher_word(body):
         return ParsedAnswer(task.region)
@@ -127,14 +127,16 @@ def read(task: EditTask, text: str, end_marker: str, echoes: tuple[str, ...], cu
         return ParsedAnswer(task.region)
     if first > last:
         return ParsedAnswer(None, WRONG_TAGS)
-    span = TAG.sub("", body[tags[0].end() : tags[-1].start()]).replace(cursor_marker, "", 1)
+    marked = TAG.sub("", body[tags[0].end() : tags[-1].start()])
+    span, in_span = marked.replace(cursor_marker, "", 1), marked.find(cursor_marker)
     why = why_no_code(span, (TAG_START, cursor_marker, *echoes), rows.shown)
     if why:
         return ParsedAnswer(None, why)
     old = to_bytes(rows.write(rows.region))
     places = [*found[:-1], len(old)]
-    new = to_text(old[: places[first - 1]]) + span + to_text(old[places[last - 1] :])
-    return answer_of(rows.read(new))
+    kept = to_text(old[: places[first - 1]])
+    new = kept + span + to_text(old[places[last - 1] :])
+    return answer_of(rows.read(new), None if in_span < 0 else len(kept) + in_span - len(rows.head))
 
 
 def to_bytes(text: str) -> bytes:

@@ -34,9 +34,11 @@ def why_no_code(text: str, markers: Iterable[str], known: str) -> str | None:
     return TEACHER_WORD if has_teacher_word(text, known) else None
 
 
-def answer_of(region: str | None) -> ParsedAnswer:
-    """`region` None: the answer changes what stands around it."""
-    return ParsedAnswer(region, TEXT_OUTSIDE_REGION if region is None else None)
+def answer_of(region: str | None, cursor: int | None = None) -> ParsedAnswer:
+    """`region` None: the answer changes what stands around it. A `cursor` that does not stand in the region is left out."""
+    if region is None:
+        return ParsedAnswer(None, TEXT_OUTSIDE_REGION)
+    return ParsedAnswer(region, cursor=cursor if cursor is not None and 0 <= cursor <= len(region) else None)
 
 
 def has_marker(text: str, marker: str) -> bool:
