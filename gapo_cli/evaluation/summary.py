@@ -26,6 +26,8 @@ PASS_AT = (1, 2, 4, 8, 16, 32)
 """The k of pass@k that are reported, as far as every task has that many samples."""
 SHARES = ("exact_match", "strict_match", "noop_rate", "malformed_rate", "truncated_rate")
 MEANS = ("edit_similarity", "bleu", "chrf", "delta_chrf", "changed_lines_precision", "changed_lines_recall")
+TRACKED = ("edits_unwanted", "silence_where_wanted", "wrong_region", "reversal_ratio", "kept_rate")
+"""Of how a model edits, what a run's metrics have too: what training can drift into while exact match rises."""
 ON_CHANGES = ("exact_match", "strict_match", *MEANS)
 """What is also measured over the tasks whose right answer changes something."""
 
@@ -151,6 +153,7 @@ class Summary:
             prefix = GREEDY if mode == "greedy" else SAMPLED
             overall = breakdown.overall
             found: dict[str, float | None] = {name: getattr(overall, name).value for name in MEASURES}
+            found |= {name: overall.behaviour[name].value for name in TRACKED if name in overall.behaviour}
             found |= {"exact_match_low": overall.exact_match.low, "exact_match_high": overall.exact_match.high}
             found |= {"response_tokens": overall.response_tokens}
             found |= {f"pass@{k}": measure.value for k, measure in overall.pass_at.items()}

@@ -172,15 +172,20 @@ def test_of_several_targets_the_nearest_one_counts_in_every_measure():
 
 def test_firing_where_nothing_was_wanted_and_silence_where_something_was():
     still = {"target": "old\n"}
-    behaviour = summarise(
+    summary = summarise(
         [
             prediction("a", "new\n"), prediction("b", "old\n"), prediction("c", None),
             prediction("d", "x\n", **still), prediction("e", " old\n", **still),
         ]
-    ).greedy.overall.behaviour  # fmt: skip
+    )  # fmt: skip
+    behaviour = summary.greedy.overall.behaviour
     # of a malformed answer nothing is shown
     assert behaviour["silence_where_wanted"] == wilson(2, 3)
     assert behaviour["edits_unwanted"] == wilson(1, 2)
+    # both are followed while a model is trained; of tasks that all want an edit there is no unwanted one
+    metrics = summary.metrics()
+    assert (metrics["val/silence_where_wanted"], metrics["val/edits_unwanted"]) == (pytest.approx(2 / 3), 0.5)
+    assert "val/edits_unwanted" not in summarise([prediction("a", "new\n")]).metrics()
 
 
 def test_where_the_cursor_goes_is_measured_against_the_first_target_only():
