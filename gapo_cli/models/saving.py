@@ -13,7 +13,7 @@ import torch
 
 from gapo_cli.errors import CheckpointError
 from gapo_cli.models.plain_weights import plain_weights, without_adapters
-from gapo_cli.models.tokenizer_files import quiet
+from gapo_cli.models.tokenizer_files import quiet, save_for_servers
 from gapo_cli.storage.whole_folder import whole_folder
 
 if TYPE_CHECKING:
@@ -36,9 +36,10 @@ def model_folder(folder: Path) -> Iterator[Path]:
         ) from error
 
 
-def save_plain(loaded: LoadedModel, folder: Path, dtype: str) -> None:
-    """Writes the policy with its adapters merged as transformers and vLLM load it, in `dtype` ("float32" or "bfloat16"). The
-    policy stays as it is. All or nothing, and errors, as `model_folder`."""
+def save_plain(loaded: LoadedModel, folder: Path, dtype: str, *, for_servers: bool = False) -> None:
+    """Writes the policy with its adapters merged as transformers and vLLM load it, in `dtype` ("float32" or "bfloat16").
+    `for_servers`: with a tokenizer's folder for those that need one (`save_for_servers`). The policy stays as it is. All or
+    nothing, and errors, as `model_folder`."""
     from huggingface_hub import save_torch_state_dict
 
     kind = getattr(torch, dtype)
@@ -55,6 +56,8 @@ def save_plain(loaded: LoadedModel, folder: Path, dtype: str) -> None:
         config.save_pretrained(written)
         model.generation_config.save_pretrained(written)
         loaded.tokenizer.save_pretrained(written)
+        if for_servers:
+            save_for_servers(loaded.tokenizer, written)
 
 
 def stored_dtype(folder: Path) -> str:

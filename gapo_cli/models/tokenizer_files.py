@@ -34,6 +34,25 @@ def load_tokenizer(config: ModelConfig, folder: Path) -> Any:
     return tokenizer
 
 
+SERVED_TOKENIZER = "tokenizer"
+"""The folder, inside a model's, from which servers read a tokenizer that they would not read right from the model's own."""
+SAMPLE = 'def load_all(paths: list[str]) -> int:\n\tfor a_path in paths:\n    if a_path == None or x2 >= 10:\n        print("né", -1)\n'
+
+
+def save_for_servers(tokenizer: Any, folder: Path) -> None:
+    """Writes SERVED_TOKENIZER into a saved model's folder where it is needed: where AutoTokenizer, which servers use, splits
+    text otherwise than the tokenizer does, as of every Qwen2 folder with a tokenizer of its own (see `load_tokenizer`). Beside
+    a config that names no model it takes tokenizer.json as it stands."""
+    from transformers import AutoTokenizer
+
+    with quiet():
+        theirs = AutoTokenizer.from_pretrained(folder)
+        if theirs(SAMPLE)["input_ids"] == tokenizer(SAMPLE)["input_ids"]:
+            return
+        tokenizer.save_pretrained(folder / SERVED_TOKENIZER)
+    (folder / SERVED_TOKENIZER / "config.json").write_text("{}\n", encoding="utf-8")
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without transformers' own progress bars and reports: what matters is raised, and the terminal has its own display."""

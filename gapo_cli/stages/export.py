@@ -23,15 +23,21 @@ def export(source: Path, target: Path, dtype: str, display: Display) -> Path:
     checkpoint = find_model(source)
     from gapo_cli.models.load import load_model
     from gapo_cli.models.saving import save_plain, stored_dtype
+    from gapo_cli.models.tokenizer_files import SERVED_TOKENIZER
 
     base = base_of(checkpoint) if is_adapter(checkpoint) else None
     # a base that is stored in half precision is as exact in it, and its adapter is added in float32 in any case
     held = stored_dtype(find_folder(ModelConfig("base", base, 1)) if base else checkpoint)
     loaded = load_model(ModelConfig(source.name, str(checkpoint), context_length=1, dtype=held), dtype=held)
     written = held if dtype == AS_STORED else dtype
-    save_plain(loaded, target, written)
+    save_plain(loaded, target, written, for_servers=True)
     merged = f", merged into {base}" if base else ""
     display.say(f"{target}: {checkpoint}{merged}, in {written}")
+    if (target / SERVED_TOKENIZER).is_dir():
+        display.say(
+            f"transformers would split text otherwise than this model's tokenizer does: serve it with --tokenizer "
+            f"{target / SERVED_TOKENIZER}"
+        )
     return target
 
 
