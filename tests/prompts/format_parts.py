@@ -2,6 +2,8 @@
 
 import random
 import re
+from collections import Counter
+from collections.abc import Iterable
 
 from hypothesis import strategies as st
 from prompt_parts import make_task
@@ -19,7 +21,8 @@ from gapo_cli.prompts.sweep_v2 import SweepV2
 from gapo_cli.prompts.zeta2 import Zeta2
 from gapo_cli.prompts.zeta2_1 import Zeta21
 from gapo_cli.prompts.zeta2_qwen import Zeta2Qwen
-from gapo_cli.records import EditTask, Hint, HistoryEvent
+from gapo_cli.records import Completion, EditTask, Hint, HistoryEvent
+from gapo_cli.rollouts.sampling import read_answer
 
 FORMATS = {
     "zeta2": Zeta2(),
@@ -133,6 +136,40 @@ EVENTS = (
     HistoryEvent("open", "q.py"),
 )
 HINTS = (Hint("related_file", "n.py", "a = 1\n"), Hint("related_file", "m.py", "import math\n"))
+
+
+def comes_back(name: str, of_split: Iterable[EditTask]) -> Counter[str]:
+    """Renders each task and reads back what the format writes for each of its targets, as it stands now, and as it should be. Counts
+    "whole" ones and, by reason, those that the format cannot say; asserts that no other text comes back."""
+    template, counts = FORMATS[name], Counter()
+    for task in of_split:
+        template.render(task)
+        for region in dict.fromkeys((task.region, *task.targets)):
+            why = can_be_said(name, task, region)
+            counts[why or "whole"] += 1
+            if why is None:
+                answer = template.parse(task, template.answer(task, region))
+                assert (answer.region, answer.malformed) == (region, None), task.id
+    return counts
+
+
+def fuzz(name: str, answers: int, tasks: int) -> Counter[str]:
+    """Reads mutated answers of so many generated tasks, and counts what they are: "unchanged", "edit", or why none. Asserts that each
+    is a region or has a named reason, that a cursor stands in its region, and that one which the token limit cut is never an edit."""
+    source, template, counts = random.Random(0), FORMATS[name], Counter()
+    for number in range(tasks):
+        task = generated_task(number)
+        whole = template.answer(task, task.target)
+        for _ in range(answers // tasks):
+            text = mutated(source, whole)
+            answer = template.parse(task, text)
+            assert (answer.region is None) == (answer.malformed is not None), text
+            assert answer.cursor is None or 0 <= answer.cursor <= len(answer.region), text
+            cut = read_answer(template, task, Completion((), (), text, "length"))
+            assert (cut.region, cut.malformed) == (None, "truncated"), text
+            counts[answer.malformed or ("unchanged" if answer.region == task.region else "edit")] += 1
+    return counts
+
 
 MUTATION_PIECES = (
     "", "\n", "\n\n", "x", "    ", "```", "```\n", "None", "NO_EDITS", "KEEP_PREVIOUS\n", "<|user_cursor|>", "<|cursor|>", "<|marker_1|>",
