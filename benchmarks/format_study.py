@@ -30,7 +30,7 @@ from gapo_cli.prompts.sweep import Sweep
 from gapo_cli.prompts.zeta1 import Zeta1
 from gapo_cli.prompts.zeta2_qwen import Zeta2Qwen
 from gapo_cli.records import EditTask
-from gapo_cli.statistics.intervals import Measure
+from gapo_cli.statistics.intervals import Measure, measure_differences, wilson
 from gapo_cli.statistics.seeds_and_tasks import seeds_and_tasks
 
 FORMATS = {"zeta1": Zeta1(), "zeta2_qwen": Zeta2Qwen(), "sweep": Sweep()}
@@ -47,10 +47,15 @@ class Setting:
     budget: str
 
 
-SETTINGS = (
-    *(Setting(name, ONE_PASS) for name in FORMATS),
-    *(Setting(name, SAME_TOKENS) for name in FORMATS if name != BASIS),
-)
+def settings(budgets: Sequence[str]) -> list[Setting]:
+    """All that are compared; the basis has one pass in any case, and its own tokens are those of the others."""
+    return [
+        Setting(name, budget)
+        for budget in (ONE_PASS, SAME_TOKENS)
+        if budget in budgets
+        for name in FORMATS
+        if (name, budget) != (BASIS, SAME_TOKENS)
+    ]
 
 
 def make_base(folder: Path) -> None:
@@ -135,6 +140,15 @@ def matrix(answers: Sequence[Sequence[Prediction]], has: Any) -> np.ndarray:
     return np.array([[float(has(one)) for one in of_seed] for of_seed in answers])
 
 
+def share(values: np.ndarray) -> dict[str, float | None]:
+    """Of (seeds, tasks) zeros and ones: over both, or, of one seed, Wilson's over its tasks."""
+    return numbers(wilson(float(values.sum()), values.size) if len(values) == 1 else seeds_and_tasks(values))
+
+
+def difference(values: np.ndarray) -> dict[str, float | None]:
+    return numbers(measure_differences(values[0]) if len(values) == 1 else seeds_and_tasks(values))
+
+
 def numbers(found: Measure) -> dict[str, float | None]:
     return {"value": found.value, "low": found.low, "high": found.high}
 
@@ -149,6 +163,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--runs", type=Path, default=RUNS)
     arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--budgets", nargs="+", choices=(ONE_PASS, SAME_TOKENS), default=[ONE_PASS, SAME_TOKENS])
     arguments.add_argument("--tasks", type=int, default=2500, help="of the training split, evenly spaced; all of a held-out pool too")
     arguments.add_argument("--held-out", type=int, default=500, help="tasks that are measured")
     arguments.add_argument("--new-tokens", type=int, default=128)
@@ -157,21 +172,22 @@ def main() -> None:
     runs = given.runs.resolve()
     if not (runs / "base").is_dir():
         make_base(runs / "base")
-    folders = {(setting, seed): train(runs, setting, seed, given) for seed in range(given.seeds) for setting in SETTINGS}
+    compared = settings(given.budgets)
+    folders = {(setting, seed): train(runs, setting, seed, given) for seed in range(given.seeds) for setting in compared}
     size = lengths(runs / "base", train_tasks(runs))
-    answers = {setting: [predictions(folders[setting, seed]) for seed in range(given.seeds)] for setting in SETTINGS}
+    answers = {setting: [predictions(folders[setting, seed]) for seed in range(given.seeds)] for setting in compared}
     right = {setting: matrix(of_setting, lambda one: one.is_right) for setting, of_setting in answers.items()}
     rows = []
-    for setting in SETTINGS:
+    for setting in compared:
         malformed = matrix(answers[setting], lambda one: one.malformed is not None)
         reasons = [one.malformed for of_seed in answers[setting] for one in of_seed if one.malformed]
         rows.append({
             "format": setting.format, "budget": setting.budget, **size[setting.format],
             "tokens": [trained(folders[setting, seed])["tokens"] for seed in range(given.seeds)],
             "cpu_seconds": [trained(folders[setting, seed])["cpu_seconds"] for seed in range(given.seeds)],
-            "exact_match": numbers(seeds_and_tasks(right[setting])), "by_seed": right[setting].mean(axis=1).tolist(),
-            "difference": numbers(seeds_and_tasks(right[setting] - right[Setting(BASIS, ONE_PASS)])),
-            "malformed": numbers(seeds_and_tasks(malformed)),
+            "exact_match": share(right[setting]), "by_seed": right[setting].mean(axis=1).tolist(),
+            "difference": difference(right[setting] - right[Setting(BASIS, ONE_PASS)]),
+            "malformed": share(malformed),
             "reasons": {reason: reasons.count(reason) / malformed.size for reason in sorted(set(reasons))},
             "no_op": float(matrix(answers[setting], lambda one: one.is_noop).mean()),
         })  # fmt: skip
@@ -192,8 +208,8 @@ def publish(rows: list[dict[str, Any]], given: argparse.Namespace, command: str)
     ]  # fmt: skip
     about = machine("torch", "transformers")
     text = (
-        f"{given.tasks:,} training tasks, {given.held_out} held-out ones, {given.seeds} seeds; greedy answers of at most "
-        f"{given.new_tokens} tokens. Lengths: mean (95th percentile). Brackets: 95 % over seeds and tasks. "
+        f"{given.tasks:,} training tasks, {given.held_out} held-out ones, {given.seeds} {'seed' if given.seeds == 1 else 'seeds'}; greedy answers of at most "
+        f"{given.new_tokens} tokens. Lengths: mean (95th percentile). Brackets: 95 % over {'tasks' if given.seeds == 1 else 'seeds and tasks'}. "
         f"{', '.join(f'{key} {value}' for key, value in about.items())}."
     )
     table = "\n".join([table_line(head), "|---|---|" + "---:|" * 3 + "---|" * 3 + "---:|", *lines, "", text])
