@@ -53,7 +53,10 @@ def sources(given: argparse.Namespace) -> Iterator[tuple[str, Sequence[EditTask]
         yield "zeta", all_of(Zeta(given.zeta))
     if given.editeval:
         fields = {"id": "task_id", "excerpt": "input", "target": "output"}
-        yield "EditEval", all_of(JsonLines(given.editeval, fields=fields, values={"language": "python", "path": "edited_code.py"}))
+        yield (
+            "EditEval",
+            all_of(JsonLines(given.editeval, fields=fields, values={"language": "python", "path": "edited_code.py"})),
+        )
     yield "generated", [generated_task(seed) for seed in range(given.generated)]
 
 
@@ -74,7 +77,15 @@ def main() -> None:
             rows.append({"source": source, "tasks": len(tasks), "format": name, "regions": counts.total(), **counts})
             print(source, name, dict(counts), flush=True)
     reasons = sorted({key for row in rows for key in row} - {"source", "tasks", "format", "regions", "whole"})
-    head = ("tasks of", "tasks", "format", "regions", "came back", "as another text", *(f"cannot be said: {reason}" for reason in reasons))
+    head = (
+        "tasks of",
+        "tasks",
+        "format",
+        "regions",
+        "came back",
+        "as another text",
+        *(f"cannot be said: {reason}" for reason in reasons),
+    )
     lines = [
         table_line([
             row["source"], f"{row['tasks']:,}", f"`{row['format']}`", f"{row['regions']:,}", f"{row['whole']:,}", "0",

@@ -98,7 +98,9 @@ def train(runs: Path, setting: Setting, seed: int, given: argparse.Namespace) ->
     if setting.format == "zeta1":
         words.append("prompt.counter=null")
     print(f"gapo train {' '.join(words)}", flush=True)
-    subprocess.run([sys.executable, "-m", "gapo_cli", "train", *words, "-q"], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    subprocess.run(
+        [sys.executable, "-m", "gapo_cli", "train", *words, "-q"], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     return folder
 
 
@@ -164,7 +166,9 @@ def main() -> None:
     arguments.add_argument("--runs", type=Path, default=RUNS)
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--budgets", nargs="+", choices=(ONE_PASS, SAME_TOKENS), default=[ONE_PASS, SAME_TOKENS])
-    arguments.add_argument("--tasks", type=int, default=2500, help="of the training split, evenly spaced; all of a held-out pool too")
+    arguments.add_argument(
+        "--tasks", type=int, default=2500, help="of the training split, evenly spaced; all of a held-out pool too"
+    )
     arguments.add_argument("--held-out", type=int, default=500, help="tasks that are measured")
     arguments.add_argument("--new-tokens", type=int, default=128)
     arguments.add_argument("--overrides", nargs="*", default=[], help="further settings of gapo train")
@@ -213,7 +217,12 @@ def publish(rows: list[dict[str, Any]], given: argparse.Namespace, command: str)
         f"{', '.join(f'{key} {value}' for key, value in about.items())}."
     )
     table = "\n".join([table_line(head), "|---|---|" + "---:|" * 3 + "---|" * 3 + "---:|", *lines, "", text])
-    write("format_study", ["# What a format costs and gains on a small model", "", table, "", f"Run it again: `{command}`"], about, rows)
+    write(
+        "format_study",
+        ["# What a format costs and gains on a small model", "", table, "", f"Run it again: `{command}`"],
+        about,
+        rows,
+    )
     into_page("format_study", table, "results.md")
 
 

@@ -33,7 +33,9 @@ def main() -> None:
     for name in FORMATS:
         started = time.process_time()
         counts = fuzz(name, given.answers, given.tasks)
-        rows.append({"format": name, "answers": counts.total(), "cpu_seconds": time.process_time() - started, "read_as": dict(counts)})
+        rows.append(
+            {"format": name, "answers": counts.total(), "cpu_seconds": time.process_time() - started, "read_as": dict(counts)}
+        )
         print(name, dict(counts), flush=True)
     lines = []
     for row in rows:

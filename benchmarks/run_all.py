@@ -76,9 +76,14 @@ BENCHMARKS = {
         "how often 95 % intervals hold the truth, simulated", 3, "interval_coverage.py", takes_model=False
     ),
     "format_round_trips": Benchmark(
-        "answers of editors' formats, written and read back; --repos adds mined tasks", 4, "format_round_trips.py", takes_model=False
+        "answers of editors' formats, written and read back; --repos adds mined tasks",
+        4,
+        "format_round_trips.py",
+        takes_model=False,
     ),
-    "fuzz_parsers": Benchmark("a hundred thousand broken answers for each format's parser", 5, "fuzz_parsers.py", takes_model=False),
+    "fuzz_parsers": Benchmark(
+        "a hundred thousand broken answers for each format's parser", 5, "fuzz_parsers.py", takes_model=False
+    ),
     "format_study": Benchmark("three formats taught to nano", None, "format_study.py", takes_model=False),
     "faults": Benchmark("full disks and damaged checkpoints", None, "faults.py", takes_model=False),
 }

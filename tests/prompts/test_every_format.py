@@ -33,9 +33,7 @@ def zeta():
 @cache
 def editeval():
     fields = {"id": "task_id", "excerpt": "input", "target": "output"}
-    return tasks_of(
-        JsonLines(str(DATA / "editeval"), fields=fields, values={"language": "python", "path": "edited_code.py"})
-    )
+    return tasks_of(JsonLines(str(DATA / "editeval"), fields=fields, values={"language": "python", "path": "edited_code.py"}))
 
 
 def tasks_of(source):

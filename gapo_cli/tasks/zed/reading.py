@@ -60,7 +60,11 @@ def read_task(example: Example, name: str, split: str, row: int, region_tokens: 
     left_out = [*elsewhere, *of_rejected]
     history = read_history(example.edit_history)
     # offsets that stand under `ours` are those of the excerpt
-    shown = _from_excerpt(example, [*expected.values(), *rejected.values()]) if read_file is None or ours else _from_file(example, read_file)
+    shown = (
+        _from_excerpt(example, [*expected.values(), *rejected.values()])
+        if read_file is None or ours
+        else _from_file(example, read_file)
+    )
     made = [_applied(shown.text, hunks, what) for what, hunks in expected.items()]
     worse = [_applied(shown.text, hunks, what) for what, hunks in rejected.items()]
     start, end = _editable(shown, [*made, *worse], region_tokens, ours)

@@ -175,8 +175,12 @@ def test_a_mistake_is_one_sentence(shapes, tmp_path):
     refused(SHAPES.replace("## Cursor", "## Cursors"), "has no section 'Cursor Position'")
     refused(SHAPES.replace('tags = ["rename"]', "tags = ["), "front matter is no TOML")
     elsewhere = SHAPES.replace("+++ b/src/shapes.py\n@@ -7", "+++ b/src/other.py\n@@ -7")
-    only_elsewhere = elsewhere.replace("+++ b/src/shapes.py\n@@ -1,2 +1,2 @@\n def", "+++ b/src/third.py\n@@ -1,2 +1,2 @@\n def")
-    refused(only_elsewhere, r"expected patch 1 edits src/other\.py and not the cursor's file, src/shapes\.py, the only one that")
+    only_elsewhere = elsewhere.replace(
+        "+++ b/src/shapes.py\n@@ -1,2 +1,2 @@\n def", "+++ b/src/third.py\n@@ -1,2 +1,2 @@\n def"
+    )
+    refused(
+        only_elsewhere, r"expected patch 1 edits src/other\.py and not the cursor's file, src/shapes\.py, the only one that"
+    )
     refused(SHAPES, "its repository someone/shapes is not under data.repos", repos=str(tmp_path))
     with pytest.raises(UserError, match=r"data\.repos=nowhere: is not a folder"):
         ZedExamples(str(shapes), repos="nowhere")
@@ -196,7 +200,9 @@ def test_of_a_patch_that_edits_other_files_the_part_in_the_cursors_file_is_the_a
     assert task.targets == ("def area(radius):\n    return math.pi * radius ** 2\n",)
     assert task.cursor_after is None  # it was the first patch's
     assert task.raw["left_out"] == ["expected patch 1 edits src/third.py", "expected patch 2 edits src/other.py"]
-    assert built.report["notes"] == ["1 examples have patches that edit other files too: the part in the cursor's file is the task"]
+    assert built.report["notes"] == [
+        "1 examples have patches that edit other files too: the part in the cursor's file is the task"
+    ]
     for form, (_, read) in FORMS.items():
         assert read_task(read(write_task(task, form)), task.id, "eval", 0, 350, None) == task
 
