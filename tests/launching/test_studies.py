@@ -91,7 +91,7 @@ def test_a_dry_run_says_what_is_needed_and_what_would_be_run(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "gapo study: name a study first: ablation, corruption, main, tau"),
+        ([], f"gapo study: name a study first: {', '.join(STUDIES)}"),
         (["mian"], "mian: unknown study; did you mean main?"),
         (["main", "scale=pico"], "pico: unknown scale; "),
         (["main", "estimator=gapo"], "estimator=gapo: is what the study sets itself; leave it out"),
