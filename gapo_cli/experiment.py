@@ -66,8 +66,24 @@ class Experiment:
 def check_settings(experiment: Experiment) -> None:
     """Raises UserError for settings that no group can be learnt from with."""
     sampling = experiment.sampling
-    require(sampling.group_size >= 2, f"sampling.group_size={sampling.group_size}: need at least 2 to train")
     trainer, algorithm = experiment.trainer, experiment.algorithm
+    alone = sampling.group_size == 1
+    require(
+        not alone or algorithm.critic is not None,
+        f"sampling.group_size={sampling.group_size}: need at least 2 to train, or a critic (algorithm=ppo), which compares an answer "
+        "with no other",
+    )
+    require(
+        not (alone and algorithm.dynamic_sampling),
+        "algorithm.dynamic_sampling=true: drops groups of equal scores, as every group of sampling.group_size=1 is; need at least 2",
+    )
+    if algorithm.ppo is not None:
+        algorithm.ppo.optimizer.check()
+        warmup = algorithm.ppo.warmup_steps
+        require(
+            warmup < trainer.steps,
+            f"algorithm.ppo.warmup_steps={warmup}: need fewer than trainer.steps={trainer.steps}, or the policy learns nothing",
+        )
     several_updates = trainer.epochs_per_step > 1 or trainer.prompts_per_mini_batch < trainer.prompts_per_step
     require(
         algorithm.importance_cap is None or not several_updates or trainer.recompute_logprobs is not False,

@@ -26,6 +26,9 @@ ZERO_SPREAD = "group/zero_std_frac"
 GENERATED, DROPPED, WAITING, ROUNDS = "group/generated", "group/dropped", "group/waiting", "group/rounds"
 CLIPPED, ENTROPY, KL_LOSS, GRADIENT_NORM = "actor/pg_clipfrac", "actor/entropy", "actor/kl_loss", "actor/grad_norm"
 COMPUTED = "actor/computed_tokens_frac"
+VALUE_LOSS, VALUE_CLIPPED, VALUE_PREDICTED = "critic/vf_loss", "critic/vf_clipfrac", "critic/vpred_mean"
+VALUES, RETURNS, EXPLAINED = "critic/values", "critic/returns", "critic/vf_explained_var"
+CRITIC_NORM, CRITIC_RATE, REWARD_KL = "critic/grad_norm", "critic/lr", "actor/reward_kl_penalty"
 SUPERVISED_LOSS, SUPERVISED_TOKENS = "sft/loss", "sft/tokens"
 PREFERENCE_LOSS, PREFERENCE_ACCURACY, PREFERENCE_MARGIN = "dpo/loss", "dpo/accuracy", "dpo/margin"
 PREFERENCE_CHOSEN, PREFERENCE_REJECTED = "dpo/chosen_logprobs", "dpo/rejected_logprobs"
@@ -93,6 +96,13 @@ METRICS = (
     Metric(GRADIENT_NORM, "Gradient norm", "before clipping, mean over the step's optimizer steps", LEARNERS),
     Metric("actor/lr", "Learning rate", "of the last optimizer step", LEARNERS),
     Metric("{actor,sft}/skipped_steps", "Skipped steps", "optimizer steps without a finite loss and gradient (supervised: since the start)", LEARNERS),
+    Metric(VALUE_LOSS, "Value loss", "half the squared error of the critic's values, clipped; mean over the step's optimizer steps; only with a critic", RL),
+    Metric(EXPLAINED, "Explained variance", "1 - Var(return - value) / Var(return) over the tokens of the batch, of the values before the update: 1 is right, 0 no better than a constant; only with a critic", RL),
+    Metric(VALUE_CLIPPED, "Value clip fraction", "share of the tokens whose value was held back by the clip; only with a critic", RL),
+    Metric(VALUE_PREDICTED, "Value in the update", "mean over the tokens of the step's optimizer steps; only with a critic", RL),
+    Metric("critic/{values,returns}/{mean,max,min}", "Values and returns", "of the tokens of the batch, before the update; only with a critic", RL),
+    Metric("critic/{grad_norm,lr}", "Critic's gradient norm and learning rate", "as actor/grad_norm and actor/lr; only with a critic", RL),
+    Metric(REWARD_KL, "KL in the reward", "mean log-probability above the starting model's, nats a token; only with algorithm.ppo.kl_in_reward", RL),
     Metric("training/rollout_logprobs_diff_{mean,max}", "Engine against trainer", "|difference| of log-probabilities of a few fresh answers, nats", RL),
     Metric("training/rollout_probs_diff_{mean,max,std}", "Engine against trainer, probabilities", "|difference| over the tokens of the update, as in verl", RL),
     Metric("training/rollout_k3", "Engine against trainer, KL", "k3 estimate of KL(engine, trainer), nats a token", RL),

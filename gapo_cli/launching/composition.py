@@ -55,6 +55,11 @@ def round_quarter(count: int) -> int:
     return max(1, round(count / 4))
 
 
+def times(factor: float, value: float) -> float:
+    """A setting that is a multiple of another."""
+    return factor * value
+
+
 def if_lora(rank: int, with_adapters: Any, without: Any) -> Any:
     """The one of two settings that goes with `model.lora.rank`."""
     return with_adapters if rank else without
@@ -70,7 +75,7 @@ def open_tree(config_dir: Path | None) -> Iterator[Any]:
     """Yields Hydra over the yaml tree, with Hydra's own errors turned into UserErrors where it can."""
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"--config-dir {config_dir}: is not a folder; name one with yaml files in it")
-    for resolver in (round_quarter, if_lora, if_gpu):
+    for resolver in (round_quarter, times, if_lora, if_gpu):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     plugins = Plugins.instance()
     if UserConfigDirectory not in plugins.discover(SearchPathPlugin):

@@ -23,18 +23,26 @@ from gapo_cli.training.objectives.aggregation import token_weights
 @dataclass(slots=True)
 class MicroBatch:
     """What one forward pass is made for. `prompts`: token ids, one prompt a piece of a group; `completions`: the token ids
-    of each piece's completions. The tensors are (N,), one value a completion token, in the order of TokenBatch. `fresh`:
+    of each piece's completions; `places`: the completions' numbers in the mini-batch. The tensors are (N,), one value a completion token, in the order of TokenBatch. `fresh`:
     the token's group was sampled by the policy as it is before the update. `logprobs_old` and `logprobs_ref` are filled in
-    when they are known and then serve all epochs."""
+    when they are known and then serve all epochs; so are a critic's `values_old` and `returns`."""
 
     prompts: tuple[tuple[int, ...], ...]
     completions: tuple[tuple[tuple[int, ...], ...], ...]
+    places: np.ndarray
     advantages: torch.Tensor
     weights: torch.Tensor
     logprobs_engine: torch.Tensor
     fresh: torch.Tensor
     logprobs_old: torch.Tensor | None = None
     logprobs_ref: torch.Tensor | None = None
+    values_old: torch.Tensor | None = None
+    returns: torch.Tensor | None = None
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each completion, in their order."""
+        return [len(ids) for own in self.completions for ids in own]
 
     def token_batch(self, layout: str, pad_id: int) -> TokenBatch:
         """Laid out again for each pass: masks of whole rollout batches would not fit the memory."""
@@ -43,9 +51,10 @@ class MicroBatch:
 
 @dataclass(frozen=True, slots=True)
 class MiniBatch:
-    """The micro-batches of one optimizer step, and the `weight` and number of all its completion `tokens`, of those that are
-    left out too."""
+    """The micro-batches of one optimizer step of `groups`, and the `weight` and number of all its completion `tokens`, of those
+    that are left out too."""
 
+    groups: tuple[Group, ...]
     micro_batches: tuple[MicroBatch, ...]
     weight: float
     tokens: int
@@ -114,10 +123,11 @@ def cut_mini_batch(
         return MicroBatch(
             prompts=tuple(one.prompt for one, _ in own),
             completions=tuple(tuple(completion.token_ids for completion in some) for some in completions),
+            places=places,
             advantages=of_tokens(advantages),
             weights=of_tokens(weights[places]),
             logprobs_engine=torch.tensor(engine, dtype=torch.float32, device=device),
             fresh=of_tokens(is_fresh),
         )
 
-    return MiniBatch(tuple(micro_batch(pieces) for pieces in cut), total_weight, int(lengths.sum()))
+    return MiniBatch(tuple(groups), tuple(micro_batch(pieces) for pieces in cut), total_weight, int(lengths.sum()))

@@ -18,6 +18,7 @@ import torch
 from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.experiment import Experiment, check_engine, check_settings
 from gapo_cli.interfaces import Engine, LearnerWords, SleepingEngine
+from gapo_cli.models.critic import Critic, make_critic
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.policy import load_policy
 from gapo_cli.models.reference import make_reference
@@ -31,15 +32,19 @@ from gapo_cli.rollouts.metrics import rollout_metrics
 from gapo_cli.rollouts.scoring import failures_of
 from gapo_cli.training.checkpoints.checkpoints import together, under
 from gapo_cli.training.held_out import BEST_BY, HeldOut
+from gapo_cli.training.learners.actor_critic import ActorCriticUpdate, before_the_critic
 from gapo_cli.training.learners.optimizer import Optimizer
 from gapo_cli.training.learners.policy_update import PolicyUpdate
 from gapo_cli.training.out_of_memory import Advise, memory_watched
 from gapo_cli.training.run_context import AsGroups, RunContext
 
+CRITIC, CRITIC_OPTIMIZER = "critic", "critic_optimizer"
+"""Of tensors in a checkpoint."""
+
 
 @dataclass(frozen=True)
 class PolicyGradient:
-    """stage=rl, a `gapo_cli.interfaces.Learner`: GAPO, GRPO and DAPO, as `estimator` and `algorithm` say."""
+    """stage=rl, a `gapo_cli.interfaces.Learner`: GAPO, GRPO, DAPO and PPO, as `estimator` and `algorithm` say."""
 
     name: ClassVar[str] = "rl"
     title: ClassVar[str] = "reinforcement learning"
@@ -63,10 +68,11 @@ class PolicyGradient:
 
     def begin(self, run: RunContext) -> PolicyGradientLearning:
         """The policy is the checkpoint's where there is one; the KL reference is the starting model in any case."""
-        experiment = run.experiment
+        experiment, kind = run.experiment, run.experiment.algorithm.critic
         reference = None
         with run.loading():
             policy = load_policy(run.starting_model, experiment.trainer)
+            critic = None if kind is None else make_critic(policy, kind)
             if experiment.algorithm.needs_reference:
                 reference = make_reference(
                     policy, experiment.model, experiment.trainer.reference_dtype, at_start=run.checkpoint is None
@@ -76,7 +82,7 @@ class PolicyGradient:
         longest = sorted((len(one.token_ids) for one in tasks), reverse=True)[:mini_batch]
         advise = run.advice(experiment, policy, lambda phase: AsGroups(experiment, longest))
         engine = run.start_engine(policy, advise)
-        return PolicyGradientLearning(run, policy, reference, engine, tasks, run.encode_held_out(policy), advise)
+        return PolicyGradientLearning(run, policy, reference, critic, engine, tasks, run.encode_held_out(policy), advise)
 
 
 def fitting_tasks(run: RunContext, policy: LoadedModel) -> Sequence[EncodedTask]:
@@ -111,20 +117,21 @@ class Gathered:
 
 
 class PolicyGradientLearning:
-    """A `gapo_cli.interfaces.Learning`. `reference`: the frozen starting model where KL is asked for, else None; `tasks`: all of
-    them fit the context."""
+    """A `gapo_cli.interfaces.Learning`. `reference`: the frozen starting model where KL is asked for, else None; `critic`: gives the
+    advantages, None: the estimator does; `tasks`: all of them fit the context."""
 
     def __init__(
         self,
         run: RunContext,
         policy: LoadedModel,
         reference: torch.nn.Module | None,
+        critic: Critic | None,
         engine: Engine,
         tasks: Sequence[EncodedTask],
         held_out: HeldOut,
         advise: Advise,
     ) -> None:
-        experiment = run.experiment
+        experiment, ppo = run.experiment, run.experiment.algorithm.ppo
         self.run, self.policy, self.engine, self.held_out, self.advise = run, policy, engine, held_out, advise
         self.sampling, self.trainer = experiment.sampling, self._usable(experiment.trainer)
         self.tasks = [one.task for one in tasks]
@@ -132,16 +139,22 @@ class PolicyGradientLearning:
         self.extent = f"trainer.steps={self.steps} steps"
         self.evaluate_every = experiment.evaluation.every_steps
         mini_batches = -(-self.trainer.prompts_per_step // self.trainer.prompts_per_mini_batch)
-        total_updates = self.steps * self.trainer.epochs_per_step * mini_batches
+        self.updates_per_step = self.trainer.epochs_per_step * mini_batches
+        self.warmup = 0 if ppo is None else ppo.warmup_steps
+        total_updates = (self.steps - self.warmup) * self.updates_per_step
         self.optimizer = Optimizer(policy.model.parameters(), self.trainer.optimizer, total_updates)
         self.updater = PolicyUpdate(
             policy, reference, self.optimizer, experiment.algorithm, self.trainer, self.sampling.temperature, run.guard
         )
+        self.with_critic: ActorCriticUpdate | None = None
+        if critic is not None:
+            critics = Optimizer(critic.weights().values(), ppo.optimizer, self.steps * self.updates_per_step)
+            self.with_critic = ActorCriticUpdate(self.updater, critic, critics, ppo)
         self.collector = Collector(
             engine=engine,
             template=experiment.template,
             reward=experiment.reward,
-            estimator=experiment.estimator,
+            estimator=experiment.estimator if critic is None else before_the_critic,
             algorithm=experiment.algorithm,
             sampling=self.sampling,
             tasks=tasks,
@@ -172,7 +185,12 @@ class PolicyGradientLearning:
 
     def learn(self, step: int, gathered: Gathered) -> dict[str, float]:
         batch, began = gathered.batch, time.perf_counter()
-        learnt = self.updater.update(batch.groups, [group.sampled_at == step for group in batch.groups])
+        fresh = [group.sampled_at == step for group in batch.groups]
+        if self.with_critic is None:
+            learnt = self.updater.update(batch.groups, fresh)
+        else:
+            learnt, groups = self.with_critic.update(batch.groups, fresh, warming=step <= self.warmup)
+            batch = replace(batch, groups=groups)
         with memory_watched(f"giving the engine the weights of step {step}", "rollout", self.advise):
             self.engine.sync(self.policy)
         row = {**rollout_metrics(batch), **gathered.agreement, **learnt}
@@ -186,14 +204,21 @@ class PolicyGradientLearning:
         return self.run.files.write_for_inspection(step, batch, self.policy.tokenizer.decode)
 
     def values(self) -> dict[str, Any]:
-        return {"position": self.collector.position.to_dict(), "updates": self.optimizer.updates}
+        values = {"position": self.collector.position.to_dict(), "updates": self.optimizer.updates}
+        return values if self.with_critic is None else values | {"critic_updates": self.with_critic.optimizer.updates}
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        return together(optimizer=self.optimizer.tensors())
+        groups = {"optimizer": self.optimizer.tensors()}
+        if self.with_critic is not None:
+            groups |= {CRITIC: self.with_critic.critic.tensors(), CRITIC_OPTIMIZER: self.with_critic.optimizer.tensors()}
+        return together(**groups)
 
     def restore(self, checkpoint: Path, values: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         self.collector.restore(Position.from_dict(values["position"]))
         self.optimizer.restore(under("optimizer", tensors), values["updates"])
+        if self.with_critic is not None:
+            self.with_critic.critic.restore(under(CRITIC, tensors), checkpoint)
+            self.with_critic.optimizer.restore(under(CRITIC_OPTIMIZER, tensors), values["critic_updates"])
 
     def finish(self) -> None:
         """The last checkpoint is the trained model."""

@@ -9,7 +9,7 @@ an earlier policy sampled (dynamic sampling's surplus) need real ones in any cas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -23,7 +23,7 @@ from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.records import Group
 from gapo_cli.training.batches.mini_batches import MicroBatch, MiniBatch, cut_mini_batch
 from gapo_cli.training.guards import SkipGuard
-from gapo_cli.training.learners.optimizer import Optimizer
+from gapo_cli.training.learners.optimizer import Optimizer, StepResult
 from gapo_cli.training.learners.update_metrics import UpdateMetrics
 from gapo_cli.training.objectives import clipped_policy as losses
 from gapo_cli.training.objectives.terms import ComputedTokens
@@ -32,7 +32,8 @@ from gapo_cli.training.objectives.terms import ComputedTokens
 @dataclass
 class PolicyUpdate:
     """Learns from rollout batches. `reference`: the frozen starting model, or None where no term needs it (then no
-    reference pass is made). `temperature`: that of the rollouts, for log-probabilities are of what was sampled from."""
+    reference pass is made). `temperature`: that of the rollouts, for log-probabilities are of what was sampled from.
+    `beside`: what a value head on the trunk adds to the loss of a pass, given the states that tokens are predicted from."""
 
     policy: LoadedModel
     reference: torch.nn.Module | None
@@ -41,6 +42,7 @@ class PolicyUpdate:
     trainer: TrainerConfig
     temperature: float
     guard: SkipGuard = field(default_factory=SkipGuard)
+    beside: Callable[[MicroBatch, torch.Tensor], torch.Tensor] | None = None
 
     def __post_init__(self) -> None:
         if (self.reference is not None) != self.algorithm.needs_reference:
@@ -49,8 +51,16 @@ class PolicyUpdate:
     def update(self, groups: Sequence[Group], fresh: Sequence[bool]) -> dict[str, float]:
         """All epochs over the groups, which have advantages. `fresh`: which of them the present policy sampled. Returns
         the `actor/*` and `training/*` metrics. Raises TooManySkipped with the groups of the mini-batch that was one too many."""
+        metrics = UpdateMetrics()
+        mini_batches = self.prepare(groups, fresh, metrics)
+        for _ in range(self.trainer.epochs_per_step):
+            for mini_batch in mini_batches:
+                self.guard.saw(self.step(mini_batch, metrics).skipped, mini_batch.groups)
+        return metrics.row()
+
+    def prepare(self, groups: Sequence[Group], fresh: Sequence[bool], metrics: UpdateMetrics) -> list[MiniBatch]:
+        """The groups in mini-batches, with old log-probabilities where the first pass of a step does not give them."""
         size = self.trainer.prompts_per_mini_batch
-        starts = range(0, len(groups), size)
         mini_batches = [
             cut_mini_batch(
                 groups[start : start + size],
@@ -60,9 +70,8 @@ class PolicyUpdate:
                 self.trainer.max_tokens_per_microbatch,
                 self.policy.device,
             )
-            for start in starts
+            for start in range(0, len(groups), size)
         ]
-        metrics = UpdateMetrics()
         for mini_batch in mini_batches:
             metrics.add_tokens(mini_batch.computed_tokens, mini_batch.tokens)
         for term in self.algorithm.terms.values():
@@ -72,13 +81,14 @@ class PolicyUpdate:
             for mini_batch in mini_batches:
                 for micro in mini_batch.micro_batches:
                     self._fill_old_logprobs(micro, metrics)
-        for _ in range(self.trainer.epochs_per_step):
-            for start, mini_batch in zip(starts, mini_batches, strict=True):
-                self.accumulate(mini_batch, metrics)
-                result = self.optimizer.step(metrics.is_finite())
-                metrics.add_step(result, mini_batch.weight)
-                self.guard.saw(result.skipped, groups[start : start + size])
-        return metrics.row()
+        return mini_batches
+
+    def step(self, mini_batch: MiniBatch, metrics: UpdateMetrics) -> StepResult:
+        """One optimizer step."""
+        self.accumulate(mini_batch, metrics)
+        result = self.optimizer.step(metrics.is_finite())
+        metrics.add_step(result, mini_batch.weight)
+        return result
 
     def accumulate(self, mini_batch: MiniBatch, metrics: UpdateMetrics) -> None:
         """Adds the gradient of the mini-batch's loss to the parameters', micro-batch by micro-batch."""
@@ -87,7 +97,7 @@ class PolicyUpdate:
 
     def _backward(self, micro: MicroBatch, metrics: UpdateMetrics) -> None:
         algorithm = self.algorithm
-        batch = self._token_batch(micro)
+        batch = self.token_batch(micro)
         entropy = "gradient" if any(term.needs_entropy for term in algorithm.terms.values()) else "value"
         with self.policy.autocast():
             current = completion_logprobs(
@@ -112,7 +122,7 @@ class PolicyUpdate:
             importance_weights=importance,
         )
         if self.reference is not None and micro.logprobs_ref is None:
-            micro.logprobs_ref = self._logprobs(self.reference, batch)
+            micro.logprobs_ref = self.logprobs(self.reference, micro)
         tokens = ComputedTokens(
             logprobs=current.logprobs,
             logprobs_old=old,
@@ -133,21 +143,25 @@ class PolicyUpdate:
         for name, term in algorithm.terms.items():
             terms[name] = (micro.weights * term(tokens)).sum()
             loss = loss + term.coefficient * terms[name]
+        if self.beside is not None:
+            loss = loss + self.beside(micro, current.states)
         loss.backward()
         metrics.add_micro_batch(policy_loss, micro.weights, current.entropy, terms)
 
     def _fill_old_logprobs(self, micro: MicroBatch, metrics: UpdateMetrics) -> None:
         if self.trainer.recompute_logprobs:
-            recomputed = self._logprobs(self.policy.model, self._token_batch(micro))
+            recomputed = self.logprobs(self.policy.model, micro)
             metrics.add_mismatch(micro, recomputed)
             # what an earlier policy sampled has its log-probabilities from then only from the engine
             micro.logprobs_old = torch.where(micro.fresh, recomputed, micro.logprobs_engine)
         else:
             micro.logprobs_old = micro.logprobs_engine
 
-    def _logprobs(self, model: torch.nn.Module, batch: TokenBatch) -> torch.Tensor:
+    def logprobs(self, model: torch.nn.Module, micro: MicroBatch) -> torch.Tensor:
+        """Of the tokens of a micro-batch under `model`, without gradient."""
+        batch, chunk = self.token_batch(micro), self.trainer.logprob_chunk_tokens
         with torch.no_grad(), self.policy.autocast():
-            return completion_logprobs(model, batch, self.temperature, chunk=self.trainer.logprob_chunk_tokens).logprobs
+            return completion_logprobs(model, batch, self.temperature, chunk=chunk).logprobs
 
-    def _token_batch(self, micro: MicroBatch) -> TokenBatch:
+    def token_batch(self, micro: MicroBatch) -> TokenBatch:
         return micro.token_batch(self.trainer.layout, self.policy.pad_token_id)

@@ -83,7 +83,8 @@ class UpdateMetrics:
         finite = [step.grad_norm for step in self.steps if not step.skipped]
         if finite:
             row["actor/grad_norm"] = sum(finite) / len(finite)
-        row["actor/lr"] = self.steps[-1].learning_rate
+        if self.steps:  # none while only a critic learns
+            row["actor/lr"] = self.steps[-1].learning_rate
         row["actor/skipped_steps"] = float(len(self.steps) - len(finite))
         if self.tokens:
             row[COMPUTED] = self.computed_tokens / self.tokens
