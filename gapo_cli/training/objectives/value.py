@@ -19,13 +19,10 @@ class ValueLoss:
 
 
 def value_loss(values: Tensor, values_old: Tensor, returns: Tensor, weights: Tensor, clip: float | None) -> ValueLoss:
-    """Of N tokens; all tensors (N,). 0.5·max((V - R)², (V_old + clamp(V - V_old, -clip, clip) - R)²); `clip` None: 0.5·(V - R)².
+    """Of N tokens; all tensors (N,). 0.5·max((V - R)², (clamp(V, V_old - clip, V_old + clip) - R)²); `clip` None: 0.5·(V - R)².
     A value that has moved further than `clip`, and towards its return, has no gradient."""
     squares = (values - returns) ** 2
-    if clip is None:
-        clipped = squares
-    else:
-        clipped = (values_old + (values - values_old).clamp(-clip, clip) - returns) ** 2
+    clipped = squares if clip is None else (values.clamp(values_old - clip, values_old + clip) - returns) ** 2
     return ValueLoss(
         loss=0.5 * (torch.maximum(squares, clipped) * weights).sum(),
         clip_fraction=((clipped > squares) * weights).sum(),
