@@ -50,6 +50,8 @@ COLUMNS = (
     Column("loss", names.SUPERVISED_LOSS, 3),
     Column("dpo loss", names.PREFERENCE_LOSS, 3),
     Column("pairs right", names.PREFERENCE_ACCURACY, 2),
+    Column("value loss", names.VALUE_LOSS, 3),
+    Column("explained", names.EXPLAINED, 2),
     Column("clip", names.CLIPPED, 4),
     Column("entropy", names.ENTROPY, 3),
     Column("zero spread", names.ZERO_SPREAD, 2),
@@ -61,7 +63,7 @@ COLUMNS = (
 
 
 IMPORTANT = (
-    "step", "reward", "val exact", "loss", "dpo loss", "pairs right", "exact", "s/step", "val sampled", "zero spread", "entropy", "clip", "grad norm",
+    "step", "reward", "val exact", "loss", "dpo loss", "pairs right", "exact", "s/step", "val sampled", "explained", "value loss", "zero spread", "entropy", "clip", "grad norm",
 )  # fmt: skip
 """Titles of COLUMNS, those first that a narrow terminal shows."""
 PADDING = 2

@@ -123,3 +123,7 @@ class AlgorithmConfig:
         """The same without what compares with the starting model."""
         terms = {name: term for name, term in self.terms.items() if not term.needs_reference}
         return replace(self, terms=terms, ppo=self.ppo and replace(self.ppo, kl_in_reward=0.0))
+
+    def policy_alone(self) -> AlgorithmConfig:
+        """The same without models beside the policy: neither a starting model nor a critic."""
+        return replace(self.without_reference(), critic=None, ppo=None)

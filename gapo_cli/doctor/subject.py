@@ -55,7 +55,7 @@ class Subject:
         settings = replace(self.trainer.optimizer, learning_rate=STEP[self.policy.dtype], warmup_steps=0, decay_from=1.0)
         self.optimizer = Optimizer(self.policy.model.parameters(), settings, total_updates=1)
         # no reference: it would be another pass, laid out as the policy's
-        self.algorithm = self.algorithm.without_reference()
+        self.algorithm = self.algorithm.policy_alone()
         tokens = min(self.sampling.max_new_tokens, ANSWER_TOKENS)
         self.sampling = replace(self.sampling, group_size=min(self.sampling.group_size, ANSWERS), max_new_tokens=tokens)
         self.sampling = with_stops(self.sampling, self.template)

@@ -210,6 +210,9 @@ def explain_unknown_key(hydra: Any, parsed: Sequence[Override], message: str) ->
             f"{setting}={value}: estimator={choice} has no {setting} "
             f"({'it has ' + ', '.join(has) if has else 'it has no settings'}); leave it out or choose another estimator"
         )
+    if key.startswith(("algorithm.critic", "algorithm.ppo")):
+        algorithm = tree.hydra.runtime.choices["algorithm"]
+        return f"{key}={value}: algorithm={algorithm} has no critic; give algorithm=ppo, or leave it out"
     keys = [
         *(key for key, _ in flatten(OmegaConf.to_container(tree))),
         *(name for name in hydra.config_loader.list_groups("") if not name.startswith("hydra")),

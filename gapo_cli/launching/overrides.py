@@ -93,6 +93,12 @@ def check_algorithm(overrides: Sequence[str]) -> None:
         raise UserError(
             f"{' and '.join(sorted(algorithms))}: they exclude each other (estimator=dapo means algorithm=dapo estimator=grpo)"
         )
+    estimator = next((one for one in overrides if key_of(one).split(".")[0] == "estimator"), None)
+    if algorithms == {"algorithm=ppo"} and estimator is not None:
+        raise UserError(
+            f"{estimator}: algorithm=ppo takes advantages from a critic and has no estimator; leave it out, or choose "
+            "algorithm=grpo, which has one"
+        )
 
 
 def key_of(override: str) -> str:

@@ -89,10 +89,14 @@ def possible(settings: Settings) -> Iterator[tuple[str, str, Settings]]:
     if trainer.optimizer.name == "adamw":
         eight = replace(trainer.optimizer, name="adamw_8bit")
         yield of_trainer("optimizer.name=adamw_8bit", "moments in 8 bits, by bitsandbytes", optimizer=eight)
+    if algorithm.critic == "copy":
+        shared = replace(settings, algorithm=replace(algorithm, critic="head"))
+        yield "algorithm.critic=head", "policy and critic share a trunk", shared
     if trainer.dtype == "float32" and not settings.adapters:
         yield of_trainer("dtype=bfloat16", "passes in half precision", dtype="bfloat16")
     if algorithm.needs_reference and not settings.adapters:
-        words = " ".join(f"algorithm.terms.{name}.coefficient=0" for name in algorithm.reference_terms)
+        keys = [f"algorithm.terms.{name}.coefficient=0" for name in algorithm.reference_terms]
+        words = " ".join(keys + ["algorithm.ppo.kl_in_reward=0"] * (algorithm.kl_in_reward > 0))
         free = replace(settings, algorithm=algorithm.without_reference())
         yield words, "nothing holds the policy near its start", free
     if model.dtype == "float32":

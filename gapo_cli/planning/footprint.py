@@ -57,6 +57,20 @@ class Settings:
         return cost.parameters(self.shape)
 
     @property
+    def critic_trained(self) -> int:
+        """Parameters of the critic that are trained; 0 without one."""
+        if self.algorithm.critic is None:
+            return 0
+        head = self.shape.hidden_size + 1
+        return head + (self.trained_in_trunk if self.algorithm.critic == "copy" else 0)
+
+    @property
+    def trained_in_trunk(self) -> int:
+        """As `trained`, without the head, which a critic has no copy of."""
+        own_head = not self.adapters and not self.shape.tied_embeddings
+        return self.trained - (cost.head_parameters(self.shape) if own_head else 0)
+
+    @property
     def updates_per_step(self) -> int:
         """Optimizer steps of a rollout batch."""
         mini_batches = -(-self.trainer.prompts_per_step // self.trainer.prompts_per_mini_batch)
@@ -115,10 +129,14 @@ def standing(settings: Settings) -> dict[str, int]:
     adapters = BYTES["float32"] * settings.trained if settings.adapters else 0
     # with adapters the reference is the policy's own weights with the adapters off
     copied = settings.algorithm.needs_reference and not settings.adapters
+    ppo = settings.algorithm.ppo
+    of_critic = 0 if ppo is None else BYTES["float32"] + MOMENT_BYTES[ppo.optimizer.name]
     found = {
         "weights": weights_bytes(shape, model.dtype) + adapters,
         "reference": weights_bytes(shape, trainer.reference_dtype) if copied else 0,
         "optimizer": int(MOMENT_BYTES[trainer.optimizer.name] * settings.trained),
+        # its passes come after the policy's, keep no more and end in gradients that take no more than the policy's did
+        "critic": int(of_critic * settings.critic_trained),
     }
     return found | ({"libraries": LIBRARIES} if trainer.device == "cpu" else {})
 

@@ -38,7 +38,7 @@ class Case:
         """Bytes, by estimate."""
         if phase == "loading":
             parts = standing(self.settings)
-            return parts["weights"] + parts["reference"]
+            return parts["weights"] + parts["reference"] + parts["critic"]
         parts = getattr(memory(self.settings, self.longest), phase)
         return sum(parts.values()) - (0 if self.learns else parts["optimizer"])
 
@@ -79,8 +79,8 @@ def case_of(groups: AsGroups, policy: LoadedModel | None) -> Case:
     """Raises UserError for a model whose layers `gapo plan` does not know."""
     experiment, model = groups.experiment, groups.experiment.model
     learns = experiment.verb not in ONLY_SAMPLING
-    # what only samples loads no reference
-    algorithm = experiment.algorithm if learns else experiment.algorithm.without_reference()
+    # what only samples loads nothing beside the policy
+    algorithm = experiment.algorithm if learns else experiment.algorithm.policy_alone()
     shape = find_shape(model) if policy is None else shape_of(policy.model.config.to_dict(), f"model.path={model.path}")
     return Case(Settings.of(replace(experiment, algorithm=algorithm), shape), groups.longest, learns)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gapo_cli.config.model import ShapeConfig
 from gapo_cli.planning import cost
@@ -20,10 +20,11 @@ class Operations:
     old_logprobs: float
     reference: float
     update: float
+    critic: float = 0.0
 
     @property
     def learning(self) -> float:
-        return self.old_logprobs + self.reference + self.update
+        return self.old_logprobs + self.reference + self.update + self.critic
 
     @property
     def total(self) -> float:
@@ -69,4 +70,18 @@ def step_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[int
         old_logprobs=forward if recomputed else 0.0,
         reference=forward if settings.algorithm.needs_reference else 0.0,
         update=trainer.epochs_per_step * (forward + backward + again),
+        critic=critic_flops(settings, passes),
     )
+
+
+def critic_flops(settings: Settings, passes: Sequence[cost.Pass]) -> float:
+    """Of a critic: one pass for the values before the update, and where it has a trunk of its own, those that it learns in. Its
+    head is one product a token, which is not counted."""
+    kind, shape, trainer = settings.algorithm.critic, settings.shape, settings.trainer
+    trunk = [replace(one, predicted=0) for one in passes]
+    forward = sum(cost.forward_flops(shape, one) for one in trunk)
+    if kind != "copy":
+        return forward if kind == "head" else 0.0
+    backward = sum(cost.backward_flops(shape, one, settings.adapters) for one in trunk)
+    again = forward if trainer.gradient_checkpointing else 0.0
+    return forward + trainer.epochs_per_step * (forward + backward + again)

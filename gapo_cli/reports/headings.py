@@ -45,10 +45,12 @@ def run_words(run: RunData) -> list[tuple[str, str]]:
     other = None if run.learner.get("samples", True) else run.learner.get("title")
     model = run.setting("model", "name")
     base = run.setting("model", "base")
+    critic = run.setting("algorithm", "critic")
     found = [
         ("model", f"{model} ({base} base)" if base else model),
-        ("estimator", None if other else part_name(run.setting("estimator"))),
+        ("estimator", None if other or critic else part_name(run.setting("estimator"))),
         ("algorithm", other or run.setting("algorithm", "name")),
+        ("critic", None if other else critic),
         ("reward", None if other else part_name(run.setting("reward"))),
         ("data", run.setting("data", "name")),
         ("seed", run.setting("seed")),

@@ -19,6 +19,7 @@ WORK = {
     "old_logprobs": "old log-probabilities",
     "reference": "reference",
     "update": "update",
+    "critic": "critic",
 }
 
 

@@ -70,7 +70,7 @@ class Preference:
     def as_rl(self, experiment: Experiment) -> Experiment:
         """With this optimizer. The reference is not in it: no setting does without, as stage=rl can."""
         trainer = replace(experiment.trainer, optimizer=experiment.dpo.optimizer)
-        return replace(experiment, trainer=trainer, algorithm=experiment.algorithm.without_reference())
+        return replace(experiment, trainer=trainer, algorithm=experiment.algorithm.policy_alone())
 
     def begin(self, run: RunContext) -> PreferenceLearning:
         """Raises DataError where there is no pair, and for pairs that do not fit the context."""

@@ -72,7 +72,7 @@ class Supervised:
     def as_rl(self, experiment: Experiment) -> Experiment:
         """With this optimizer, and without a KL reference."""
         trainer = replace(experiment.trainer, optimizer=experiment.supervised.optimizer)
-        return replace(experiment, trainer=trainer, algorithm=experiment.algorithm.without_reference())
+        return replace(experiment, trainer=trainer, algorithm=experiment.algorithm.policy_alone())
 
     def begin(self, run: RunContext) -> SupervisedLearning:
         """Raises DataError for tasks that do not fit the context."""
