@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from gapo_cli.config.checks import one_of, positive, require
 from gapo_cli.config.trainer import OptimizerConfig
 
-PAIRS = ("rejected", "rollouts", "both")
+PAIRS = ("rejected", "rollouts", "both", "sampled")
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,14 @@ class PreferenceConfig:
     """stage=dpo: `pairs_per_batch` pairs an optimizer step, for `epochs` passes over all pairs or `steps` steps, whichever
     is first (None: no such limit).
 
-    `pairs`: a task's target against each of its rejected texts, or of the groups saved in `rollouts` the best answer against the
-    worst, where their rewards differ by at least `margin`; at most `pairs_per_prompt` of these a task (None: all), those that
+    `pairs`: a task's target against each of its rejected texts, or of the groups saved in `rollouts`, or of those that the starting
+    model gives to `sampled_tasks` tasks before the first step, the best answer against the worst, where their rewards differ by at least
+    `margin`; at most `pairs_per_prompt` of these a task (None: all), those that
     differ most. `beta`, `label_smoothing`, `per_token` and `supervised_weight`: see `gapo_cli.training.objectives.preference`."""
 
     pairs: str = "rejected"
     rollouts: str | None = None
+    sampled_tasks: int = 512
     margin: float = 0.5
     pairs_per_prompt: int | None = 2
     epochs: float | None = 1
@@ -50,7 +52,9 @@ class PreferenceConfig:
             value = getattr(self, name)
             require(value is None or value > 0, f"dpo.{name}={value}: need a number above 0, or null for no such limit")
         # two answers of one reward say nothing about which is better
-        positive("dpo", margin=self.margin, pairs_per_batch=self.pairs_per_batch, beta=self.beta)
+        positive(
+            "dpo", sampled_tasks=self.sampled_tasks, margin=self.margin, pairs_per_batch=self.pairs_per_batch, beta=self.beta
+        )
         require(
             0 <= self.label_smoothing < 0.5,
             f"dpo.label_smoothing={self.label_smoothing}: need 0 to below 0.5 (at 0.5 both answers of a pair are equally good)",
@@ -60,6 +64,10 @@ class PreferenceConfig:
     @property
     def from_rejected(self) -> bool:
         return self.pairs in ("rejected", "both")
+
+    @property
+    def from_groups(self) -> bool:
+        return self.pairs != "rejected"
 
     @property
     def from_rollouts(self) -> bool:

@@ -48,7 +48,8 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Scale. `steps`: rollout batches of `prompts_per_step` groups; each is learnt from `epochs_per_step` times in
+    """Scale. `budget_tokens`: a run of any stage ends when it has computed so many tokens
+    (gapo_cli/training/learners/token_count.py), if its other limits have not ended it before (None: only those do). `steps`: rollout batches of `prompts_per_step` groups; each is learnt from `epochs_per_step` times in
     mini-batches of `prompts_per_mini_batch` groups (one optimizer step each), cut into micro-batches of at most
     `max_tokens_per_microbatch` tokens, padding included (0: not cut), which never changes the loss. `layout`: see
     `gapo_cli.models.packing.layout`; the loss is the same in all. `logprob_chunk_tokens`: completion tokens whose logits are in
@@ -76,6 +77,7 @@ class TrainerConfig:
     checkpoint_every: int = 20
     keep_checkpoints: int = 2
     threads: int = 0
+    budget_tokens: int | None = None
 
     def __post_init__(self) -> None:
         one_of("trainer.layout", self.layout, LAYOUTS)
@@ -110,6 +112,10 @@ class TrainerConfig:
         require(
             self.logprob_tolerance is None or self.logprob_tolerance > 0,
             f"trainer.logprob_tolerance={self.logprob_tolerance}: need a number above 0 (in nats), or null for the dtype's",
+        )
+        require(
+            self.budget_tokens is None or self.budget_tokens > 0,
+            f"trainer.budget_tokens={self.budget_tokens}: need a number above 0, or null for no such limit",
         )
         require(self.threads >= 0, f"trainer.threads={self.threads}: need 0 (all cores) or more")
 

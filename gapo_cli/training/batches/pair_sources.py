@@ -60,19 +60,21 @@ def encode_pairs(
     config: PreferenceConfig,
     on_long: str = "stop",
     progress: Progress = no_progress,
+    sampled: Sequence[Group] = (),
 ) -> Pairs:
-    """The pairs of the training `tasks`, then those of the rollouts, as `config` asks. Raises DataError where there is none, where
+    """The pairs of the training `tasks`, then those of the rollouts, as `config` asks, with pairs=sampled of the groups in
+    `sampled`. Raises DataError where there is none, where
     rollouts are of another tokenizer or template, and, with `on_long` "stop", where one does not fit the context."""
     found: list[tuple[EditTask, Pair]] = []
     if config.from_rejected:
         found += rejected_pairs(policy, template, tasks, progress)
     contrasts: list[Contrast] = []
-    if config.from_rollouts:
-        contrasts = [Contrast.of(group) for group in saved_groups(config)]
+    if config.from_groups:
+        contrasts = [Contrast.of(group) for group in (saved_groups(config) if config.from_rollouts else sampled)]
         found += rollout_pairs(policy, template, widest(contrasts, config), config, progress)
     if not found:
         lacking = [no_rejected(tasks)] if config.from_rejected else []
-        lacking += [no_margin(contrasts, config)] if config.from_rollouts else []
+        lacking += [no_margin(contrasts, config)] if config.from_groups else []
         raise DataError(f"dpo.pairs={config.pairs}: {'; and '.join(lacking)}")
     return fitting(found, policy.config.context_length, on_long)
 
@@ -149,13 +151,15 @@ def fitting(found: Sequence[tuple[EditTask, Pair]], context: int, on_long: str) 
 def no_rejected(tasks: Sequence[EditTask]) -> str:
     return (
         f"none of the {len(tasks)} training tasks has a rejected text that differs from its right answers; name a split that has "
-        "some, as data=zeta data.train_split=dpo, or take pairs from rollouts by dpo.pairs=rollouts dpo.rollouts=RUN"
+        "some, as data=zeta data.train_split=dpo, or take pairs of the model's own answers by dpo.pairs=sampled"
     )
 
 
 def no_margin(contrasts: Sequence[Contrast], config: PreferenceConfig) -> str:
+    where = f"of dpo.rollouts={config.rollouts}" if config.from_rollouts else "that were sampled"
+    more = "more answers with gapo rollout" if config.from_rollouts else "more by sampling.group_size or dpo.sampled_tasks"
     largest = max((one.difference for one in contrasts), default=0.0)
     return (
-        f"in none of the {len(contrasts)} groups of dpo.rollouts={config.rollouts} do rewards differ by dpo.margin={config.margin}, the "
-        f"largest difference is {largest:.3g}; lower dpo.margin, or sample more answers with gapo rollout"
+        f"in none of the {len(contrasts)} groups {where} do rewards differ by dpo.margin={config.margin}, the "
+        f"largest difference is {largest:.3g}; lower dpo.margin, or sample {more}"
     )

@@ -107,8 +107,7 @@ class ActorCriticUpdate:
         for mini_batch in mini_batches:
             rewards = np.concatenate([group.rewards for group in mini_batch.groups])
             for micro in mini_batch.micro_batches:
-                with torch.no_grad():
-                    micro.values_old = self.critic.values(self.actor.token_batch(micro))
+                micro.values_old = self._values(micro)
                 own = torch.from_numpy(rewards[micro.places]).to(micro.values_old)
                 penalty = self._kl_penalty(micro)
                 of_tokens = at_last_tokens(own, micro.lengths) - penalty
@@ -128,6 +127,12 @@ class ActorCriticUpdate:
             micro.returns = torch.where(counted, micro.returns, micro.values_old)
         return value_metrics(torch.cat(values), torch.cat(returns)) | self._penalty_metrics(torch.cat(penalties))
 
+    def _values(self, micro: MicroBatch) -> torch.Tensor:
+        batch = self.actor.token_batch(micro)
+        self.actor.count.passed(batch)
+        with torch.no_grad():
+            return self.critic.values(batch)
+
     def _kl_penalty(self, micro: MicroBatch) -> torch.Tensor:
         """(N,) what is taken from each token's reward: `kl_in_reward` times its log-probability above the starting model's."""
         if not self.config.kl_in_reward:
@@ -142,8 +147,11 @@ class ActorCriticUpdate:
         return {names.REWARD_KL: float(penalties.mean()) / self.config.kl_in_reward}
 
     def _own_passes(self, mini_batch: MiniBatch) -> None:
+        count = self.actor.count
         for micro in mini_batch.micro_batches:
-            self._loss(micro, self.critic.values(self.actor.token_batch(micro))).backward()
+            batch = self.actor.token_batch(micro)
+            (count.learnt if self.critic.own else count.passed)(batch)
+            self._loss(micro, self.critic.values(batch)).backward()
 
     def _beside(self, micro: MicroBatch, states: torch.Tensor) -> torch.Tensor:
         """The value loss of a head in a pass of the policy. The trunk gets a share of its gradient, the head all of it."""

@@ -18,6 +18,7 @@ import torch
 from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.experiment import Experiment, check_engine, check_settings
 from gapo_cli.interfaces import Engine, LearnerWords, SleepingEngine
+from gapo_cli.metric_names import COMPUTED
 from gapo_cli.models.critic import Critic, make_critic
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.policy import load_policy
@@ -137,6 +138,7 @@ class PolicyGradientLearning:
         self.tasks = [one.task for one in tasks]
         self.steps, self.checkpoint_every = self.trainer.steps, self.trainer.checkpoint_every
         self.extent = f"trainer.steps={self.steps} steps"
+        self.ended_at: int | None = None
         self.evaluate_every = experiment.evaluation.every_steps
         mini_batches = -(-self.trainer.prompts_per_step // self.trainer.prompts_per_mini_batch)
         self.updates_per_step = self.trainer.epochs_per_step * mini_batches
@@ -193,18 +195,37 @@ class PolicyGradientLearning:
             batch = replace(batch, groups=groups)
         with memory_watched(f"giving the engine the weights of step {step}", "rollout", self.advise):
             self.engine.sync(self.policy)
-        row = {**rollout_metrics(batch), **gathered.agreement, **learnt}
+        self._count(step, batch)
+        row = {**rollout_metrics(batch), **gathered.agreement, **learnt, COMPUTED: self.updater.count.tokens}
         row["timing_s/update_actor"] = time.perf_counter() - began
         self.run.files.write_rollouts(step, batch.groups, batch.dropped, self.policy.tokenizer.decode)
         row["timing_s/step"] = time.perf_counter() - gathered.began
         row["perf/throughput"] = tokens_of(batch.groups) / row["timing_s/step"]
         return row
 
+    def _count(self, step: int, batch: RolloutBatch) -> None:
+        """Ends the run with this step where it has computed all its tokens."""
+        count, budget = self.updater.count, self.trainer.budget_tokens
+        count.sampled(batch.generated)
+        if budget is not None and count.tokens >= budget and step < self.steps:
+            self.run.display.say(f"trainer.budget_tokens={budget} are computed: step {step} is the last")
+            self._end_at(step)
+
+    def _end_at(self, step: int) -> None:
+        self.ended_at = self.steps = step
+        self.extent = f"steps of trainer.budget_tokens={self.trainer.budget_tokens}"
+        self.run.files.write_learner(self.run.experiment.learner, step)
+
     def keep_for_inspection(self, step: int, batch: Sequence[Group]) -> Path:
         return self.run.files.write_for_inspection(step, batch, self.policy.tokenizer.decode)
 
     def values(self) -> dict[str, Any]:
-        values = {"position": self.collector.position.to_dict(), "updates": self.optimizer.updates}
+        values = {
+            "position": self.collector.position.to_dict(),
+            "updates": self.optimizer.updates,
+            "computed_tokens": self.updater.count.tokens,
+            "ended_at": self.ended_at,
+        }
         return values if self.with_critic is None else values | {"critic_updates": self.with_critic.optimizer.updates}
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -216,6 +237,10 @@ class PolicyGradientLearning:
     def restore(self, checkpoint: Path, values: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         self.collector.restore(Position.from_dict(values["position"]))
         self.optimizer.restore(under("optimizer", tensors), values["updates"])
+        self.updater.count.tokens = values["computed_tokens"]
+        budget = self.trainer.budget_tokens
+        if values["ended_at"] is not None and budget is not None and values["computed_tokens"] >= budget:
+            self._end_at(values["ended_at"])
         if self.with_critic is not None:
             self.with_critic.critic.restore(under(CRITIC, tensors), checkpoint)
             self.with_critic.optimizer.restore(under(CRITIC_OPTIMIZER, tensors), values["critic_updates"])

@@ -24,6 +24,7 @@ from gapo_cli.records import Group
 from gapo_cli.training.batches.mini_batches import MicroBatch, MiniBatch, cut_mini_batch
 from gapo_cli.training.guards import SkipGuard
 from gapo_cli.training.learners.optimizer import Optimizer, StepResult
+from gapo_cli.training.learners.token_count import TokenCount
 from gapo_cli.training.learners.update_metrics import UpdateMetrics
 from gapo_cli.training.objectives import clipped_policy as losses
 from gapo_cli.training.objectives.terms import ComputedTokens
@@ -42,6 +43,7 @@ class PolicyUpdate:
     trainer: TrainerConfig
     temperature: float
     guard: SkipGuard = field(default_factory=SkipGuard)
+    count: TokenCount = field(default_factory=TokenCount)
     beside: Callable[[MicroBatch, torch.Tensor], torch.Tensor] | None = None
 
     def __post_init__(self) -> None:
@@ -98,6 +100,7 @@ class PolicyUpdate:
     def _backward(self, micro: MicroBatch, metrics: UpdateMetrics) -> None:
         algorithm = self.algorithm
         batch = self.token_batch(micro)
+        self.count.learnt(batch)
         entropy = "gradient" if any(term.needs_entropy for term in algorithm.terms.values()) else "value"
         with self.policy.autocast():
             current = completion_logprobs(
@@ -160,6 +163,7 @@ class PolicyUpdate:
     def logprobs(self, model: torch.nn.Module, micro: MicroBatch) -> torch.Tensor:
         """Of the tokens of a micro-batch under `model`, without gradient."""
         batch, chunk = self.token_batch(micro), self.trainer.logprob_chunk_tokens
+        self.count.passed(batch)
         with torch.no_grad(), self.policy.autocast():
             return completion_logprobs(model, batch, self.temperature, chunk=chunk).logprobs
 

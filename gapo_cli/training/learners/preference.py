@@ -22,6 +22,7 @@ from gapo_cli.errors import CheckpointError
 from gapo_cli.experiment import Experiment, check_engine
 from gapo_cli.interfaces import Engine, LearnerWords
 from gapo_cli.metric_names import (
+    COMPUTED,
     GRADIENT_NORM,
     PREFERENCE_ACCURACY,
     PREFERENCE_CHOSEN,
@@ -34,15 +35,17 @@ from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.models.policy import load_policy
 from gapo_cli.models.reference import make_reference
 from gapo_cli.models.usable_layout import usable_layout
-from gapo_cli.records import EditTask
+from gapo_cli.records import EditTask, Group
 from gapo_cli.runs.recorded import rollout_files
 from gapo_cli.training.batches.pair_sources import Pairs, encode_pairs
 from gapo_cli.training.batches.pairs import Pair, PairBatch, hash_of_pairs, pair_batches, plan_pairs
 from gapo_cli.training.checkpoints.checkpoints import together, under
 from gapo_cli.training.held_out import BEST_BY, HeldOut
 from gapo_cli.training.learners.optimizer import Optimizer
+from gapo_cli.training.learners.sampled_pairs import KEPT_AS, check_sampled, kept_groups, sample_groups
+from gapo_cli.training.learners.token_count import LEARNT_FROM, TokenCount
 from gapo_cli.training.objectives.preference import PairLogprobs, preference_losses, reward_margins
-from gapo_cli.training.out_of_memory import Advise, Phase
+from gapo_cli.training.out_of_memory import Advise, Phase, memory_watched
 from gapo_cli.training.run_context import AsGroups, RunContext
 
 
@@ -62,7 +65,11 @@ class Preference:
         experiment.dpo.optimizer.check()
         if experiment.dpo.rollouts is not None:
             rollout_files(Path(experiment.dpo.rollouts))
-        check_engine(experiment, experiment.evaluation.samplings(experiment.sampling).values())
+        samplings = list(experiment.evaluation.samplings(experiment.sampling).values())
+        if experiment.dpo.pairs == "sampled":
+            check_sampled(experiment)
+            samplings.append(experiment.sampling)
+        check_engine(experiment, samplings)
 
     def starts_from_folder(self, experiment: Experiment) -> bool:
         return True
@@ -80,27 +87,51 @@ class Preference:
             reference = make_reference(
                 policy, experiment.model, experiment.trainer.reference_dtype, at_start=run.checkpoint is None
             )
+        held_out = run.encode_held_out(policy)
+        pairs = Pairs((), (), 0)
+
+        def as_groups(phase: Phase) -> AsGroups:
+            return in_groups(self.as_rl(experiment), phase, pairs.kept, held_out)
+
+        advise = run.advice(experiment, policy, as_groups)
+        engine, sampled = None, []
+        if experiment.dpo.pairs == "sampled" and run.checkpoint is not None:
+            sampled = kept_groups(run.run_dir)
+        elif experiment.dpo.pairs == "sampled":
+            engine = run.start_engine(policy, advise)
+            with memory_watched("sampling answers for pairs", "rollout", advise):
+                sampled = sample_groups(run, policy, engine)
         pairs = encode_pairs(
-            policy, experiment.template, run.tasks, experiment.dpo, experiment.data.on_long, run.display.progress
+            policy, experiment.template, run.tasks, experiment.dpo, experiment.data.on_long, run.display.progress, sampled
         )
         say(f"{len(pairs.kept)} pairs of {len({task.id for task in pairs.tasks})} tasks" + left_out(pairs, experiment))
         known = {task.id for task in run.held_out}
         shared = len({task.id for task in pairs.tasks if task.id in known})
         if shared:
             say(f"warning: {shared} tasks of the pairs are held-out tasks too; their evaluation says nothing about new tasks")
-        held_out = run.encode_held_out(policy)
-
-        def as_groups(phase: Phase) -> AsGroups:
-            return in_groups(self.as_rl(experiment), phase, pairs.kept, held_out)
-
-        advise = run.advice(experiment, policy, as_groups)
-        return PreferenceLearning(run, policy, reference, pairs, held_out, run.start_engine(policy, advise), advise)
+        engine = engine or run.start_engine(policy, advise)
+        return PreferenceLearning(run, policy, reference, pairs, sampled, held_out, engine, advise)
 
 
 def left_out(pairs: Pairs, experiment: Experiment) -> str:
     if not pairs.too_long:
         return ""
     return f"; left out {pairs.too_long} pairs that do not fit model.context_length={experiment.model.context_length}"
+
+
+def within_budget(
+    plan: Sequence[Sequence[int]], pairs: Sequence[Pair], computed: int, budget: int | None
+) -> Sequence[Sequence[int]]:
+    """The batches of the plan until `budget` tokens are computed, of which `computed` are already; at least one. Each pair makes a
+    pass of the reference and one that learns; padding is not counted."""
+    if budget is None:
+        return plan
+    for count, batch in enumerate(plan, 1):
+        tokens = sum(len(pairs[index].prompt) + len(pairs[index].chosen) + len(pairs[index].rejected) for index in batch)
+        computed += (1 + LEARNT_FROM) * tokens
+        if computed >= budget:
+            return plan[:count]
+    return plan
 
 
 def in_groups(experiment: Experiment, phase: Phase, pairs: Sequence[Pair], held_out: HeldOut) -> AsGroups:
@@ -131,7 +162,8 @@ class StepSums:
 
 
 class PreferenceLearning:
-    """A `gapo_cli.interfaces.Learning`. `reference`: the frozen starting model. The result depends on seed, pairs and config
+    """A `gapo_cli.interfaces.Learning`. `reference`: the frozen starting model; `sampled`: its answers that pairs are made of,
+    where it was asked. The result depends on seed, pairs and config
     alone."""
 
     def __init__(
@@ -140,6 +172,7 @@ class PreferenceLearning:
         policy: LoadedModel,
         reference: Any,
         pairs: Pairs,
+        sampled: Sequence[Group],
         held_out: HeldOut | None,
         engine: Engine | None,
         advise: Advise,
@@ -152,7 +185,10 @@ class PreferenceLearning:
         self.layout, notice = usable_layout(experiment.trainer.layout, policy)
         if notice is not None:
             run.display.say(notice)
-        self.plan = plan_pairs(len(self.pairs), self.config, random.Random(experiment.seed))
+        self.sampled, self.count = sampled, TokenCount()
+        self.count.sampled(sampled)
+        plan = plan_pairs(len(self.pairs), self.config, random.Random(experiment.seed))
+        self.plan = within_budget(plan, self.pairs, self.count.tokens, experiment.trainer.budget_tokens)
         self.optimizer = Optimizer(policy.model.parameters(), self.config.optimizer, total_updates=len(self.plan))
         self.steps = len(self.plan)
         self.extent = f"{self.steps} batches of dpo.epochs={show(self.config.epochs)} and dpo.steps={show(self.config.steps)}"
@@ -164,6 +200,8 @@ class PreferenceLearning:
         return self.plan[step - 1]
 
     def learn(self, step: int, gathered: Sequence[int]) -> dict[str, float]:
+        if self.sampled and step == KEPT_AS:
+            self.run.files.write_rollouts(step, self.sampled, (), self.policy.tokenizer.decode)
         pairs = [self.pairs[index] for index in gathered]
         sums = self.accumulate(pairs)
         result = self.optimizer.step(math.isfinite(sums.loss))
@@ -172,6 +210,7 @@ class PreferenceLearning:
         self.seen_tokens += sum(pair.tokens for pair in pairs)
         row: dict[str, float] = {
             "dpo/pairs": self.seen,
+            COMPUTED: self.count.tokens,
             "actor/lr": result.learning_rate,
             "actor/skipped_steps": float(result.skipped),
             "perf/throughput": self.seen_tokens / self.run.clock.seconds,
@@ -187,6 +226,8 @@ class PreferenceLearning:
         chosen_tokens = sum(len(pair.chosen) for pair in pairs)
         budget = self.run.experiment.trainer.max_tokens_per_microbatch
         for batch in pair_batches(pairs, self.layout, budget, self.policy.pad_token_id):
+            self.count.passed(batch.tokens)
+            self.count.learnt(batch.tokens)
             with torch.no_grad():
                 reference = self._logprobs(self.reference, batch)
             policy = self._logprobs(self.policy.model, batch)
@@ -223,6 +264,7 @@ class PreferenceLearning:
             "updates": self.optimizer.updates,
             "seen": self.seen,
             "seen_tokens": self.seen_tokens,
+            "computed_tokens": self.count.tokens,
             "pairs": hash_of_pairs(self.pairs),
         }
 
@@ -235,7 +277,7 @@ class PreferenceLearning:
                 f"resume={checkpoint}: was trained on other pairs; give the dpo and prompt settings that the run was started with"
             )
         self.optimizer.restore(under("optimizer", tensors), values["updates"])
-        self.seen, self.seen_tokens = values["seen"], values["seen_tokens"]
+        self.seen, self.seen_tokens, self.count.tokens = (values[name] for name in ("seen", "seen_tokens", "computed_tokens"))
 
     def finish(self) -> None:
         """The last checkpoint is the trained model."""

@@ -15,11 +15,13 @@ from typing import Any, ClassVar
 
 import torch
 
+from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.config.typed import show
 from gapo_cli.errors import CheckpointError
 from gapo_cli.experiment import Experiment, check_engine
 from gapo_cli.interfaces import Engine, LearnerWords
+from gapo_cli.metric_names import COMPUTED
 from gapo_cli.models.load import save_model, take_over
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.nano.model import build_nano
@@ -38,6 +40,7 @@ from gapo_cli.training.batches.examples import FIXED_WORDS, Example, Scrambler, 
 from gapo_cli.training.checkpoints.checkpoints import together, under
 from gapo_cli.training.held_out import BEST_BY, HeldOut
 from gapo_cli.training.learners.optimizer import Optimizer
+from gapo_cli.training.learners.token_count import LEARNT_FROM, TokenCount
 from gapo_cli.training.out_of_memory import Advise, Phase
 from gapo_cli.training.run_context import AsGroups, RunContext
 
@@ -114,6 +117,15 @@ def load_or_make(run: RunContext) -> LoadedModel:
     return take_over(made, tokenizer, model, trainer.device, trainer.dtype)
 
 
+def within_budget(experiment: Experiment) -> SupervisedConfig:
+    """The section with no more tokens than `trainer.budget_tokens` allows to learn from, padding aside."""
+    config, budget = experiment.supervised, experiment.trainer.budget_tokens
+    if budget is None:
+        return config
+    affordable = max(1, budget // LEARNT_FROM)
+    return replace(config, tokens=affordable if config.tokens is None else min(config.tokens, affordable))
+
+
 def batch_as_groups(experiment: Experiment, lengths: Sequence[tuple[int, int]]) -> AsGroups:
     """A batch of the longest examples, as groups of one answer. `lengths`: of prompt and answer."""
     config = experiment.supervised
@@ -177,7 +189,8 @@ class SupervisedLearning:
         if notice is not None:
             run.display.say(notice)
         self.generator = random.Random(run.experiment.seed)
-        self.plan = plan_batches([len(example) for example in examples], config, self.generator)
+        self.count = TokenCount()
+        self.plan = plan_batches([len(example) for example in examples], within_budget(run.experiment), self.generator)
         words = word_tokens(policy.tokenizer, FIXED_WORDS) if config.scramble else []
         self.scramble = Scrambler(words, config.scramble, self.generator)
         self.optimizer = Optimizer(policy.model.parameters(), config.optimizer, total_updates=len(self.plan))
@@ -209,6 +222,7 @@ class SupervisedLearning:
             return {}
         row: dict[str, float] = {
             "sft/tokens": self.seen,
+            COMPUTED: self.count.tokens,
             "sft/skipped_steps": self.skipped,
             "actor/lr": result.learning_rate,
             "perf/throughput": self.seen / self.run.clock.seconds,
@@ -228,6 +242,7 @@ class SupervisedLearning:
         tokens = sum(len(example.answer) for example in examples)
         total = torch.zeros((), device=policy.device)
         for batch in micro_batches(examples, self.layout, self.config.max_tokens_per_microbatch, policy.pad_token_id):
+            self.count.learnt(batch)
             with policy.autocast():
                 found = completion_logprobs(policy.model, batch.to(policy.device), chunk=chunk)
             loss = -found.logprobs.sum() / tokens
@@ -245,6 +260,7 @@ class SupervisedLearning:
             "updates": self.optimizer.updates,
             "generator": self.generator.getstate(),
             "seen": self.seen,
+            "computed_tokens": self.count.tokens,
             "skipped": self.skipped,
             "losses": list(self.losses),
             "means": list(self.means),
@@ -263,6 +279,7 @@ class SupervisedLearning:
         version, internal, gauss = values["generator"]
         self.generator.setstate((version, tuple(internal), gauss))
         self.seen, self.skipped, self.losses, self.means = (values[name] for name in ("seen", "skipped", "losses", "means"))
+        self.count.tokens = values["computed_tokens"]
 
     def finish(self) -> Path:
         """The model lies in checkpoints/final and, its adapters merged and in bfloat16, where `supervised.save_as` says."""

@@ -22,7 +22,6 @@ from gapo_cli.training.lifecycle import Life
 from gapo_cli.training.objectives.kl import LowVarKL
 
 
-
 class Rising:
     """The later an answer stands, the more it earns, up to 1."""
 
