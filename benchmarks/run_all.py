@@ -53,6 +53,7 @@ BENCHMARKS = {
         "robustness_study.py",
         takes_model=False,
     ),
+    "baselines_cost": Benchmark("DPO's update packed against padded, PPO's against GRPO's", None, "baselines_cost.py"),
     "packed_layout": Benchmark("packed against padded training passes, with peak memory", 30, "packed_layout.py"),
     "trl_step": Benchmark("a whole training step against TRL's", 24, "trl_step.py", needs="trl"),
     "trl_step_alike": Benchmark(

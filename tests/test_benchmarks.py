@@ -103,6 +103,17 @@ def test_robustness_terms(benchmark, tiny_model_folder):
     assert all(len(row["share_of_step"]) == 2 and row["setting"] == "smollm2-135m" for row in rows)
 
 
+def test_baselines_cost(benchmark, tiny_model_folder):
+    sizes = ["--groups", "4", "--prompts", "2", "--prompt", "12", "--answer", "4"]
+    rows = benchmark("baselines_cost", "--model", str(tiny_model_folder), *sizes)
+    assert [(row["setting"], row["rival"]) for row in rows] == [
+        (f"{model}: {first}", second)
+        for model in ("nano", "smollm2-135m")
+        for first, second in (("DPO, packed", "DPO, padded"), ("GRPO", "PPO, critic=copy"), ("GRPO", "PPO, critic=head"))
+    ]
+    assert all(len(row["cpu_seconds"]["ours"]) == len(row["cpu_seconds"]["rival"]) == 2 for row in rows)
+
+
 def test_logit_chunks(benchmark):
     rows = benchmark("logit_chunks", "--tokens", "12", "--width", "8", "--vocabulary", "50", "--chunks", "5", "12")
     assert [row["setting"] for row in rows] == ["5", "12"]

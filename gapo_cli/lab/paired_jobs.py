@@ -14,7 +14,7 @@ from gapo_cli.errors import DataError
 from gapo_cli.evaluation.paired import exact_match_by_task
 from gapo_cli.evaluation.predictions import Mode, from_rows
 from gapo_cli.lab.saved_rewards import read_saved
-from gapo_cli.metric_names import GREEDY_EXACT, PERFORMANCE, STEP_SECONDS
+from gapo_cli.metric_names import COMPUTED, GREEDY_EXACT
 from gapo_cli.runs.rerun_result import changed_keys
 from gapo_cli.runs.run_data import RunData
 from gapo_cli.statistics.aggregates import interquartile_mean, probability_of_improvement
@@ -24,7 +24,6 @@ from gapo_cli.statistics.seeds_and_tasks import seeds_and_tasks
 from gapo_cli.statistics.verdicts import Verdict, verdicts
 
 MODE_OF: Mapping[str, Mode] = {"greedy_final": "greedy", "sampled_final": "sampled"}
-THROUGHPUT = f"{PERFORMANCE}throughput"
 POINTS = 100
 """Exact match is a share; differences of it are said in points."""
 OF_THE_RUN = frozenset({"seed", "resume", "verb", "allow_targets"})
@@ -42,8 +41,8 @@ class StudyJob:
 @dataclass(frozen=True)
 class Side:
     """What one setting reached: `runs` that finished, `final` the interquartile mean of the measure over its seeds; of the others
-    the mean over seeds, NaN where no run has it. `zero`: share of advantages that are 0; `tokens`: those that training computed,
-    prompt and answer, as verl counts them."""
+    the mean over seeds, NaN where no run has it. `zero`: share of advantages that are 0; `tokens`: those that training computed
+    (gapo_cli/training/learners/token_count.py)."""
 
     name: str
     runs: int
@@ -170,9 +169,8 @@ def zero_share(folder: Path) -> float:
 
 
 def tokens_computed(record: JobRecord) -> float:
-    rows = [(row.get(THROUGHPUT), row.get(STEP_SECONDS)) for row in record.metrics]
-    counts = [throughput * seconds for throughput, seconds in rows if throughput is not None and seconds is not None]
-    return float(sum(counts)) if counts else math.nan
+    counts = [row[COMPUTED] for row in record.metrics if COMPUTED in row]
+    return float(counts[-1]) if counts else math.nan
 
 
 def over_tasks(jobs: Sequence[StudyJob], setting: str, other: str, seeds: Sequence[str], mode: Mode) -> Measure:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.errors import UserError
+from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Display, TextEngine
 from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree
 from gapo_cli.launching.finished_runs import taking_finished_runs
@@ -64,7 +65,7 @@ def study(
             display.say(f"scale={definition.scale} needs: {definition.needs}")
         say_taken(plan.jobs, display)
         if dry_run:
-            say_plan(definition, plan, display)
+            say_plan(definition, plan, experiments, display)
             return None
         check_free(folder, f"{SWEEP_DIR}={folder}", resumed_by="study")
         prepare_data(experiments, display)
@@ -111,14 +112,16 @@ def say_taken(jobs: Sequence[PlannedJob], display: Display) -> None:
         )
 
 
-def say_plan(definition: StudyDefinition, plan: SweepPlan, display: Display) -> None:
+def say_plan(definition: StudyDefinition, plan: SweepPlan, experiments: Sequence[Experiment], display: Display) -> None:
+    """`experiments`: of the jobs with the first seed."""
     settings = len(definition.settings) * len(definition.places)
     display.say(f"{len(plan.jobs)} jobs: {settings} settings x {definition.seeds} seeds, every one composes")
-    for job in one_seed(plan.jobs):
+    for job, experiment in zip(one_seed(plan.jobs), experiments, strict=True):
+        verb = "plan" if experiment.learner.plannable else "train"
         words = [
             word for word in (*plan.overrides, *job.overrides) if not is_hydras(word) and key_of(word) not in ("verb", "seed")
         ]
-        display.say(f"{job.setting}: gapo plan {' '.join(words)}")
+        display.say(f"{job.setting}: gapo {verb} {' '.join(words)}")
 
 
 def go_on(

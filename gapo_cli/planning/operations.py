@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from gapo_cli.config.model import ShapeConfig
 from gapo_cli.planning import cost
 from gapo_cli.planning.footprint import Settings, micro_batches
+from gapo_cli.training.learners.token_count import LEARNT_FROM
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +48,11 @@ def sampling_flops(shape: ShapeConfig, prompt: int, answer: int, count: int) -> 
 def step_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str) -> Operations:
     """Operations of a rollout batch of these prompts with answers of these lengths, in a training layout, as if
     every answer had an advantage: what is left out for an advantage of 0 is known only when it is there."""
-    from gapo_cli.rollouts.engine_agreement import recomputes_logprobs
-
     shape, trainer = settings.shape, settings.trainer
-    size = trainer.prompts_per_mini_batch
-    passes = [
-        one
-        for start in range(0, len(prompts), size)
-        for one in micro_batches(settings, prompts[start : start + size], answers[start : start + size], layout)
-    ]
+    passes = passes_of(settings, prompts, answers, layout)
     forward = sum(cost.forward_flops(shape, one) for one in passes)
     backward = sum(cost.backward_flops(shape, one, settings.adapters) for one in passes)
     again = forward if trainer.gradient_checkpointing else 0.0
-    recomputed = recomputes_logprobs(trainer, settings.algorithm, settings.engine) and settings.updates_per_step > 1
     sampled = [
         sampling_flops(shape, prompt, answer, settings.sampling.group_size)
         for prompt, answer in zip(prompts, answers, strict=True)
@@ -67,11 +60,38 @@ def step_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[int
     return Operations(
         prompts=sum(prompt for prompt, _ in sampled),
         decoding=sum(decoding for _, decoding in sampled),
-        old_logprobs=forward if recomputed else 0.0,
+        old_logprobs=forward if recomputes(settings) else 0.0,
         reference=forward if settings.algorithm.needs_reference else 0.0,
         update=trainer.epochs_per_step * (forward + backward + again),
         critic=critic_flops(settings, passes),
     )
+
+
+def passes_of(settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str) -> list[cost.Pass]:
+    """The passes of one epoch over a rollout batch."""
+    size = settings.trainer.prompts_per_mini_batch
+    return [
+        one
+        for start in range(0, len(prompts), size)
+        for one in micro_batches(settings, prompts[start : start + size], answers[start : start + size], layout)
+    ]
+
+
+def recomputes(settings: Settings) -> bool:
+    """Old log-probabilities take a pass."""
+    from gapo_cli.rollouts.engine_agreement import recomputes_logprobs
+
+    return recomputes_logprobs(settings.trainer, settings.algorithm, settings.engine) and settings.updates_per_step > 1
+
+
+def step_tokens(settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str) -> int:
+    """Tokens that a rollout batch of these prompts computes, as a run counts them (training/learners/token_count.py)."""
+    epochs, algorithm = settings.trainer.epochs_per_step, settings.algorithm
+    passes = LEARNT_FROM * epochs + algorithm.needs_reference + recomputes(settings)
+    if algorithm.critic is not None:
+        passes += 1 + (LEARNT_FROM * epochs if algorithm.critic == "copy" else 0)
+    in_passes = sum(one.tokens for one in passes_of(settings, prompts, answers, layout))
+    return sum(prompts) + settings.sampling.group_size * sum(answers) + passes * in_passes
 
 
 def critic_flops(settings: Settings, passes: Sequence[cost.Pass]) -> float:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
+from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import PlannedEngine
 from gapo_cli.planning import cost
 from gapo_cli.planning.advice import Advice
 from gapo_cli.planning.device_speed import Speed
 from gapo_cli.planning.footprint import Memory, Settings
-from gapo_cli.planning.operations import Operations, sampling_flops, step_flops
+from gapo_cli.planning.operations import Operations, sampling_flops, step_flops, step_tokens
 from gapo_cli.planning.task_lengths import TaskLengths
 from gapo_cli.quantities import GIBIBYTE
 
@@ -103,6 +105,17 @@ def per_batch(settings: Settings, prompts: list[int], answers: list[int], layout
     ]
     summed = functools.reduce(Operations.__add__, parts)
     return Operations(*(getattr(summed, name) / batches for name in Operations.__slots__))
+
+
+def within_budget(experiment: Experiment, settings: Settings, prompts: list[int], answers: list[int]) -> TrainerConfig:
+    """The trainer's section with as many steps as `trainer.budget_tokens` lasts for, if that is fewer than it says. `prompts` and
+    `answers`: as of `drawn`."""
+    trainer = experiment.trainer
+    if trainer.budget_tokens is None:
+        return trainer
+    batches = len(prompts) / trainer.prompts_per_step
+    per_step = step_tokens(settings, prompts, answers, trainer.layout) / batches
+    return replace(trainer, steps=min(trainer.steps, math.ceil(trainer.budget_tokens / per_step)))
 
 
 def evaluation_flops(experiment: Experiment, settings: Settings, lengths: TaskLengths) -> tuple[Operations, int]:

@@ -48,10 +48,10 @@ def settings_table(findings: Findings) -> Table:
     )
     return Table(
         "Settings",
-        ("setting", "runs", "exact match, %", "interquartile mean", "clip fraction, %", "advantages that are 0, %", "tokens, millions", "seconds"),
+        ("setting", "runs", "exact match, %", "interquartile mean", "clip fraction, %", "advantages that are 0, %", "computed tokens, millions", "seconds"),
         rows,
-        "Mean ± standard deviation over seeds; interquartile mean with a stratified bootstrap over seeds. Tokens: prompt and answer, a prompt "
-        "once an answer, as verl counts them.",
+        "Mean ± standard deviation over seeds; interquartile mean with a stratified bootstrap over seeds. Computed tokens: each "
+        "counts once where it is sampled, read, compared or valued, three times where it is learnt from; evaluations are not counted.",
     )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gapo_cli.config.checks import require
 from gapo_cli.experiment import Experiment, check_settings
 from gapo_cli.interfaces import Display, TextEngine
@@ -9,7 +11,7 @@ from gapo_cli.planning.advice import advise
 from gapo_cli.planning.device_speed import find_speed
 from gapo_cli.planning.footprint import Settings, memory
 from gapo_cli.planning.model_shape import find_shape
-from gapo_cli.planning.plan import Plan, available_bytes, drawn, evaluation_flops, longest_prompts, per_batch
+from gapo_cli.planning.plan import Plan, available_bytes, drawn, evaluation_flops, longest_prompts, per_batch, within_budget
 from gapo_cli.planning.task_lengths import measure_lengths
 
 
@@ -27,6 +29,8 @@ def plan(experiment: Experiment, display: Display) -> Plan:
     settings = Settings.of(experiment, shape)
     lengths = measure_lengths(experiment, display)
     prompts, answers = drawn(lengths, experiment.trainer.prompts_per_step, experiment.seed)
+    experiment = replace(experiment, trainer=within_budget(experiment, settings, prompts, answers))
+    settings = Settings.of(experiment, shape)
     batches = len(prompts) // experiment.trainer.prompts_per_step
     by_layout = {layout: per_batch(settings, prompts, answers, layout, batches) for layout in ("packed", "padded")}
     evaluation, evaluations = evaluation_flops(experiment, settings, lengths)

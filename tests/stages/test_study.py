@@ -23,7 +23,7 @@ def job(folder, values, seed, estimator, status="done", error=None, steps=80):
         f"verb: train\nseed: {seed}\nestimator: {{_target_: m.{estimator}}}\ntrainer: {{steps: {steps}}}\n"
     )
     rows = [{"step": step, "val/exact_match": value, "time_s": 10.0 * step} for step, value in enumerate(values)]
-    rows[-1] |= {"perf/throughput": 100.0, "timing_s/step": 2.0, "actor/pg_clipfrac": 0.01}
+    rows[-1] |= {"training/computed_tokens": 200, "actor/pg_clipfrac": 0.01}
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from gapo_cli.models.packing.layout import TokenBatch
-from gapo_cli.records import Group
+if TYPE_CHECKING:  # gapo plan counts without torch
+    from gapo_cli.models.packing.layout import TokenBatch
+    from gapo_cli.records import Group
 
 LEARNT_FROM = 3
 """What a token of a forward and backward pass counts."""
