@@ -47,11 +47,15 @@ KL = {"kl": LowVarKL(0.01)}
 
 
 def best_and_worst(group: Group) -> Pair:
-    chosen, rejected = (group.completions[int(place)].token_ids for place in (np.argmax(group.rewards), np.argmin(group.rewards)))
+    chosen, rejected = (
+        group.completions[int(place)].token_ids for place in (np.argmax(group.rewards), np.argmin(group.rewards))
+    )
     return Pair(group.prompt_token_ids, chosen, rejected)
 
 
-def preference(policy: LoadedModel, reference: Any, trainer: TrainerConfig, pairs: list[Pair], layout: str) -> PreferenceLearning:
+def preference(
+    policy: LoadedModel, reference: Any, trainer: TrainerConfig, pairs: list[Pair], layout: str
+) -> PreferenceLearning:
     """The learner of stage=dpo with what it asks of a run, and no run."""
     experiment = SimpleNamespace(
         dpo=PreferenceConfig(pairs_per_batch=len(pairs), optimizer=trainer.optimizer),
@@ -81,7 +85,8 @@ def compare_layouts(name: str, given: argparse.Namespace) -> list[dict[str, Any]
         raise AssertionError(f"{name}: the gradient differs by {error} relative")
     batch = range(len(pairs))
     found = costs(
-        [Rival("DPO, packed", partial(ours.learn, 1, batch)), Rival("DPO, padded", partial(rival.learn, 1, batch))], given.repeats
+        [Rival("DPO, packed", partial(ours.learn, 1, batch)), Rival("DPO, padded", partial(rival.learn, 1, batch))],
+        given.repeats,
     )
     return [cost_row(f"{name}: {found[0].name}", *found)]
 

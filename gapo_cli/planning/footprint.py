@@ -129,15 +129,15 @@ def standing(settings: Settings) -> dict[str, int]:
     adapters = BYTES["float32"] * settings.trained if settings.adapters else 0
     # with adapters the reference is the policy's own weights with the adapters off
     copied = settings.algorithm.needs_reference and not settings.adapters
-    ppo = settings.algorithm.ppo
-    of_critic = 0 if ppo is None else BYTES["float32"] + MOMENT_BYTES[ppo.optimizer.name]
     found = {
         "weights": weights_bytes(shape, model.dtype) + adapters,
         "reference": weights_bytes(shape, trainer.reference_dtype) if copied else 0,
         "optimizer": int(MOMENT_BYTES[trainer.optimizer.name] * settings.trained),
-        # its passes come after the policy's, keep no more and end in gradients that take no more than the policy's did
-        "critic": int(of_critic * settings.critic_trained),
     }
+    ppo = settings.algorithm.ppo
+    if ppo is not None:
+        # its passes come after the policy's, keep no more and end in gradients that take no more than the policy's did
+        found["critic"] = int((BYTES["float32"] + MOMENT_BYTES[ppo.optimizer.name]) * settings.critic_trained)
     return found | ({"libraries": LIBRARIES} if trainer.device == "cpu" else {})
 
 

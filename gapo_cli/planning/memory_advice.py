@@ -38,7 +38,7 @@ class Case:
         """Bytes, by estimate."""
         if phase == "loading":
             parts = standing(self.settings)
-            return parts["weights"] + parts["reference"] + parts["critic"]
+            return parts["weights"] + parts["reference"] + parts.get("critic", 0)
         parts = getattr(memory(self.settings, self.longest), phase)
         return sum(parts.values()) - (0 if self.learns else parts["optimizer"])
 

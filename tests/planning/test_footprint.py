@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.algorithm import AlgorithmConfig, PPOConfig
 from gapo_cli.config.model import LoraConfig, ModelConfig, ShapeConfig
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
@@ -12,7 +12,7 @@ from gapo_cli.interfaces import EngineMemory
 from gapo_cli.planning import cost
 from gapo_cli.planning.cost import Pass
 from gapo_cli.planning.footprint import LIBRARIES, Settings, memory, micro_batches
-from gapo_cli.planning.operations import sampling_flops, step_flops
+from gapo_cli.planning.operations import sampling_flops, step_flops, step_tokens
 from gapo_cli.training.objectives.kl import LowVarKL
 
 # 364 parameters: 264 in matrices, 20 in norms, 40 each in embedding and head (tests/models/test_cost.py)
@@ -104,6 +104,39 @@ def test_a_reference_is_a_second_copy_of_the_weights():
     # in bfloat16 the matrices and the head are halved: 264 + 40 numbers of 2 bytes less
     halved = changed(terms={"kl": LowVarKL(0.1)}, dtype="bfloat16", reference_dtype="bfloat16")
     assert memory(halved, [5]).update["reference"] == 4 * 364 - 2 * 304
+
+
+PPO = PPOConfig(OptimizerConfig(1e-3))
+
+
+def test_a_critic_has_weights_and_moments_of_its_own():
+    # all but the policy's head of 40, and a head of 4 weights and a bias
+    copied = memory(changed(critic="copy", ppo=PPO), [5])
+    assert copied.update["critic"] == copied.rollout["critic"] == (4 + 8) * (364 - 40 + 5)
+    assert memory(changed(critic="head", ppo=PPO), [5]).update["critic"] == 12 * 5
+    lora = LoraConfig(rank=2, targets=("q_proj",))
+    assert memory(changed(critic="copy", ppo=PPO, lora=lora), [5]).update["critic"] == 12 * (2 * 2 * (4 + 6) + 5)
+
+
+def test_operations_of_a_critic_are_those_of_a_trunk():
+    without, head, copied = (
+        step_flops(one, [5], [3], "packed")
+        for one in (SETTINGS, changed(critic="head", ppo=PPO), changed(critic="copy", ppo=PPO))
+    )
+    trunk = Pass(9, 0, 41)
+    assert without.critic == 0
+    assert head.critic == cost.forward_flops(SHAPE, trunk)
+    assert copied.critic == 2 * cost.forward_flops(SHAPE, trunk) + cost.backward_flops(SHAPE, trunk)
+    assert (head.update, copied.update) == (without.update, without.update)
+
+
+def test_tokens_of_a_step_are_counted_as_a_run_counts_them():
+    # sampled: a prompt of 5 and two answers of 3. A pass is of 9 tokens: three times where it learns
+    assert step_tokens(SETTINGS, [5], [3], "packed") == 11 + 3 * 9
+    assert step_tokens(changed(terms={"kl": LowVarKL(0.1)}), [5], [3], "packed") == 11 + 4 * 9
+    assert step_tokens(changed(critic="head", ppo=PPO), [5], [3], "packed") == 11 + 4 * 9
+    assert step_tokens(changed(critic="copy", ppo=PPO), [5], [3], "packed") == 11 + 7 * 9
+    assert step_tokens(changed(critic="copy", ppo=PPO, epochs_per_step=2), [5], [3], "packed") == 11 + 13 * 9
 
 
 def test_adapters_are_all_that_has_gradients_and_moments_and_need_no_reference():

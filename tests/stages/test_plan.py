@@ -14,6 +14,8 @@ from gapo_cli.errors import UserError
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.launching import launch
 from gapo_cli.models.prompt_tokens import encode_texts
+from gapo_cli.planning.operations import step_tokens
+from gapo_cli.planning.plan import DRAWN_GROUPS, drawn
 from gapo_cli.reports.plan_tables import as_json, tables, warnings
 from gapo_cli.stages.plan import plan
 from gapo_cli.tasks.sets.prepared import load_tasks
@@ -56,6 +58,16 @@ def test_counts_of_a_run(experiment):
     assert found.passes_over_tasks == 6 * 4 / 12
     assert found.answer_tokens_per_step == 8 * 4
     assert found.evaluations == 4  # before, after steps 2 and 4, and at the end, every_steps=2
+
+
+def test_a_budget_of_tokens_is_planned_as_the_steps_that_it_lasts_for(experiment):
+    whole = plan(experiment, QuietDisplay())
+    one_step = step_tokens(
+        whole.settings, *drawn(whole.lengths, experiment.trainer.prompts_per_step, experiment.seed), "packed"
+    )
+    batches = DRAWN_GROUPS // experiment.trainer.prompts_per_step
+    trainer = replace(experiment.trainer, steps=100, budget_tokens=int(2.5 * one_step / batches))
+    assert plan(replace(experiment, trainer=trainer), QuietDisplay()).settings.trainer.steps == 3
 
 
 def test_hours_are_operations_over_speed(experiment):

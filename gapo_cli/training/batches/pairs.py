@@ -31,6 +31,11 @@ class Pair:
         return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
 
     @property
+    def passed(self) -> int:
+        """Tokens of a packed pass: the prompt once, and of each answer all but the last, a label only."""
+        return len(self.prompt) + len(self.chosen) + len(self.rejected) - 2
+
+    @property
     def longest(self) -> int:
         """Tokens of the prompt and the longer answer."""
         return len(self.prompt) + max(len(self.chosen), len(self.rejected))

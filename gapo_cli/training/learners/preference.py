@@ -127,8 +127,7 @@ def within_budget(
     if budget is None:
         return plan
     for count, batch in enumerate(plan, 1):
-        tokens = sum(len(pairs[index].prompt) + len(pairs[index].chosen) + len(pairs[index].rejected) for index in batch)
-        computed += (1 + LEARNT_FROM) * tokens
+        computed += (1 + LEARNT_FROM) * sum(pairs[index].passed for index in batch)
         if computed >= budget:
             return plan[:count]
     return plan
