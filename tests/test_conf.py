@@ -73,7 +73,8 @@ def test_every_estimator_goes_with_every_algorithm():
     default = experiment_of("train", []).algorithm.name  # with which each estimator is built above
     algorithms = [option for option in OPTIONS if option.startswith("algorithm=")]
     assert f"algorithm={default}" in algorithms
-    for algorithm in set(algorithms) - {f"algorithm={default}"}:
+    # a critic takes the place of an estimator (docs/how-to/ppo.md)
+    for algorithm in set(algorithms) - {f"algorithm={default}", "algorithm=ppo"}:
         for estimator in (option for option in OPTIONS if option.startswith("estimator=")):
             experiment = experiment_of("train", [algorithm, estimator])
             assert experiment.algorithm.name == algorithm.removeprefix("algorithm=")

@@ -19,7 +19,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, tiny_model_folder):
-    """An RL run, a supervised run and one of pairs, by the command line."""
+    """Two RL runs, without and with a critic, a supervised run and one of pairs, by the command line."""
     folder = tmp_path_factory.mktemp("metrics")
     words = smallest(write_tasks(folder / "mine.jsonl", rejected=True), tiny_model_folder)
     words += [
@@ -31,21 +31,27 @@ def runs(tmp_path_factory, tiny_model_folder):
         "algorithm.terms.jacobian.coefficient=0.1",
         "algorithm.terms.smoothness.coefficient=0.1",
     ]
-    stages = {"rl": "rl", "supervised": "sft", "preference": "dpo"}
-    for name, stage in stages.items():
-        assert run_command(["train", *words, f"stage={stage}", f"hydra.run.dir={folder / name}", "-q"]) == 0
-    return {name: folder / name for name in stages}
+    asked = {
+        "rl": ["stage=rl"],
+        "rl with a critic": ["algorithm=ppo", "algorithm.ppo.kl_in_reward=0.1"],
+        "supervised": ["stage=sft"],
+        "preference": ["stage=dpo"],
+    }
+    for name, own in asked.items():
+        assert run_command(["train", *words, *own, f"hydra.run.dir='{folder / name}'", "-q"]) == 0
+    return {name: folder / name for name in asked}
 
 
 @pytest.fixture(scope="module")
 def written(runs):
     """Which metrics each kind of row has: those of a step, and, under "evaluation", those that only come with one."""
     found = {"evaluation": set()}
-    for writer, run in runs.items():
+    for name, run in runs.items():
+        writer = name.split()[0]
         rows = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
         held_out = {key for row in rows for key in row if key.startswith(names.GREEDY) or key == "timing_s/testing"}
         found["evaluation"] |= held_out
-        found[writer] = {key for row in rows for key in row} - held_out
+        found.setdefault(writer, set()).update({key for row in rows for key in row} - held_out)
     return found
 
 

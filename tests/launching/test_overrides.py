@@ -45,6 +45,8 @@ def test_words_become_overrides(verb, words, overrides):
         ("eval", ["zeta"], "zeta: need KEY=VALUE, as in trainer.steps=40, or `on DATA`"),
         ("eval", ["on"], "name a data set"),
         ("eval", ["on", "model=hf"], "name a data set"),
+        ("train", ["algorithm=ppo", "tau=0.3"], "estimator.tau=0.3: algorithm=ppo takes advantages from a critic"),
+        ("plan", ["estimator=grpo", "algorithm=ppo"], "estimator=grpo: algorithm=ppo takes advantages from a critic"),
         ("train", ["estimator=dapo", "algorithm=grpo"], "algorithm=dapo and algorithm=grpo: they exclude each other"),
         ("sweep", ["estimator=grpo,dapo"], "sweep algorithm=grpo,dapo"),
     ],

@@ -190,7 +190,8 @@ def test_as_json_is_json(experiment):
         ("plan.flops=-1", "plan.flops=-1.0: need a number above 0"),
         ("stage=sft", "stage=sft: gapo plan cannot estimate a run of this stage; leave stage= out"),
         ("stage=dpo", "stage=dpo: gapo plan cannot estimate a run of this stage; leave stage= out"),
-        ("sampling.group_size=1", "need at least 2 to train"),
+        ("sampling.group_size=1", "need at least 2 to train, or a critic (algorithm=ppo)"),
+        ("algorithm.critic=head", "algorithm.critic=head: algorithm=grpo has no critic; give algorithm=ppo, or leave it out"),
         ("model.path=no/such/folder/here", "no such folder"),
     ],
 )

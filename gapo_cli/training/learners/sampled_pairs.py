@@ -36,7 +36,8 @@ def check_sampled(experiment: Experiment) -> None:
 
 
 def sample_groups(run: RunContext, policy: LoadedModel, engine: Engine) -> list[Group]:
-    """`sampling.group_size` answers to each of `dpo.sampled_tasks` training tasks, scored as in stage=rl."""
+    """`sampling.group_size` answers to each of `dpo.sampled_tasks` training tasks, scored as in stage=rl; they have no
+    advantages."""
     experiment, progress = run.experiment, run.display.progress
     tasks = select_tasks(run.tasks, experiment.dpo.sampled_tasks, experiment.seed)
     encoded = encode_tasks(policy, experiment.template, tasks, progress)
@@ -56,7 +57,7 @@ def sample_groups(run: RunContext, policy: LoadedModel, engine: Engine) -> list[
         some = fitted[start : start + at_once]
         seeds = [derived_seed(experiment.seed, KEPT_AS, start + place) for place in range(len(some))]
         sampled = chain.sample(engine, some, seeds)
-        groups += chain.estimate(chain.score(sampled, KEPT_AS, experiment.corruption, seeds))
+        groups += chain.score(sampled, KEPT_AS, experiment.corruption, seeds)
         progress("sampling answers for pairs", len(groups), len(fitted))
     return groups
 
