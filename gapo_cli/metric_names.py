@@ -16,7 +16,7 @@ Writer = Literal["rl", "supervised", "preference", "evaluation"]
 STEP, TIME = "step", "time_s"
 SCORE, REWARDS, ADVANTAGES, LENGTH = "critic/score", "critic/rewards", "critic/advantages", "response_length"
 """Each with /mean, /max and /min."""
-COMPUTED = "training/computed_tokens"
+TOKENS_COMPUTED = "training/computed_tokens"
 MEAN_SCORE, MEAN_ADVANTAGE, MEAN_LENGTH = f"{SCORE}/mean", f"{ADVANTAGES}/mean", f"{LENGTH}/mean"
 CUT = f"{LENGTH}/clip_ratio"
 FAILED = "reward/failed"
@@ -104,7 +104,7 @@ METRICS = (
     Metric("critic/{values,returns}/{mean,max,min}", "Values and returns", "of the tokens of the batch, before the update; only with a critic", RL),
     Metric("critic/{grad_norm,lr}", "Critic's gradient norm and learning rate", "as actor/grad_norm and actor/lr; only with a critic", RL),
     Metric(REWARD_KL, "KL in the reward", "mean log-probability above the starting model's, nats a token; only with algorithm.ppo.kl_in_reward", RL),
-    Metric(COMPUTED, "Computed tokens since the start", "tokens of all passes so far: sampled, read, compared or valued once, learnt from three times; evaluations are not counted", LEARNERS),
+    Metric(TOKENS_COMPUTED, "Computed tokens since the start", "tokens of all passes so far: sampled, read, compared or valued once, learnt from three times; evaluations are not counted", LEARNERS),
     Metric("training/rollout_logprobs_diff_{mean,max}", "Engine against trainer", "|difference| of log-probabilities of a few fresh answers, nats", RL),
     Metric("training/rollout_probs_diff_{mean,max,std}", "Engine against trainer, probabilities", "|difference| over the tokens of the update, as in verl", RL),
     Metric("training/rollout_k3", "Engine against trainer, KL", "k3 estimate of KL(engine, trainer), nats a token", RL),

@@ -14,7 +14,7 @@ from gapo_cli.errors import DataError
 from gapo_cli.evaluation.paired import exact_match_by_task
 from gapo_cli.evaluation.predictions import Mode, from_rows
 from gapo_cli.lab.saved_rewards import read_saved
-from gapo_cli.metric_names import COMPUTED, GREEDY_EXACT
+from gapo_cli.metric_names import GREEDY_EXACT, TOKENS_COMPUTED
 from gapo_cli.runs.rerun_result import changed_keys
 from gapo_cli.runs.run_data import RunData
 from gapo_cli.statistics.aggregates import interquartile_mean, probability_of_improvement
@@ -169,7 +169,7 @@ def zero_share(folder: Path) -> float:
 
 
 def tokens_computed(record: JobRecord) -> float:
-    counts = [row[COMPUTED] for row in record.metrics if COMPUTED in row]
+    counts = [row[TOKENS_COMPUTED] for row in record.metrics if TOKENS_COMPUTED in row]
     return float(counts[-1]) if counts else math.nan
 
 

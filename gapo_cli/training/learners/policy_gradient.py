@@ -18,7 +18,7 @@ import torch
 from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.experiment import Experiment, check_engine, check_settings
 from gapo_cli.interfaces import Engine, LearnerWords, SleepingEngine
-from gapo_cli.metric_names import COMPUTED
+from gapo_cli.metric_names import TOKENS_COMPUTED
 from gapo_cli.models.critic import Critic, make_critic
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.policy import load_policy
@@ -196,7 +196,7 @@ class PolicyGradientLearning:
         with memory_watched(f"giving the engine the weights of step {step}", "rollout", self.advise):
             self.engine.sync(self.policy)
         self._count(step, batch)
-        row = {**rollout_metrics(batch), **gathered.agreement, **learnt, COMPUTED: self.updater.count.tokens}
+        row = {**rollout_metrics(batch), **gathered.agreement, **learnt, TOKENS_COMPUTED: self.updater.count.tokens}
         row["timing_s/update_actor"] = time.perf_counter() - began
         self.run.files.write_rollouts(step, batch.groups, batch.dropped, self.policy.tokenizer.decode)
         row["timing_s/step"] = time.perf_counter() - gathered.began

@@ -22,13 +22,13 @@ from gapo_cli.errors import CheckpointError
 from gapo_cli.experiment import Experiment, check_engine
 from gapo_cli.interfaces import Engine, LearnerWords
 from gapo_cli.metric_names import (
-    COMPUTED,
     GRADIENT_NORM,
     PREFERENCE_ACCURACY,
     PREFERENCE_CHOSEN,
     PREFERENCE_LOSS,
     PREFERENCE_MARGIN,
     PREFERENCE_REJECTED,
+    TOKENS_COMPUTED,
 )
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.packing.logprobs import completion_logprobs
@@ -209,7 +209,7 @@ class PreferenceLearning:
         self.seen_tokens += sum(pair.tokens for pair in pairs)
         row: dict[str, float] = {
             "dpo/pairs": self.seen,
-            COMPUTED: self.count.tokens,
+            TOKENS_COMPUTED: self.count.tokens,
             "actor/lr": result.learning_rate,
             "actor/skipped_steps": float(result.skipped),
             "perf/throughput": self.seen_tokens / self.run.clock.seconds,

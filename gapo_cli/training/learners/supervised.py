@@ -21,7 +21,7 @@ from gapo_cli.config.typed import show
 from gapo_cli.errors import CheckpointError
 from gapo_cli.experiment import Experiment, check_engine
 from gapo_cli.interfaces import Engine, LearnerWords
-from gapo_cli.metric_names import COMPUTED
+from gapo_cli.metric_names import TOKENS_COMPUTED
 from gapo_cli.models.load import save_model, take_over
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.nano.model import build_nano
@@ -222,7 +222,7 @@ class SupervisedLearning:
             return {}
         row: dict[str, float] = {
             "sft/tokens": self.seen,
-            COMPUTED: self.count.tokens,
+            TOKENS_COMPUTED: self.count.tokens,
             "sft/skipped_steps": self.skipped,
             "actor/lr": result.learning_rate,
             "perf/throughput": self.seen / self.run.clock.seconds,
