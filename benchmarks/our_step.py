@@ -92,7 +92,7 @@ class OurStep:
         self.files = RunFiles(folder)
         self.steps, self.watch = Steps(), Stopwatch()
         self.watch.watch(self.engine, "generate", "rollouts")
-        self.watch.watch(self.updater, "_logprobs", "reference pass")
+        self.watch.watch(self.updater, "logprobs", "reference pass")
         self.watch.watch(self.updater, "accumulate", "forward and backward")
         self.watch.watch(self.optimizer, "step", "optimizer")
 

@@ -55,7 +55,7 @@ def watched() -> Iterator[Steps]:
         (chain, "with_advantages", "advantages"),
         (learner, "check_engine_logprobs", "engine checked against trainer"),
         (update, "cut_mini_batch", "micro-batches cut"),
-        (PolicyUpdate, "_token_batch", "token batches laid out"),
+        (PolicyUpdate, "token_batch", "token batches laid out"),
         (PolicyUpdate, "accumulate", "loss and backward"),
         (Optimizer, "step", "optimizer"),
         (learner, "rollout_metrics", "metrics and logs"),

@@ -6,20 +6,21 @@ evaluation (`validation`) goes its first half, `sampling`, and measures otherwis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gapo_cli.config.algorithm import OverlongConfig
 from gapo_cli.config.corruption import Corruption
 from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Engine, Estimator, Progress, Reward, Template, TextEngine, no_progress
 from gapo_cli.records import EditTask, Group
 from gapo_cli.rollouts.advantages import with_advantages
 from gapo_cli.rollouts.corrupted import corrupted
 from gapo_cli.rollouts.encoding import EncodedTask
 from gapo_cli.rollouts.sampling import Sampled, SampledTexts, sample_encoded, sample_texts
-from gapo_cli.rollouts.scoring import Failures, penalised, score
+from gapo_cli.rollouts.scoring import Failures, failures_of, penalised, score
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,18 @@ class Chain:
     overlong: OverlongConfig | None
     estimator: Estimator
     failures: Failures | None = None
+
+    @classmethod
+    def of(cls, experiment: Experiment, say: Callable[[str], None]) -> Chain:
+        """`say`: where failures of the reward are told, with reward.on_error=missing."""
+        return cls(
+            experiment.template,
+            experiment.sampling,
+            experiment.reward,
+            experiment.algorithm.overlong,
+            experiment.estimator,
+            failures_of(experiment.reward_on_error, say),
+        )
 
     def sample(
         self, engine: Engine, encoded: Sequence[EncodedTask], seeds: Sequence[int], progress: Progress = no_progress

@@ -73,18 +73,10 @@ def rollout(experiment: Experiment, display: Display) -> RolloutResult:
     # torch only from here on: a wrong setting is answered at once
     from gapo_cli.rollouts.chain import Chain
     from gapo_cli.rollouts.metrics import GroupNumbers, batch_metrics, generated_metrics
-    from gapo_cli.rollouts.scoring import failures_of
     from gapo_cli.runs.group_files import iterate_groups
 
     set_up_run(experiment, experiment.run_dir)
-    chain = Chain(
-        experiment.template,
-        experiment.sampling,
-        experiment.reward,
-        experiment.algorithm.overlong,
-        experiment.estimator,
-        failures_of(experiment.reward_on_error, display.say),
-    )
+    chain = Chain.of(experiment, display.say)
     respondent, advise = respondent_for(experiment, chain, tasks, display)
     path = sample_parts(experiment, chain, respondent, plan_of(experiment, tasks), advise, display)
     numbers = [GroupNumbers.of(group) for group in iterate_groups(path)]

@@ -14,7 +14,6 @@ from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.records import Group
 from gapo_cli.rollouts.chain import Chain
 from gapo_cli.rollouts.encoding import encode_tasks, fit_training_tasks
-from gapo_cli.rollouts.scoring import failures_of
 from gapo_cli.rollouts.validation import select_tasks
 from gapo_cli.runs.group_files import iterate_groups
 from gapo_cli.runs.layout import ROLLOUTS, step_name
@@ -43,14 +42,7 @@ def sample_groups(run: RunContext, policy: LoadedModel, engine: Engine) -> list[
     encoded = encode_tasks(policy, experiment.template, tasks, progress)
     context, answer = experiment.model.context_length, experiment.sampling.max_new_tokens
     fitted = fit_training_tasks(encoded, context, answer, experiment.data.on_long).kept
-    chain = Chain(
-        experiment.template,
-        experiment.sampling,
-        experiment.reward,
-        experiment.algorithm.overlong,
-        experiment.estimator,
-        failures_of(experiment.reward_on_error, run.display.say),
-    )
+    chain = Chain.of(experiment, run.display.say)
     groups: list[Group] = []
     at_once = experiment.trainer.prompts_per_step
     for start in range(0, len(fitted), at_once):

@@ -80,7 +80,7 @@ def same(first, second):
     return all(torch.equal(ours, theirs) for ours, theirs in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize(("kind", "rank"), [("copy", 0), ("copy", 2), ("head", 0)])
+@pytest.mark.parametrize(("kind", "rank"), [("copy", 0), pytest.param("copy", 2, marks=pytest.mark.slow), ("head", 0)])
 def test_a_resumed_run_equals_one_that_never_stopped(make_loop, tmp_path, kind, rank):
     if rank:
         pytest.importorskip("peft", reason="the extra lora is not installed")
