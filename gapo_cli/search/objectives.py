@@ -9,11 +9,12 @@ from gapo_cli.config.sampling import EvaluationConfig
 from gapo_cli.errors import UserError, did_you_mean
 from gapo_cli.evaluation.summary import MEASURES, PASS_AT
 from gapo_cli.lab.paired_jobs import tokens_computed
-from gapo_cli.metric_names import GREEDY, SAMPLED, SUPERVISED_TOKENS
+from gapo_cli.metric_names import GREEDY, SAMPLED
 from gapo_cli.statistics.over_seeds import JobRecord
 
 SECONDS, TOKENS = "seconds", "tokens"
-"""Costs of an individual: of its process, and of its training (prompt and answer, as verl counts them)."""
+"""Costs of an individual: of its process, and what its training computed
+(training/learners/token_count.py)."""
 DEV = "dev"
 """The split that fitness is measured on."""
 
@@ -44,18 +45,12 @@ def values_of(record: JobRecord, objectives: Sequence[str]) -> dict[str, float]:
     """Each objective as it was measured last; NaN for what a job does not have, all of it where the job failed."""
     if record.error is not None:
         return dict.fromkeys(objectives, math.nan)
-    supervised = record.curve(SUPERVISED_TOKENS)
-    found = {SECONDS: record.seconds, TOKENS: float(supervised[-1][1]) if supervised else whole(tokens_computed(record))}
+    found = {SECONDS: record.seconds, TOKENS: tokens_computed(record)}
     for name in objectives:
         if name not in found:
             curve = record.curve(name)
             found[name] = float(curve[-1][1]) if curve else math.nan
     return {name: found[name] for name in objectives}
-
-
-def whole(count: float) -> float:
-    """A count that was computed from a rate and a time, without what their rounding left."""
-    return count if math.isnan(count) else float(round(count))
 
 
 def fitness_of(values: Mapping[int, Mapping[str, float]], goals: Mapping[str, str]) -> dict[int, tuple[float, ...]]:

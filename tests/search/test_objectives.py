@@ -11,24 +11,18 @@ from gapo_cli.statistics.over_seeds import JobRecord
 
 ROWS = (
     {"step": 0, "val/exact_match": 0.9},
-    {"step": 1, "perf/throughput": 100.0, "timing_s/step": 2.0},
-    {"step": 2, "perf/throughput": 50.0, "timing_s/step": 4.0, "val/exact_match": 0.5},
+    {"step": 1, "training/computed_tokens": 200},
+    {"step": 2, "training/computed_tokens": 400, "val/exact_match": 0.5},
 )
 
 
-def test_the_last_evaluation_counts_and_tokens_are_those_of_all_steps():
+def test_the_last_evaluation_counts_and_tokens_are_those_computed_by_then():
     record = JobRecord(0, "a", "0", ROWS, 12.0)
-    # 100 * 2 + 50 * 4 tokens
     assert values_of(record, ["val/exact_match", "tokens", "seconds"]) == {
         "val/exact_match": 0.5,
         "tokens": 400.0,
         "seconds": 12.0,
     }
-
-
-def test_tokens_of_a_supervised_run_are_those_it_counted():
-    record = JobRecord(0, "a", "0", ({"step": 5, "sft/tokens": 2000.0}, {"step": 9, "sft/tokens": 4000.0}), 1.0)
-    assert values_of(record, ["tokens"]) == {"tokens": 4000.0}
 
 
 def test_a_job_that_failed_or_has_no_number_has_no_fitness():
