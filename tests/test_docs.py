@@ -18,6 +18,8 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 CODE = re.compile(r"^```(?s:.*?)^```|^ {4}.*$", re.MULTILINE)
 FILE = re.compile(r"`((?:gapo_cli|conf|benchmarks|tests|docs|\.ci)/[\w./-]+)`")
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+SITUATION = re.compile(r"^- (.+)\. `(tests/[\w/]+\.py)`$", re.MULTILINE)
 ADDRESS = re.compile(r"`gapo_cli\.[\w.]+`")
 AVOIDED = re.compile(
     r"\b(?:un)?reckon|\bhangs? on\b|\bbe had\b|\banew\b|\bthe data are others\b|\bothers break\b", re.IGNORECASE
@@ -75,6 +77,19 @@ def test_addresses_in_the_code_that_a_page_names_exist(page):
         if missing:
             source = (ROOT / f"{'/'.join(parts[:module])}.py").read_text()
             assert re.search(rf"^(?:class|def) {missing[0]}\b", source, re.MULTILINE), address
+
+
+@pages
+def test_tests_that_a_page_names_exist(page):
+    for file, name in TEST.findall(page.read_text()):
+        assert f"\ndef {name}(" in (ROOT / file).read_text(), f"{file}::{name}"
+
+
+def test_every_situation_of_the_page_of_faults_is_the_name_of_a_test():
+    situations = SITUATION.findall((ROOT / "docs" / "reference" / "reliability.md").read_text())
+    assert len(situations) >= 100
+    for sentence, file in situations:
+        assert f"\ndef test_{sentence.lower().replace(' ', '_')}(" in (ROOT / file).read_text(), sentence
 
 
 def test_every_page_is_listed_in_the_index():
