@@ -86,7 +86,8 @@ BENCHMARKS = {
         "a hundred thousand broken answers for each format's parser", 5, "fuzz_parsers.py", takes_model=False
     ),
     "format_study": Benchmark("three formats taught to nano", None, "format_study.py", takes_model=False),
-    "faults": Benchmark("full disks and damaged checkpoints", None, "faults.py", takes_model=False),
+    "faults": Benchmark("signals, foreign folders, full disks and other faults", None, "faults.py", takes_model=False),
+    "thread_spin": Benchmark("threads that wait, on a free and on a busy machine", 8, "thread_spin.py", takes_model=False),
 }
 
 

@@ -587,7 +587,7 @@ def run_command(arguments: Sequence[str]) -> int:
     """Runs one command line and returns its exit code; errors go to stderr as one sentence each."""
     debug = "--debug" in arguments
     try:
-        code = app(args=list(arguments), prog_name="gapo", standalone_mode=False) or 0
+        code = app(args=[at_home(word) for word in arguments], prog_name="gapo", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
         code = STOPPED
     except (UserError, UsageError) as error:
@@ -607,6 +607,14 @@ def run_command(arguments: Sequence[str]) -> int:
         say_error("stopped")
         return Stopped.exit_code
     return code
+
+
+def at_home(word: str) -> str:
+    """`~/x` and `--option=~/x` written out, as not every shell does; the values of settings are written out where they are read."""
+    option, equals, path = word.rpartition("=")
+    if not path.startswith("~/") or (equals and not option.startswith("--")):
+        return word
+    return option + equals + str(Path(path).expanduser())
 
 
 def say_error(sentence: str) -> None:

@@ -5,7 +5,9 @@ and back {"status": exit code or -9, "seconds": ..., "cpu_seconds": ..., "events
 forks for each, so that a run costs no imports. Kill by {"event": n}: before the n-th thing that Python does to a file under
 `folder` (open for writing, sync, rename, remove; they are counted in every run); by {"write": "parquet" | "weights" |
 "state", "call": n}: when half of the n-th such file is written; by {"seconds": t}: when that time is over. {"largest_file": bytes}
-kills nothing: no file can become larger.
+kills nothing: no file can become larger. {"file": part of a path} is an event too, the first on such a path. {"signals": [names]} are
+sent at the event in place of SIGKILL, and {"reader": "leaves"} has the reader of standard output go away then. {"stdout": path} is where
+standard output goes.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -80,19 +83,26 @@ def run_in_fork(argv: list[str], folder: str, kill: dict[str, Any] | None) -> di
 def perform(argv: list[str], folder: str, kill: dict[str, Any], log: Path, counted: Path) -> None:
     """Never returns."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(output, 1)
+    reading, writing = os.pipe()
     os.dup2(output, 2)
+    os.dup2(os.open(kill["stdout"], os.O_WRONLY) if "stdout" in kill else writing if "reader" in kill else output, 1)
+    os.close(writing)
     os.chdir(folder)
+    sys.path.insert(0, folder)
     code = 70
     try:
-        events = watch_files(folder, kill.get("event"))
+        events = watch_files(folder, kill.get("event"), kill.get("file"), act_of(kill, reading))
         if "largest_file" in kill:
             resource.setrlimit(resource.RLIMIT_FSIZE, (kill["largest_file"],) * 2)
         if "write" in kill:
             WRITERS[kill["write"]](kill["call"])
-        from gapo_cli.cli import run_command
+        from gapo_cli.cli import main
 
-        code = run_command(argv)
+        sys.argv = ["gapo", *argv]
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
         counted.write_text(str(events[0]))
     finally:
         sys.stdout.flush()
@@ -103,9 +113,22 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def watch_files(folder: str, at: int | None) -> list[int]:
-    """Counts the events in the list that it returns, and dies before number `at`."""
-    seen = [0]
+def act_of(kill: dict[str, Any], reading: int) -> Callable[[], None]:
+    """What happens at the event."""
+    if "reader" in kill:
+        return lambda: os.close(reading)
+    return (lambda: [signal.raise_signal(signal.Signals[name]) for name in kill["signals"]]) if "signals" in kill else die
+
+
+def watch_files(folder: str, at: int | None, part: str | None, act: Callable[[], object]) -> list[int]:
+    """Counts the events in the list that it returns, and acts before number `at`, or before the first whose path has `part` in it."""
+    seen, acted = [0], [False]
+
+    def count(path: str) -> None:
+        seen[0] += 1
+        if not acted[0] and (seen[0] == at or (part is not None and part in path)):
+            acted[0] = True
+            act()
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -116,18 +139,15 @@ def watch_files(folder: str, at: int | None) -> list[int]:
         else:
             return
         if changes and isinstance(path, str | os.PathLike) and os.path.abspath(path).startswith(folder):
-            seen[0] += 1
-            if seen[0] == at:
-                die()
+            count(os.path.abspath(path))
 
     sys.addaudithook(hook)
     fsync = os.fsync
 
     def counted_fsync(descriptor: int) -> None:
-        if os.readlink(f"/proc/self/fd/{descriptor}").startswith(folder):
-            seen[0] += 1
-            if seen[0] == at:
-                die()
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        if path.startswith(folder):
+            count(path)
         fsync(descriptor)
 
     os.fsync = counted_fsync

@@ -125,6 +125,7 @@ MISTAKES = [
     (["train", "++estimator.depth=3"], "estimator.depth: unknown key"),
     (["train", "foo"], "foo: need KEY=VALUE"),
     (["train", "model=null"], "model=null: a run needs one of deepseek"),
+    (["train", "experiment=null"], "experiment=null: leave it out, or name one of "),
     (["rollout", "seed=18446744073709551616"], "seed=18446744073709551616: need a whole number from 0 to 9223372036854775807"),
     (["rollout", "experiment=debug", "hydra.run.dir=/proc/x"], "/proc/x: cannot be read or written (No such file"),
     (["train", "--config-dir", "nowhere"], "--config-dir nowhere: is not a folder"),
@@ -310,6 +311,21 @@ def stage_that(raises):
         raise raises
 
     return stage
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        (["report", "~/runs/a"], "HOME/runs/a: no such folder"),
+        (["train", "--config-dir=~/own"], "--config-dir HOME/own: is not a folder"),
+        (["export", "~/runs/a", "~/model"], "HOME/runs/a: no such folder"),
+        (["lab", "--output=~/lab", "~/pool"], "HOME/pool: no such file or folder"),
+    ],
+)
+def test_a_path_below_the_home_folder_is_written_out_in_words_and_options(command, named, here, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(here / "ada"))
+    assert run_command(command) == 2
+    assert named.replace("HOME", str(here / "ada")) in capsys.readouterr().err
 
 
 def test_an_unforeseen_error_is_one_line_and_debug_shows_its_traceback(here, monkeypatch, capsys):

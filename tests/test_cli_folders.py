@@ -7,6 +7,8 @@ from parts import smallest, write_tasks
 
 from gapo_cli.cli import run_command
 
+QUOTES = "'"
+
 
 @pytest.fixture
 def words(tmp_path, monkeypatch, tiny_model_folder):
@@ -40,10 +42,15 @@ def test_a_folder_with_checkpoints_and_a_page_of_somebody_else_is_not_touched(wo
     assert sorted(path.name for path in Path().iterdir()) == ["mine", "mine.jsonl"]
 
 
-@pytest.mark.parametrize("command", [["train", "hydra.run.dir="], ["sweep", "seed=0,1", "hydra.sweep.dir="]])
+@pytest.mark.parametrize("command", [
+    ["train", "hydra.run.dir="], ["sweep", "seed=0,1", "hydra.sweep.dir="], ["train", "resume="],
+    ["prepare", "data.directory="], ["train", "stage=sft", "supervised.save_as=''"],
+])  # fmt: skip
 def test_an_unset_variable_is_answered_before_anything_is_written(command, words, capsys):
     assert run_command([*command, *words]) == 2
-    assert f"{command[-1]}: is empty (perhaps a variable that is not set); name a folder" in capsys.readouterr().err
+    assert (
+        f"{command[-1].rstrip(QUOTES)}: is empty (perhaps a variable that is not set); name a folder" in capsys.readouterr().err
+    )
     assert [path.name for path in Path().iterdir()] == ["mine.jsonl"]
 
 

@@ -36,7 +36,7 @@ from gapo_cli.launching.run_choice import AUTO, choose_run
 from gapo_cli.runs.claim import RUN_DIR
 from gapo_cli.runs.layout import OVERRIDES
 
-MAY_BE_NULL = frozenset({"experiment"})
+OPTIONAL = frozenset({"experiment"})
 """Groups that a run can do without."""
 
 
@@ -173,9 +173,10 @@ def check_choices(hydra: Any, parsed: Sequence[Override], sweep: bool) -> None:
             continue
         values = list(override.sweep_iterator()) if several else [override.value()]
         for value in values:
-            if value is None and group not in MAY_BE_NULL:
-                raise UserError(f"{group}=null: a run needs one of {', '.join(sorted(options))}")
-            if isinstance(value, dict) or value is None:
+            if value is None:
+                need = "leave it out, or name" if group in OPTIONAL else "a run needs"
+                raise UserError(f"{group}=null: {need} one of {', '.join(sorted(options))}")
+            if isinstance(value, dict):
                 continue
             if not isinstance(value, list) and str(value) not in options:
                 raise UserError(unknown_option(group, str(value), options))

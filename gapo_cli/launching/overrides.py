@@ -66,6 +66,8 @@ def expand_one(verb: str, word: str) -> Iterable[str]:
                 f"sweep algorithm=grpo,{swept[0]}"
             )
     value = at_home(value)
+    if key in PATH_KEYS and not unquoted(value).strip():
+        raise UserError(f"{key}=: is empty (perhaps a variable that is not set); name a folder, or leave it out")
     if key in PATH_KEYS and not PLAIN_VALUE.fullmatch(value):
         value = quoted(value)
     if key in EVAL_KEYS or key in EVAL_KEYS.values():

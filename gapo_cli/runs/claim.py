@@ -53,7 +53,7 @@ def claim_run(folder: Path, verb: str, resume: str | None, *, keeps_answers: boo
     are there, or, where its engine `keeps_answers`, also after. Raises UserError."""
     there = verb_of(folder)
     if verb == "train":
-        goes_on = there in (verb, None) and resume is not None and _means(resume, folder)
+        goes_on = there == verb and resume is not None and _means(resume, folder)
     else:
         goes_on = there == verb and (keeps_answers or not (folder / RESULTS.get(verb, CONFIG)).exists())
     if not goes_on:

@@ -69,7 +69,8 @@ def make_lasting() -> LastingStream:
     """Puts standard output and error behind LastingStreams, with twins for what their encodings lack; returns that of output."""
     codecs.register_error(HANDLER, twins)
     for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
+        # closed by the caller (`>&-`): what is opened next would get its number, and whatever a library prints
+        stream = getattr(sys, name) or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=HANDLER)
         setattr(sys, name, LastingStream(stream))

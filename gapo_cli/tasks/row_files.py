@@ -28,8 +28,18 @@ OTHERS = {
     b"ARROW1": "an Arrow file; write it as parquet or JSON lines",
     b"\x00\x05\x16\x07": "a Mac's resource file (AppleDouble), not data; remove it",
     b"%PDF": "a PDF; write its rows as JSON lines",
+    b"\x93NUMPY": "an array of NumPy; write its rows as JSON lines",
+    b"\x89HDF": "an HDF5 file; write its rows as JSON lines",
+    b"\x80\x04": "a pickle of Python, which is never read, as it may hold code; write its rows as JSON lines",
+    b"\x80\x05": "a pickle of Python, which is never read, as it may hold code; write its rows as JSON lines",
+    b"version https://git-lfs": "a pointer of Git LFS in place of the file; fetch it by git lfs pull",
+    b"<!DOCTYPE": "a web page; download the file that it shows",
+    b"<!doctype": "a web page; download the file that it shows",
+    b"<html": "a web page; download the file that it shows",
 }
-BEGINNING = 16
+TABLES = (".csv", ".tsv")
+"""Suffixes of tables whose content tells nothing."""
+BEGINNING = 32
 """Bytes that tell what a file is."""
 
 
@@ -61,6 +71,10 @@ def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | bytes]]:
     for magic, what in OTHERS.items():
         if begins.startswith(magic):
             raise DataError(f"{path}: is {what}; gapo reads JSON lines, gzip of them, parquet and a JSON array")
+    if path.suffix.lower() in TABLES:
+        raise DataError(f"{path}: is a table of separated values; write its rows as JSON lines or parquet")
+    if b"\0" in begins[:2] and not begins.startswith(UTF16):
+        raise DataError(f"{path}: holds zero bytes, as UTF-16 without its mark does; save it as UTF-8")
     if begins.startswith(PARQUET):
         yield from _parquet(path)
         return
@@ -68,6 +82,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | bytes]]:
     first = next(lines, None)
     if first is None:
         return
+    if b"\0" in first[1]:
+        raise DataError(f"{path}: holds zero bytes, so it is no text; unpack it if it is an archive")
     if first[1].lstrip().startswith(b"[") and not _is_array_of_rows_a_line(first[1]):
         yield from _array(path, b"".join([first[1], *(line for _, line in lines)]))
         return

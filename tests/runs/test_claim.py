@@ -86,6 +86,13 @@ def test_training_goes_on_in_its_folder_by_resume_and_not_by_that_of_another_run
     assert refusal(run, resume=str(other)).startswith("a run of gapo train; ")
 
 
+def test_resume_auto_does_not_begin_among_files_of_somebody_else(tmp_path):
+    (tmp_path / "report.html").touch()
+    assert refusal(tmp_path, resume="auto") == "files that this command did not write (report.html); name another folder"
+    (tmp_path / "checkpoints" / "step-00080").mkdir(parents=True)
+    assert refusal(tmp_path, resume=str(tmp_path)) == "checkpoints/ with step-00080; name another folder"
+
+
 def test_rollouts_and_answers_under_way_go_on_and_results_stay(tmp_path):
     run = settled(tmp_path / "rollout", "rollout", "rollouts.parts/plan.json")
     assert refusal(run, "rollout") is None

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 
 import pandas as pd
 import pytest
@@ -56,6 +57,15 @@ def test_rows_are_read_from_parquet_and_columns_that_are_empty_count_as_left_out
         (gzip.compress(LINE.encode(), mtime=0)[:-12], "is a gzip file that is damaged or cut short"),
         (b"PAR1rest", "is a parquet file that is damaged or cut short"),
         (b"\xff\xfe\x00\xd8a\x00", "is UTF-16 by its mark, and damaged"),
+        (LINE.encode("utf-16-le"), "holds zero bytes, as UTF-16 without its mark does; save it as UTF-8"),
+        (LINE.encode("utf-16-be"), "holds zero bytes, as UTF-16 without its mark does; save it as UTF-8"),
+        (
+            gzip.compress(b"rows.jsonl\0\0\0 ustar", mtime=0),
+            "holds zero bytes, so it is no text; unpack it if it is an archive",
+        ),
+        (pickle.dumps([ROW]), "is a pickle of Python, which is never read"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of Git LFS .*; fetch it by git lfs pull"),
+        (b"<!DOCTYPE html>", "is a web page; download the file that it shows"),
         (b"[{}, ", "begins like a JSON array and is none"),
         (b"[\n{}, 3]", "element 2 of the array must be a JSON object, got int"),
     ],
@@ -63,6 +73,11 @@ def test_rows_are_read_from_parquet_and_columns_that_are_empty_count_as_left_out
 def test_a_file_that_is_something_else_is_named(tmp_path, content, sentence):
     with pytest.raises(DataError, match=f"a.jsonl: {sentence}"):
         tasks_in(write(tmp_path / "a.jsonl", content))
+
+
+def test_a_table_of_separated_values_is_named_by_its_suffix(tmp_path):
+    with pytest.raises(DataError, match="a.csv: is a table of separated values; write its rows as JSON lines or parquet"):
+        tasks_in(write(tmp_path / "a.csv", "id,excerpt\n1,x\n"))
 
 
 def test_hidden_files_of_a_folder_are_no_splits_and_are_told(tmp_path):

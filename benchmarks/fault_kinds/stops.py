@@ -1,0 +1,32 @@
+"""Signals while a run learns and while it saves, and an output that cannot be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fault_kinds.trials import Trials, Tried, tried
+
+
+def signals(trials: Trials) -> Iterator[Tried]:
+    third_step = "rollouts/step-00003"
+    for name in ("SIGTERM", "SIGHUP"):
+        run = name.lower()
+        stopped = trials.train(f"hydra.run.dir={run}", file=third_step, signals=[name])
+        recovered = trials.ends_whole(f"resume={run}")
+        yield tried(f"{name} in a step", stopped, "resume=RUN", recovered, said="stopped after")
+    stopped = trials.train("hydra.run.dir=twice", file="step-00002/trainer_state.json", signals=["SIGTERM", "SIGTERM"])
+    yield tried(
+        "SIGTERM twice while a checkpoint is half written",
+        stopped,
+        "resume=RUN",
+        trials.ends_whole("resume=twice"),
+        said="stopped after",
+    )
+
+
+def screens(trials: Trials) -> Iterator[Tried]:
+    gone = trials.train("hydra.run.dir=unread", file="rollouts/step-00002", reader="leaves")
+    recovered = gone["status"] == 0 and trials.recovered(trials.folder / "unread")
+    yield tried("the reader of the output goes away (`| head`)", gone, "nothing: the run goes on", recovered)
+    full = trials.train("hydra.run.dir=full", stdout="/dev/full")
+    yield tried("a full device as output", full, "nothing: the run goes on", trials.recovered(trials.folder / "full"))
