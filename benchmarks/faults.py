@@ -9,9 +9,13 @@ and how each is produced, are in the modules of fault_kinds.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import queue
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,22 +36,37 @@ KINDS = (
 ENDS = {True: "yes", False: "**no**", None: "another run, as asked for"}
 
 
+def try_all(data: Path | None, jobs: int) -> list[Tried]:
+    """Every kind of fault, `jobs` of them side by side, each in a folder of its own; in the order of KINDS."""
+    from kill_driver import KillDriver
+
+    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
+        folder = Path(temporary).resolve()
+        drivers: queue.SimpleQueue[KillDriver] = queue.SimpleQueue()
+        first = Trials(folder / "first", (data or folder / "data").resolve(), stack.enter_context(KillDriver()))
+        first.make_whole()
+        drivers.put(first.driver)
+        for _ in range(jobs - 1):
+            drivers.put(stack.enter_context(KillDriver()))
+
+        def befall(kind: Callable[[Trials], Iterator[Tried]]) -> list[Tried]:
+            trials = first.beside(kind.__name__, drivers.get())
+            rows = []
+            for row in kind(trials):
+                rows.append(replace(row, said=row.said.replace(str(trials.folder), "…")))
+                print(f"{row.fault}: exit {row.code}, {row.then}: {ENDS[row.recovered]}\n    {rows[-1].said}", flush=True)
+            drivers.put(trials.driver)
+            return rows
+
+        return [row for rows in pool.map(befall, KINDS) for row in rows]
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--data", type=Path, help="where the task set lies or goes; a temporary folder if left out")
+    arguments.add_argument("--jobs", type=int, default=1, help="kinds of faults that are tried side by side")
     given = arguments.parse_args()
-    from kill_driver import KillDriver
-
-    rows: list[Tried] = []
-    with tempfile.TemporaryDirectory() as temporary, KillDriver() as driver:
-        folder = Path(temporary).resolve() / "faults"
-        folder.mkdir()
-        trials = Trials(folder, (given.data or folder / "data").resolve(), driver)
-        for befall in KINDS:
-            for row in befall(trials):
-                row = replace(row, said=row.said.replace(str(folder), "…"))
-                rows.append(row)
-                print(f"{row.fault}: exit {row.code}, {row.then}: {ENDS[row.recovered]}\n    {row.said}", flush=True)
+    rows = try_all(given.data, given.jobs)
     about = machine("gapo-cli", "torch")
     lines = [
         "# Faults, tried for real",

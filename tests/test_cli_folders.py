@@ -62,6 +62,13 @@ def test_an_empty_folder_stays_where_a_run_comes_to_nothing(words, capsys):
     assert not Path("made").exists()
 
 
+@pytest.mark.parametrize("verb", [["train"], ["rollout"], ["eval"], ["sweep", "seed=0,1"]])
+def test_a_model_that_is_not_there_is_answered_before_any_verb_builds_its_data(verb, words, capsys):
+    assert run_command([*verb, *words, "model.path=nowhere/at/all"]) == 2
+    assert "model.path=nowhere/at/all: no such folder" in capsys.readouterr().err
+    assert not Path("made").exists()
+
+
 def test_the_folders_of_a_sweeps_jobs_are_not_to_be_named(words, capsys):
     assert run_command(["sweep", "seed=0,1", *words, "hydra.sweep.subdir=job${seed}"]) == 2
     assert "hydra.sweep.subdir=job${seed}: the jobs of a sweep lie in folders 0, 1, 2, ... of hydra.sweep.dir" in (

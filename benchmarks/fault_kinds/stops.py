@@ -8,7 +8,7 @@ from fault_kinds.trials import Trials, Tried, tried
 
 
 def signals(trials: Trials) -> Iterator[Tried]:
-    third_step = "rollouts/step-00003"
+    third_step = "step-00003.parquet"
     for name in ("SIGTERM", "SIGHUP"):
         run = name.lower()
         stopped = trials.train(f"hydra.run.dir={run}", file=third_step, signals=[name])
@@ -25,7 +25,7 @@ def signals(trials: Trials) -> Iterator[Tried]:
 
 
 def screens(trials: Trials) -> Iterator[Tried]:
-    gone = trials.train("hydra.run.dir=unread", file="rollouts/step-00002", reader="leaves")
+    gone = trials.train("hydra.run.dir=unread", file="step-00002.parquet", reader="leaves")
     recovered = gone["status"] == 0 and trials.recovered(trials.folder / "unread")
     yield tried("the reader of the output goes away (`| head`)", gone, "nothing: the run goes on", recovered)
     full = trials.train("hydra.run.dir=full", stdout="/dev/full")

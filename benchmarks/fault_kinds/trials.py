@@ -33,9 +33,18 @@ class Trials:
     def __init__(self, folder: Path, data: Path, driver: Any) -> None:
         self.folder, self.data, self.driver = folder, data, driver
         self.settings = ["train", *SETTINGS, f"data.directory={data}"]
+
+    def make_whole(self) -> None:
+        """Raises SystemExit where the run fails with nothing befalling it."""
         done = self.train("hydra.run.dir=whole")
         if done["status"]:
             raise SystemExit(done["output"])
+
+    def beside(self, name: str, driver: Any) -> Trials:
+        """Others in a folder of their own, with the same whole run."""
+        others = Trials(self.folder.parent / name, self.data, driver)
+        shutil.copytree(self.folder / "whole", others.folder / "whole")
+        return others
 
     def train(self, *words: str, **befalls: Any) -> dict[str, Any]:
         """A training run; `befalls` it what tests/kill_driver.py can do."""

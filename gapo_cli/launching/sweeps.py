@@ -19,7 +19,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gapo_cli.errors import StorageError, UserError
+from gapo_cli.errors import CheckpointError, StorageError, UserError
 from gapo_cli.experiment import Experiment
 from gapo_cli.hardware import usable_cores
 from gapo_cli.interfaces import Display, QuietDisplay, TextEngine
@@ -94,6 +94,7 @@ def start(words: Sequence[str], display: Display, config_dir: Path | None, *, qu
             raise UserError(
                 "gapo sweep: a sweep trains, and a served model (engine=openai) cannot be trained; leave engine= out"
             )
+        check_a_model_there(experiments)
         prepare_data(experiments, display)
         with only_process_in(folder, display):
             save_plan(folder, plan)
@@ -189,6 +190,22 @@ def experiments_of(hydra: Any, plan: SweepPlan, jobs: Sequence[PlannedJob]) -> l
         config = compose_overrides(hydra, [*plan.overrides, *job.overrides])
         found.append(build_experiment(without_hydra(config), config.hydra.runtime.choices, Path()))
     return found
+
+
+def check_a_model_there(experiments: Sequence[Experiment]) -> None:
+    """A look at the models before the data is built. One that is missing is its own jobs' failure; raises CheckpointError where
+    no job has one."""
+    started = [experiment for experiment in experiments if experiment.learner.starts_from_folder(experiment)]
+    missing = None
+    for experiment in started:
+        try:
+            check_model_there(experiment.model)
+        except CheckpointError as error:
+            missing = missing or error
+        else:
+            return
+    if missing is not None and len(started) == len(experiments):
+        raise missing
 
 
 def prepare_data(experiments: Sequence[Experiment], display: Display) -> None:
