@@ -76,10 +76,10 @@ def cost_report(name: str, title: str, text: str, about: Mapping[str, str], rows
 
 
 def command_of(script: str, parser: argparse.ArgumentParser, given: argparse.Namespace) -> str:
-    """What to type for the same again: the options that are not the default, but not where a model lies on this machine."""
+    """What to type for the same again: the options that are not the default, but not where a model or data lie on this machine."""
     words = ["python", f"benchmarks/{Path(script).name}"]
     for key, value in vars(given).items():
-        if value != parser.get_default(key) and not (key == "model" and Path(value).exists()):
+        if value != parser.get_default(key) and not isinstance(value, Path) and not (key == "model" and Path(value).exists()):
             words.append(f"--{key.replace('_', '-')}")
             words += [] if value is True else [str(one) for one in (value if isinstance(value, list) else [value])]
     return shlex.join(words)

@@ -120,6 +120,19 @@ def test_logit_chunks(benchmark):
     assert all(len(row["cpu_seconds"]["ours"]) == len(row["cpu_seconds"]["rival"]) == 2 for row in rows)
 
 
+def test_thread_spin(benchmark, monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.import_module("thread_spin"), "gapo", lambda: [sys.executable, "-c", "pass"])
+    free, busy = benchmark("thread_spin", "--jobs", "1", "--data", str(tmp_path))
+    assert (free["setting"], busy["setting"]) == ("free", "beside 1 busy processes")
+    assert all(
+        len(row[cost][side]) == 2
+        for row in (free, busy)
+        for cost in ("cpu_seconds", "wall_seconds")
+        for side in ("ours", "rival")
+    )
+    assert str(tmp_path) not in (tmp_path / "thread_spin.md").read_text()
+
+
 def test_the_command_for_the_same_again_has_the_changed_options_and_no_path(benchmark, tiny_model_folder, tmp_path):
     benchmark("packed_layout", "--model", str(tiny_model_folder), "--shapes", "40,8,4", "--no-memory")
     again = "python benchmarks/packed_layout.py --shapes 40,8,4 --repeats 2 --threads 1 --no-memory"

@@ -10,9 +10,9 @@ from fault_kinds.trials import Trials, Tried, tried
 REWARD = """
 from pathlib import Path
 
-from gapo_cli.rewards.edem import EDEM
+from gapo_cli.rewards.edem import ExactMatchAndSimilarity
 
-class Flaky(EDEM):
+class Flaky(ExactMatchAndSimilarity):
     calls = 0
     unlucky = None
 
@@ -35,7 +35,7 @@ def rewards(trials: Trials) -> Iterator[Tried]:
     broken.touch()
     failed = trials.train("hydra.run.dir=flaky", *SETTINGS)
     broken.unlink()
-    again = trials.ends_whole("resume=flaky", *SETTINGS[:2], SETTINGS[-1])
+    again = trials.ends_whole("resume=flaky", *SETTINGS[:2], SETTINGS[-1], stopped=True)
     yield tried("a reward of one's own that raises", failed, "mended, resume=RUN", again)
     broken.touch()
     went_on = trials.train("hydra.run.dir=missing", *SETTINGS, "reward.on_error=missing")

@@ -12,14 +12,14 @@ def signals(trials: Trials) -> Iterator[Tried]:
     for name in ("SIGTERM", "SIGHUP"):
         run = name.lower()
         stopped = trials.train(f"hydra.run.dir={run}", file=third_step, signals=[name])
-        recovered = trials.ends_whole(f"resume={run}")
+        recovered = trials.ends_whole(f"resume={run}", stopped=True)
         yield tried(f"{name} in a step", stopped, "resume=RUN", recovered, said="stopped after")
     stopped = trials.train("hydra.run.dir=twice", file="step-00002/trainer_state.json", signals=["SIGTERM", "SIGTERM"])
     yield tried(
         "SIGTERM twice while a checkpoint is half written",
         stopped,
         "resume=RUN",
-        trials.ends_whole("resume=twice"),
+        trials.ends_whole("resume=twice", stopped=True),
         said="stopped after",
     )
 

@@ -53,10 +53,14 @@ class Trials:
     def gapo(self, *words: str) -> dict[str, Any]:
         return self.driver.run(list(words), self.folder, {})
 
-    def recovered(self, run: Path) -> bool:
+    def recovered(self, run: Path, *, stopped: bool = False) -> bool:
+        """Whether a run's folder holds the same as the whole one's. `stopped`: of its numbered checkpoints only the last counts, since
+        a stop writes one more and an older one goes for it."""
         from gapo_cli.runs.contents import differences
 
-        return differences(self.folder / "whole", run) == []
+        last = f"checkpoints/step-{STEPS:05d}"
+        found = differences(self.folder / "whole", run)
+        return all(stopped and one.startswith("checkpoints/step-") and not one.startswith(last) for one in found)
 
     def whole_copy(self, name: str) -> Path:
         """The finished run again, as one that was killed at its end."""
@@ -65,9 +69,10 @@ class Trials:
         (run / "outcome.json").write_text('{"status": "running"}')
         return run
 
-    def ends_whole(self, *words: str) -> bool:
+    def ends_whole(self, *words: str, stopped: bool = False) -> bool:
         """Whether a training run with `words` ends as the whole one; the first word says in which folder."""
-        return self.train(*words)["status"] == 0 and self.recovered(self.folder / words[0].split("=", 1)[1])
+        ended = self.train(*words)["status"]
+        return ended == 0 and self.recovered(self.folder / words[0].split("=", 1)[1], stopped=stopped)
 
 
 def tried(fault: str, ended: dict[str, Any], then: str, recovered: bool | None, said: str = "gapo: ") -> Tried:

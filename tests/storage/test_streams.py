@@ -46,9 +46,7 @@ def test_a_reader_that_went_away_is_no_failure():
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_an_output_that_is_closed_is_as_one_that_nobody_reads(closed, tmp_path):
     command = f'"{sys.executable}" -m gapo_cli train --print-config {closed}'
-    done = subprocess.run(
-        command, check=False, shell=True, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    done = subprocess.run(command, check=False, shell=True, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
