@@ -19,7 +19,6 @@ from gapo_cli.launching.study_words import requested_study
 from gapo_cli.launching.sweeps import (
     JOB_DIR,
     SWEEP_DIR,
-    check_a_model_there,
     experiments_of,
     is_hydras,
     jobs_left,
@@ -69,7 +68,6 @@ def study(
             say_plan(definition, plan, experiments, display)
             return None
         check_free(folder, f"{SWEEP_DIR}={folder}", resumed_by="study")
-        check_a_model_there(experiments)
         prepare_data(experiments, display)
         with only_process_in(folder, display):
             save_definition(folder, definition)

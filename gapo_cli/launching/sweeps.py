@@ -94,7 +94,6 @@ def start(words: Sequence[str], display: Display, config_dir: Path | None, *, qu
             raise UserError(
                 "gapo sweep: a sweep trains, and a served model (engine=openai) cannot be trained; leave engine= out"
             )
-        check_a_model_there(experiments)
         prepare_data(experiments, display)
         with only_process_in(folder, display):
             save_plan(folder, plan)
@@ -193,8 +192,7 @@ def experiments_of(hydra: Any, plan: SweepPlan, jobs: Sequence[PlannedJob]) -> l
 
 
 def check_a_model_there(experiments: Sequence[Experiment]) -> None:
-    """A look at the models before the data is built. One that is missing is its own jobs' failure; raises CheckpointError where
-    no job has one."""
+    """Raises CheckpointError where no job has a model; one that is missing is the failure of its own jobs."""
     started = [experiment for experiment in experiments if experiment.learner.starts_from_folder(experiment)]
     missing = None
     for experiment in started:
@@ -210,14 +208,11 @@ def check_a_model_there(experiments: Sequence[Experiment]) -> None:
 
 def prepare_data(experiments: Sequence[Experiment], display: Display) -> None:
     """Builds the task sets of a sweep once, so that jobs side by side do not each build their own. Looks at the models before: data
-    may take minutes. Raises CheckpointError for a path or a name that stands for no model."""
+    may take minutes. Raises CheckpointError where no job has a model."""
     from gapo_cli.tasks.sets.prepared import prepare
 
-    seen, done = [], []
-    for experiment in experiments:
-        if experiment.model not in seen and experiment.learner.starts_from_folder(experiment):
-            seen.append(experiment.model)
-            check_model_there(experiment.model)
+    check_a_model_there(experiments)
+    done = []
     for experiment in experiments:
         if (experiment.data, experiment.source) not in done:
             done.append((experiment.data, experiment.source))
