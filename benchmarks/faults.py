@@ -4,6 +4,7 @@ Each fault is followed by what its sentence advises, and the run must come out a
 and how each is produced, are in the modules of fault_kinds.
 
     python benchmarks/faults.py
+    python benchmarks/faults.py rewards signals     only these kinds; the rows of the others stay as they were
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import queue
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -36,8 +37,11 @@ KINDS = (
 ENDS = {True: "yes", False: "**no**", None: "another run, as asked for"}
 
 
-def try_all(data: Path | None, jobs: int) -> list[Tried]:
-    """Every kind of fault, `jobs` of them side by side, each in a folder of its own; in the order of KINDS."""
+Kind = Callable[[Trials], Iterator[Tried]]
+
+
+def try_all(kinds: Sequence[Kind], data: Path | None, jobs: int) -> list[Tried]:
+    """The kinds of fault, `jobs` of them side by side, each in a folder of its own; rows in the order of `kinds`."""
     from kill_driver import KillDriver
 
     with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
@@ -49,7 +53,7 @@ def try_all(data: Path | None, jobs: int) -> list[Tried]:
         for _ in range(jobs - 1):
             drivers.put(stack.enter_context(KillDriver()))
 
-        def befall(kind: Callable[[Trials], Iterator[Tried]]) -> list[Tried]:
+        def befall(kind: Kind) -> list[Tried]:
             trials = first.beside(kind.__name__, drivers.get())
             rows = []
             for row in kind(trials):
@@ -58,15 +62,22 @@ def try_all(data: Path | None, jobs: int) -> list[Tried]:
             drivers.put(trials.driver)
             return rows
 
-        return [row for rows in pool.map(befall, KINDS) for row in rows]
+        return [row for rows in pool.map(befall, kinds) for row in rows]
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--data", type=Path, help="where the task set lies or goes; a temporary folder if left out")
     arguments.add_argument("--jobs", type=int, default=1, help="kinds of faults that are tried side by side")
+    arguments.add_argument(
+        "kinds", nargs="*", metavar="KIND", help=f"of {', '.join(kind.__name__ for kind in KINDS)}; none: all"
+    )
     given = arguments.parse_args()
-    rows = try_all(given.data, given.jobs)
+    kinds = [kind for kind in KINDS if kind.__name__ in given.kinds or not given.kinds]
+    rows = try_all(kinds, given.data, given.jobs)
+    if given.kinds:
+        earlier = json.loads((RESULTS / "faults.json").read_text(encoding="utf-8"))["rows"]
+        rows = list(({row["fault"]: Tried(**row) for row in earlier} | {row.fault: row for row in rows}).values())
     about = machine("gapo-cli", "torch")
     lines = [
         "# Faults, tried for real",

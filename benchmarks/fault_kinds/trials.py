@@ -54,13 +54,17 @@ class Trials:
         return self.driver.run(list(words), self.folder, {})
 
     def recovered(self, run: Path, *, stopped: bool = False) -> bool:
-        """Whether a run's folder holds the same as the whole one's. `stopped`: of its numbered checkpoints only the last counts, since
-        a stop writes one more and an older one goes for it."""
+        """Whether a run's folder holds the same as the whole one's. `stopped`: what a stop leaves does not
+        count: the batch at hand, and of the numbered checkpoints all but the last, since one more is written and an older one goes for it."""
         from gapo_cli.runs.contents import differences
 
-        last = f"checkpoints/step-{STEPS:05d}"
         found = differences(self.folder / "whole", run)
-        return all(stopped and one.startswith("checkpoints/step-") and not one.startswith(last) for one in found)
+        left = [
+            one
+            for one in found
+            if one.startswith(("stopped/", "checkpoints/step-")) and f"step-{STEPS:05d}" not in one.split()[0]
+        ]
+        return found == (left if stopped else [])
 
     def whole_copy(self, name: str) -> Path:
         """The finished run again, as one that was killed at its end."""
