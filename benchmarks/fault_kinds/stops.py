@@ -27,6 +27,6 @@ def signals(trials: Trials) -> Iterator[Tried]:
 def screens(trials: Trials) -> Iterator[Tried]:
     gone = trials.train("hydra.run.dir=unread", file="step-00002.parquet", reader="leaves")
     recovered = gone["status"] == 0 and trials.recovered(trials.folder / "unread")
-    yield tried("the reader of the output goes away (`| head`)", gone, "nothing: the run goes on", recovered)
+    yield tried("the reader of the output goes away, as with `head`", gone, "nothing: the run goes on", recovered)
     full = trials.train("hydra.run.dir=full", stdout="/dev/full")
     yield tried("a full device as output", full, "nothing: the run goes on", trials.recovered(trials.folder / "full"))
