@@ -6,6 +6,7 @@ cannot be merged into, and their errors name neither the whole key nor what is a
 
 from __future__ import annotations
 
+import difflib
 import dataclasses
 import math
 import types
@@ -71,8 +72,18 @@ NAMED = 3
 """Keys of the same leaf that a sentence names."""
 
 
+SLIP = 0.8
+"""Likeness of two names from which one is the other with a slip of the finger."""
+
+
 def unknown_key(key: str, keys: list[str]) -> str:
-    """The sentence for a key that does not exist. A bare leaf name (`steps`) finds the keys that end in it."""
+    """The sentence for a key that does not exist. One letter wrong is looked for in the key's own section first; a bare leaf name
+    (`steps`) finds the keys that end in it."""
+    section, _, leaf = key.rpartition(".")
+    siblings = {known.rpartition(".")[2]: known for known in keys if section and known.rpartition(".")[0] == section}
+    slip = difflib.get_close_matches(leaf, siblings, n=1, cutoff=SLIP)
+    if slip:
+        return f"{key}: unknown key; did you mean {siblings[slip[0]]}?"
     near = [known for known in keys if known.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     hint = (
         f"did you mean {' or '.join(near)}?"
