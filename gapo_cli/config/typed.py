@@ -6,8 +6,8 @@ cannot be merged into, and their errors name neither the whole key nor what is a
 
 from __future__ import annotations
 
-import difflib
 import dataclasses
+import difflib
 import math
 import types
 import typing
