@@ -20,6 +20,7 @@ from gapo_cli.interfaces import Engine
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.packing.layout import pad
 from gapo_cli.models.packing.logprobs import completion_logprobs
+from gapo_cli.processes.ranks import ALONE, Ranks
 from gapo_cli.records import Completion, Group
 
 COMPLETIONS = 8
@@ -52,11 +53,18 @@ def check_engine_logprobs(
     engine: Engine, policy: LoadedModel, groups: Sequence[Group], temperature: float, tolerance: float | None = None
 ) -> dict[str, float]:
     """The `training/rollout_logprobs_diff_*` of `groups`, which `engine` sampled since its last sync at `temperature`.
-    Raises UserError where their mean is above `tolerance` (None: by the dtypes), or where log-probabilities are missing."""
+    Raises UserError where their mean is above `tolerance` (None: by the dtypes), or where log-probabilities are missing. Each of
+    several ranks looks at what its own engine answered; where one differs, all raise."""
+    ranks: Ranks = getattr(engine, "ranks", ALONE)
+    if not ranks.alone:
+        groups = [group for group in groups if group.prompt_token_ids in engine.answered]
     chosen = choose(groups, SHARED_COMPLETIONS if getattr(engine, "shares_weights", False) else COMPLETIONS)
-    if not chosen:
+    own = ranks.together(lambda: measure_mismatch(policy, chosen, temperature) if chosen else None)
+    found = [mismatch for mismatch in ranks.gather(own) if mismatch is not None]
+    if not found:
         return {}
-    mismatch = measure_mismatch(policy, chosen, temperature)
+    # the worst engine, and not the mean over all: NaN is the worst of all
+    mismatch = max(found, key=lambda one: (not one.mean < np.inf, one.mean))
     allowed = TOLERANCE[coarser(getattr(engine, "dtype", policy.dtype), policy.dtype)] if tolerance is None else tolerance
     if not mismatch.mean <= allowed:  # NaN is no agreement either
         raise UserError(

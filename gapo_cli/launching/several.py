@@ -1,0 +1,88 @@
+"""`gapo train trainer.processes=N`: starts torchrun's own launcher, whose processes run the same command."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gapo_cli.errors import UserError
+from gapo_cli.experiment import Experiment
+from gapo_cli.launching.overrides import key_of, quoted
+from gapo_cli.processes.place import Place
+from gapo_cli.processes.ranks import LostRank, ProcessesFailed
+from gapo_cli.runs.claim import RUN_DIR
+from gapo_cli.runs.outcome import FAILED, STOPPED, read_outcome
+from gapo_cli.training.interrupts import Stopped
+
+STOPPING_SECONDS = 600
+"""How long a process that is told to stop has for the step that it is in, and for a checkpoint, before it is killed. torchrun's own
+30 would be too short for either."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that other processes have made, and told about."""
+
+    run_dir: Path
+
+
+def check_verb(verb: str, place: Place) -> None:
+    """Raises UserError where torchrun has started several processes of a command that is one."""
+    if not place.alone and verb != "train":
+        raise UserError(f"gapo {verb}: is one process, and WORLD_SIZE={place.count} of it were started; start it without torchrun")
+
+
+def start_processes(
+    experiment: Experiment, run_dir: Path, words: Sequence[str], config_dir: Path | None, options: Sequence[str]
+) -> Trained:
+    """Runs `gapo train WORDS` on as many processes of this machine as `trainer.processes` asks for, in `run_dir`. Raises
+    ProcessesFailed for what rank 0 has said, LostRank where it could not, Stopped where the run was stopped."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args
+    from torch.distributed.run import run as torchrun
+
+    named = [word for word in words if key_of(word) != RUN_DIR]
+    command = ["train", *named, f"{RUN_DIR}={quoted(str(run_dir))}", *options]
+    if config_dir is not None:
+        command += ["--config-dir", str(config_dir)]
+    launcher = ["--nproc-per-node", str(experiment.trainer.processes), "--shutdown-timeout", str(STOPPING_SECONDS)]
+    with environment(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")):  # or torchrun says that it sets it
+        try:
+            torchrun(parse_args([*launcher, "--module", "gapo_cli", *command]))
+        except ChildFailedError as failed:
+            raise ended(run_dir, failed.failures) from failed
+        except SignalException as stopped:
+            raise Stopped(stopped.sigval) from stopped
+    return Trained(run_dir)
+
+
+def ended(run_dir: Path, failures: Mapping[int, Any]) -> Exception:
+    """What a run ended with whose processes failed. `failures`: of each rank that had ended when the launcher looked."""
+    outcome = read_outcome(run_dir)
+    codes = {rank: failure.exitcode for rank, failure in failures.items()}
+    if outcome is None or outcome.status in (FAILED, STOPPED) or not any(code < 0 for code in codes.values()):
+        return ProcessesFailed(max(code if code > 0 else 1 for code in codes.values()))
+    rank = next(rank for rank in sorted(codes) if codes[rank] < 0)
+    return LostRank(
+        f"rank {rank} (process {failures[rank].pid}) was killed (signal {-codes[rank]}); go on with resume=auto "
+        f"{RUN_DIR}={run_dir}"
+    )
+
+
+@contextlib.contextmanager
+def environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
