@@ -192,17 +192,16 @@ class SeveralRanks(Ranks):
         until = time.monotonic() + LOOKING_SECONDS
         while True:
             words = {rank: self._last_word(rank) for rank in range(self.count) if rank != self.rank}
+            silent = [rank for rank, word in words.items() if word is None]
+            silent = [rank for rank, word in words.items() if word is None]
             for rank, word in words.items():
                 if word:
                     return f"rank {rank}: {word}"
-            for rank in words:
-                if words[rank] is None and self._is_dead(rank):
+            for rank in silent:
+                if self._is_dead(rank):
                     return f"rank {rank} ({self._process(rank)}) was killed"
             if time.monotonic() > until:
-                silent = [rank for rank, word in words.items() if word is None]
-                return f"rank {' or '.join(map(str, silent))} ({', '.join(map(self._process, silent))}) is gone" if silent else (
-                    "the other ranks are gone"
-                )
+                return " or ".join(f"rank {rank} ({self._process(rank)})" for rank in silent or words) + " is gone"
             time.sleep(0.02)
 
     def _last_word(self, rank: int) -> str | None:

@@ -60,15 +60,16 @@ def check_engine_logprobs(
         groups = [group for group in groups if group.prompt_token_ids in engine.answered]
     chosen = choose(groups, SHARED_COMPLETIONS if getattr(engine, "shares_weights", False) else COMPLETIONS)
     own = ranks.together(lambda: measure_mismatch(policy, chosen, temperature) if chosen else None)
-    found = [mismatch for mismatch in ranks.gather(own) if mismatch is not None]
+    found = {rank: mismatch for rank, mismatch in enumerate(ranks.gather(own)) if mismatch is not None}
     if not found:
         return {}
     # the worst engine, and not the mean over all: NaN is the worst of all
-    mismatch = max(found, key=lambda one: (not one.mean < np.inf, one.mean))
+    worst = max(found, key=lambda rank: (not found[rank].mean < np.inf, found[rank].mean))
+    mismatch, whose = found[worst], "the engine" if ranks.alone else f"the engine of rank {worst}"
     allowed = TOLERANCE[coarser(getattr(engine, "dtype", policy.dtype), policy.dtype)] if tolerance is None else tolerance
     if not mismatch.mean <= allowed:  # NaN is no agreement either
         raise UserError(
-            f"the engine does not sample from the trainer's weights: the log-probabilities of {mismatch.tokens} tokens that it sampled "
+            f"{whose} does not sample from the trainer's weights: the log-probabilities of {mismatch.tokens} tokens that it sampled "
             f"after its last sync differ from the trainer's by {mismatch.mean:.3g} on average (at most {mismatch.largest:.3g}), and "
             f"trainer.logprob_tolerance allows {allowed:g}; the batch was not used: use engine=torch, or, if the engine is known "
             "to be that inexact, raise trainer.logprob_tolerance"

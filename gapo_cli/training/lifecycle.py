@@ -38,7 +38,6 @@ from gapo_cli.training.interrupts import interrupts_wait, stopping_together
 from gapo_cli.training.out_of_memory import memory_watched
 from gapo_cli.training.run_context import RunContext
 
-
 OTHERS = "random_of_others"
 """In a checkpoint of several ranks: the random states of those above 0."""
 
