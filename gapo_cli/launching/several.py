@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ def start_processes(
     if config_dir is not None:
         command += ["--config-dir", str(config_dir)]
     launcher = ["--nproc-per-node", str(experiment.trainer.processes), "--shutdown-timeout", str(STOPPING_SECONDS)]
-    with environment(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")):  # or torchrun says that it sets it
+    # torchrun would say that it sets the threads, and for each process how it ended: what there is to say is said here
+    with environment(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")), without_logs():
         try:
             torchrun(parse_args([*launcher, "--module", "gapo_cli", *command]))
         except ChildFailedError as failed:
@@ -72,6 +74,16 @@ def ended(run_dir: Path, failures: Mapping[int, Any]) -> Exception:
         f"rank {rank} (process {failures[rank].pid}) was killed (signal {-codes[rank]}); go on with resume=auto "
         f"{RUN_DIR}={run_dir}"
     )
+
+
+@contextlib.contextmanager
+def without_logs() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,8 @@ JOINING = timedelta(minutes=10)
 """How long the first process waits for the last one."""
 WAITING = timedelta(hours=2)
 """How long a rank waits for another's work, such as rank 0's preparing of data. A process that ends is noticed at once."""
+MESSAGE = 1 << 24
+"""Numbers that are summed in one message, 64 MiB of float32: large ones cost no more a number, and need a copy."""
 MEETING = timedelta(seconds=20)
 LOOKING_SECONDS = 2.0
 """A killed process closes its connections some moments before the system calls it dead."""
@@ -121,14 +123,11 @@ class SeveralRanks(Ranks):
         return found
 
     def add(self, tensors: Iterable[Any]) -> None:
-        """One message for all tensors of a kind."""
+        """One message for many tensors of a kind, and no copy of all gradients at once."""
         import torch
         import torch.distributed as dist
 
-        kinds: dict[Any, list[Any]] = {}
-        for tensor in tensors:
-            kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
-        for some in kinds.values():
+        for some in _messages(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in some])
             with self._exchange():
                 dist.all_reduce(flat)
@@ -225,6 +224,18 @@ class SeveralRanks(Ranks):
         return f"process {self.processes[rank]['pid']} on {self.processes[rank]['host']}"
 
 
+def _messages(tensors: Iterable[Any]) -> Iterator[list[Any]]:
+    """The tensors, those of one dtype and device together, cut after `MESSAGE` numbers."""
+    kinds: dict[Any, list[Any]] = {}
+    for tensor in tensors:
+        waiting = kinds.setdefault((tensor.dtype, tensor.device), [])
+        waiting.append(tensor)
+        if sum(one.numel() for one in waiting) >= MESSAGE:
+            yield waiting
+            kinds[tensor.dtype, tensor.device] = []
+    yield from filter(None, kinds.values())
+
+
 class Told:
     """An error as another rank raises it: of the same kind where that can be made of a sentence."""
 
@@ -234,13 +245,13 @@ class Told:
     @classmethod
     def of(cls, error: BaseException, rank: int) -> Told:
         kind: type[BaseException] = type(error)
+        if isinstance(error, KeyboardInterrupt):
+            return cls(rank, kind, error.args[0] if error.args else signal.SIGINT)
         try:
             pickle.dumps(kind)
             kind("")
         except Exception:  # noqa: BLE001 - a class of somebody's own, that only exists there or wants more than a sentence
             kind = RuntimeError
-        if isinstance(error, KeyboardInterrupt):
-            return cls(rank, kind, error.args[0] if error.args else signal.SIGINT)
         sentence = str(error) if kind is type(error) else f"{type(error).__name__}: {error}"
         return cls(rank, kind, sentence if rank == 0 else f"rank {rank}: {sentence}")
 

@@ -13,6 +13,16 @@ from typing import Any, TypeVar
 Value = TypeVar("Value")
 
 
+def owners_of(sizes: Sequence[float], count: int) -> list[int]:
+    """Which of `count` ranks does each piece of work: the largest first, each goes to the rank that has least (Graham 1969)."""
+    filled, owners = [0.0] * count, [0] * len(sizes)
+    for index in sorted(range(len(sizes)), key=lambda index: (-sizes[index], index)):
+        owner = filled.index(min(filled))
+        owners[index] = owner
+        filled[owner] += sizes[index]
+    return owners
+
+
 class LostRank(Exception):
     """Another rank has ended, so this one cannot go on. The message says which and, where that is known, why."""
 
@@ -47,13 +57,8 @@ class Ranks:
         return self.count == 1
 
     def owners(self, sizes: Sequence[float]) -> list[int]:
-        """The rank that does each piece of work: the largest first, each goes to the rank that has least (Graham 1969)."""
-        filled, owners = [0.0] * self.count, [0] * len(sizes)
-        for index in sorted(range(len(sizes)), key=lambda index: (-sizes[index], index)):
-            owner = filled.index(min(filled))
-            owners[index] = owner
-            filled[owner] += sizes[index]
-        return owners
+        """The rank that does each piece of work."""
+        return owners_of(sizes, self.count)
 
     def mine(self, sizes: Sequence[float]) -> list[bool]:
         """Which of the pieces are this rank's."""
