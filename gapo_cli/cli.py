@@ -504,13 +504,17 @@ def doctor(
     micro-batches and packing do not change the gradient; groups of equal rewards have advantage 0; new weights reach the
     engine; a checkpoint is read back as it was written.
 
+    On several processes, each checks its own device.
+
     \b
     Examples:
       gapo doctor
       gapo doctor model=hf model.path=FOLDER trainer=cpu
       gapo doctor model=qwen-coder-7b engine=vllm --json
+      gapo doctor trainer.processes=4     also: the processes compute the gradient of one
     """
-    found = enquire("doctor", words, config_dir, print_config, quiet or as_json)
+    options = [*(["--json"] if as_json else []), *(["--quiet"] if quiet else []), *(["--debug"] if debug else [])]
+    found = enquire("doctor", words, config_dir, print_config, quiet or as_json, options)
     if found is None:
         return
     if as_json:
@@ -523,14 +527,22 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
-def enquire(verb: str, words: Sequence[str] | None, config_dir: Path | None, print_config: bool, quiet: bool) -> Any:
-    """Runs a verb that leaves no run behind and returns its stage's result; with `print_config` as `run_verb`."""
+def enquire(
+    verb: str,
+    words: Sequence[str] | None,
+    config_dir: Path | None,
+    print_config: bool,
+    quiet: bool,
+    options: Sequence[str] = (),
+) -> Any:
+    """Runs a verb that leaves no run behind and returns its stage's result; with `print_config` as `run_verb`. `options`: for the
+    processes that it starts."""
     if print_config:
         return run_verb(verb, words, config_dir, print_config, quiet)
     from gapo_cli.launching import launch
 
     with open_display(quiet) as display:
-        return launch.enquire(verb, words or [], display, config_dir)
+        return launch.enquire(verb, words or [], display, config_dir, options)
 
 
 def repeat(folder: Path, words: Sequence[str], config_dir: Path | None, quiet: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from gapo_cli.launching.model_choice import choose_model
 from gapo_cli.launching.overrides import key_of, quoted
 from gapo_cli.launching.perturbation_choice import with_perturbations
 from gapo_cli.launching.run_choice import choose_run
-from gapo_cli.launching.several import check_verb, start_processes
+from gapo_cli.launching.several import asks_for_others, check_verb, start_processes, start_run
 from gapo_cli.processes.group import joined
 from gapo_cli.processes.place import place_here, see_own_device
 from gapo_cli.processes.ranks import ALONE, Ranks
@@ -58,18 +59,21 @@ class Outcome:
     error: Exception | None = None
 
 
-def run(
-    verb: str, words: Sequence[str], display: Display, config_dir: Path | None = None, options: Sequence[str] = ()
-) -> Any:
+def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | None = None, options: Sequence[str] = ()) -> Any:
     """Runs one verb and returns what its stage returns. `options`: of the command line, for the processes that a run on several
     starts. Raises UserError for the user's mistakes, LostRank where another process of the run has ended."""
-    place = place_here()
-    check_verb(verb, place)
-    see_own_device(place)  # torch is not imported yet
-    with joined(place) as ranks:
+    with ranks_of(verb) as ranks:
         if not ranks.first:
             return follow(ranks, display, config_dir)
         return lead(verb, words, display, config_dir, options, ranks)
+
+
+def ranks_of(verb: str) -> contextlib.AbstractContextManager[Ranks]:
+    """The processes of this command. Raises UserError where there should be none beside this one."""
+    place = place_here()
+    check_verb(verb, place)
+    see_own_device(place)  # torch is not imported yet
+    return joined(place)
 
 
 def lead(
@@ -84,8 +88,8 @@ def lead(
         config = compose_overrides(hydra, overrides)
         experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
         run_dir = folder_named(RUN_DIR, config.hydra.run.dir)
-        if verb == "train" and ranks.alone and (experiment.trainer.processes or 1) > 1:
-            return start_processes(experiment, run_dir, given, config_dir, options)
+        if ranks.alone and asks_for_others(verb, experiment):
+            return start_run(experiment, run_dir, given, config_dir, options)
         # a served model's answers are kept as they come, and the same command goes on with them
         claim_run(run_dir, verb, experiment.resume, keeps_answers=getattr(experiment.engine, "keeps_answers", False))
         was_there = run_dir.is_dir()
@@ -117,13 +121,21 @@ def follow(ranks: Ranks, display: Display, config_dir: Path | None) -> Any:
     return perform_stage(replace(experiment, ranks=ranks), display)
 
 
-def enquire(verb: str, words: Sequence[str], display: Display, config_dir: Path | None = None) -> Any:
-    """Runs one of the ENQUIRIES and returns what its stage returns. Raises UserError for the user's mistakes."""
-    with open_tree(config_dir) as hydra:
-        config = compose_overrides(hydra, command_overrides(verb, words))
-        experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
-    module, function = ENQUIRIES[verb].split(":")
-    return getattr(importlib.import_module(module), function)(experiment, display)
+def enquire(
+    verb: str, words: Sequence[str], display: Display, config_dir: Path | None = None, options: Sequence[str] = ()
+) -> Any:
+    """Runs one of the ENQUIRIES and returns what its stage returns; None where processes that this one has started have shown it.
+    Raises as `run` does."""
+    with ranks_of(verb) as ranks:
+        if not ranks.first:
+            keep_log(Path(os.devnull))
+        with open_tree(config_dir) as hydra:
+            config = compose_overrides(hydra, command_overrides(verb, words))
+            experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
+        if ranks.alone and asks_for_others(verb, experiment):
+            return start_processes(verb, experiment, words, config_dir, options)
+        module, function = ENQUIRIES[verb].split(":")
+        return getattr(importlib.import_module(module), function)(replace(experiment, ranks=ranks), display)
 
 
 @contextlib.contextmanager

@@ -1,10 +1,11 @@
-"""`gapo train trainer.processes=N`: starts torchrun's own launcher, whose processes run the same command."""
+"""`trainer.processes=N`: starts torchrun's own launcher, whose processes run the same command."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,10 @@ STOPPING_SECONDS = 600
 30 would be too short for either."""
 
 
+VERBS = ("train", "doctor")
+"""What runs on several processes."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """A run that other processes have made, and told about."""
@@ -33,24 +38,41 @@ class Trained:
 
 def check_verb(verb: str, place: Place) -> None:
     """Raises UserError where torchrun has started several processes of a command that is one."""
-    if not place.alone and verb != "train":
-        raise UserError(f"gapo {verb}: is one process, and WORLD_SIZE={place.count} of it were started; start it without torchrun")
+    if not place.alone and verb not in VERBS:
+        raise UserError(
+            f"gapo {verb}: is one process, and WORLD_SIZE={place.count} of it were started; start it without torchrun"
+        )
+
+
+def asks_for_others(verb: str, experiment: Experiment) -> bool:
+    """Whether this process is to start those that `trainer.processes` asks for."""
+    return verb in VERBS and (experiment.trainer.processes or 1) > 1
+
+
+def start_run(
+    experiment: Experiment, run_dir: Path, words: Sequence[str], config_dir: Path | None, options: Sequence[str]
+) -> Trained:
+    """Runs `gapo train WORDS` in `run_dir` on as many processes of this machine as `trainer.processes` asks for."""
+    named = [word for word in words if key_of(word) != RUN_DIR]
+    start_processes("train", experiment, [*named, f"{RUN_DIR}={quoted(str(run_dir))}"], config_dir, options, run_dir)
+    return Trained(run_dir)
 
 
 def start_processes(
-    experiment: Experiment, run_dir: Path, words: Sequence[str], config_dir: Path | None, options: Sequence[str]
-) -> Trained:
-    """Runs `gapo train WORDS` on as many processes of this machine as `trainer.processes` asks for, in `run_dir`. Raises
-    ProcessesFailed for what rank 0 has said, LostRank where it could not, Stopped where the run was stopped."""
+    verb: str,
+    experiment: Experiment,
+    words: Sequence[str],
+    config_dir: Path | None,
+    options: Sequence[str],
+    run_dir: Path | None = None,
+) -> None:
+    """Raises ProcessesFailed for what rank 0 has said, LostRank where it could not, Stopped where the command was stopped."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args
     from torch.distributed.run import run as torchrun
 
-    named = [word for word in words if key_of(word) != RUN_DIR]
-    command = ["train", *named, f"{RUN_DIR}={quoted(str(run_dir))}", *options]
-    if config_dir is not None:
-        command += ["--config-dir", str(config_dir)]
+    command = [verb, *words, *options, *(["--config-dir", str(config_dir)] if config_dir is not None else [])]
     launcher = ["--nproc-per-node", str(experiment.trainer.processes), "--shutdown-timeout", str(STOPPING_SECONDS)]
     # torchrun would say that it sets the threads, and for each process how it ended: what there is to say is said here
     with environment(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")), without_logs():
@@ -60,20 +82,19 @@ def start_processes(
             raise ended(run_dir, failed.failures) from failed
         except SignalException as stopped:
             raise Stopped(stopped.sigval) from stopped
-    return Trained(run_dir)
 
 
-def ended(run_dir: Path, failures: Mapping[int, Any]) -> Exception:
-    """What a run ended with whose processes failed. `failures`: of each rank that had ended when the launcher looked."""
-    outcome = read_outcome(run_dir)
+def ended(run_dir: Path | None, failures: Mapping[int, Any]) -> Exception:
+    """What a command ended with whose processes failed. `failures`: of each rank that had ended when the launcher looked."""
+    outcome = None if run_dir is None else read_outcome(run_dir)
     codes = {rank: failure.exitcode for rank, failure in failures.items()}
-    if outcome is None or outcome.status in (FAILED, STOPPED) or not any(code < 0 for code in codes.values()):
+    # the launcher ends the others by SIGTERM
+    killed = [rank for rank in sorted(codes) if codes[rank] < 0 and codes[rank] != -signal.SIGTERM]
+    if not killed or (outcome is not None and outcome.status in (FAILED, STOPPED)):
         return ProcessesFailed(max(code if code > 0 else 1 for code in codes.values()))
-    rank = next(rank for rank in sorted(codes) if codes[rank] < 0)
-    return LostRank(
-        f"rank {rank} (process {failures[rank].pid}) was killed (signal {-codes[rank]}); go on with resume=auto "
-        f"{RUN_DIR}={run_dir}"
-    )
+    rank = killed[0]
+    on = "" if run_dir is None else f"; go on with resume=auto {RUN_DIR}={run_dir}"
+    return LostRank(f"rank {rank} (process {failures[rank].pid}) was killed (signal {-codes[rank]}){on}")
 
 
 @contextlib.contextmanager

@@ -75,7 +75,9 @@ def see_own_device(place: Place) -> None:
     if place.local_count == 1:
         return
     given = os.environ.get(DEVICES)
-    devices = [str(number) for number in range(place.local_count)] if given is None else [one for one in given.split(",") if one]
+    devices = (
+        [str(number) for number in range(place.local_count)] if given is None else [one for one in given.split(",") if one]
+    )
     if devices and len(devices) < place.local_count:
         raise UserError(
             f"{DEVICES}={given}: names {len(devices)} GPUs for {place.local_count} processes on this machine; need one for each"

@@ -25,13 +25,17 @@ def set_up_run(experiment: Experiment, run_dir: Path) -> None:
     from gapo_cli.training.checkpoints.random_state import seed_all
 
     ranks = experiment.ranks
-    threads = experiment.trainer.threads or max(1, usable_cores() // ranks.on_this_machine)
+    threads = threads_of(experiment)
     torch.set_num_threads(threads)
     seed_all(experiment.seed)
     if ranks.first:
         run_dir.mkdir(parents=True, exist_ok=True)
         environment = describe_environment(experiment.seed, experiment.trainer.device, threads, ranks.count)
         write_json(run_dir / ENVIRONMENT, environment)
+
+
+def threads_of(experiment: Experiment) -> int:
+    return experiment.trainer.threads or max(1, usable_cores() // experiment.ranks.on_this_machine)
 
 
 def check_model_there(config: ModelConfig) -> None:

@@ -93,7 +93,13 @@ def test_what_fails_on_one_rank_fails_on_all_with_its_sentence(tmp_path):
 
     first, second = on_ranks(2, work, tmp_path)
     index = "pop from empty list"
-    assert first == [("UserError", "rank 1: bad"), ("UserError", "bad 0"), ("UserError", "worse"), ("IndexError", f"rank 1: {index}"), 0]
+    assert first == [
+        ("UserError", "rank 1: bad"),
+        ("UserError", "bad 0"),
+        ("UserError", "worse"),
+        ("IndexError", f"rank 1: {index}"),
+        0,
+    ]
     assert second == [("UserError", "bad"), ("UserError", "bad 0"), ("UserError", "worse"), ("IndexError", index), 1]
 
 

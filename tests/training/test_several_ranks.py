@@ -4,6 +4,7 @@ How ranks are made of forked processes is told in ranks_parts; the command itsel
 """
 
 import json
+import math
 import os
 import signal
 from dataclasses import replace
@@ -40,8 +41,9 @@ KL = AlgorithmConfig(name="grpo", terms={"kl": LowVarKL(0.01)})
 DAPO = AlgorithmConfig(name="dapo", dynamic_sampling=True, max_generation_rounds=50)
 LORA = LoraConfig(rank=2)
 OPTIMIZER = replace(USUAL, learning_rate=1e-4)
-ROUNDING = 1e-4
-"""Of weights: Adam moves one whose gradient is nothing but rounding by up to its learning rate a step, in either direction."""
+ROUNDING = 0.02
+"""How far apart weights may end, by norm, as a share of what the last step has moved them: Adam makes full steps of gradients that
+are nothing but rounding."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,7 +75,12 @@ def begin(tmp_path, tiny_model_folder):
                 trainer=TrainerConfig(steps=steps, **settings | trainer),
                 evaluation=EvaluationConfig(samples=2, every_steps=1),
                 supervised=SupervisedConfig(
-                    tokens=90 * steps, tokens_per_batch=80, log_every=1, checkpoint_every=1, layout="packed", optimizer=OPTIMIZER
+                    tokens=90 * steps,
+                    tokens_per_batch=80,
+                    log_every=1,
+                    checkpoint_every=1,
+                    layout="packed",
+                    optimizer=OPTIMIZER,
                 ),
                 dpo=PreferenceConfig(pairs_per_batch=3, epochs=None, steps=steps, optimizer=OPTIMIZER),
                 **({"learner": learner} if learner else {}),
@@ -104,21 +111,31 @@ def assert_same_run(ours, theirs, weights=ROUNDING):
             found, expected = (pd.read_parquet(run / folder / name) for run in (ours, theirs))
             for column in expected.columns:
                 if column == "logprobs":
-                    assert np.concatenate(list(found[column])) == pytest.approx(np.concatenate(list(expected[column])), abs=1e-3)
+                    assert np.concatenate(list(found[column])) == pytest.approx(
+                        np.concatenate(list(expected[column])), abs=1e-3
+                    )
                 else:
                     assert found[column].astype(str).tolist() == expected[column].astype(str).tolist(), (name, column)
     for found, expected in zip(rows_of(ours), rows_of(theirs), strict=True):
-        assert found.keys() == expected.keys()
+        assert {key for key in found.keys() ^ expected.keys() if not key.startswith("timing")} == set()
         for key in expected:
             if key.startswith(("val/", "critic/", "group/", "reward/", "response_length/", "actor/computed", "actor/lr")):
                 assert found[key] == expected[key], key
             elif key.startswith(("actor/", "sft/", "dpo/")):
                 assert found[key] == pytest.approx(expected[key], rel=1e-2, abs=1e-5), key
-    step = sorted(theirs.glob("checkpoints/step-*"))[-1].name
-    for name in sorted(path.name for path in (theirs / "checkpoints" / step).glob("*model.safetensors")):
-        found, expected = (load_file(run / "checkpoints" / step / name) for run in (ours, theirs))
-        assert found.keys() == expected.keys()
-        assert max(float((found[key] - expected[key]).abs().max()) for key in expected) <= weights
+    before, last = sorted(theirs.glob("checkpoints/step-*"))[-2:]
+    expected = weights_of(last)
+    assert distance(weights_of(ours / "checkpoints" / last.name), expected) <= weights * distance(weights_of(before), expected)
+
+
+def weights_of(checkpoint):
+    (file,) = checkpoint.glob("*model.safetensors")
+    return load_file(file)
+
+
+def distance(first, second):
+    assert first.keys() == second.keys()
+    return math.hypot(*(float((first[key] - second[key]).norm()) for key in second))
 
 
 RL = {
@@ -130,7 +147,10 @@ RL = {
 }
 
 
-@pytest.mark.parametrize("settings", RL.values(), ids=RL.keys())
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param(settings, id=name, marks=[] if name == "packed" else pytest.mark.slow) for name, settings in RL.items()],
+)
 def test_two_ranks_do_the_run_of_one_process(begin, tmp_path, settings):
     if "lora" in settings:
         pytest.importorskip("peft", reason="the extra lora is not installed")
@@ -140,12 +160,14 @@ def test_two_ranks_do_the_run_of_one_process(begin, tmp_path, settings):
     assert_same_run(tmp_path / "two", tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_of_three_ranks_one_has_no_group_to_learn_from(begin, tmp_path):
     whole(begin("one"))(ALONE)
     on_ranks(3, whole(begin("three")), tmp_path / "ranks")
     assert_same_run(tmp_path / "three", tmp_path / "one")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", [Supervised(), Preference()], ids=["sft", "dpo"])
 def test_two_ranks_learn_from_examples_and_pairs_as_one_process_does(begin, tmp_path, learner):
     whole(begin("one", learner))(ALONE)
@@ -161,6 +183,7 @@ class NoisyReward(LengthReward):
         return {"score": found["score"] + np.random.random(len(predictions)) / 100}
 
 
+@pytest.mark.slow
 def test_resumed_on_as_many_ranks_a_run_is_the_same_bit_for_bit_and_on_one_its_tokens_are(begin, tmp_path):
     reward = {"reward": NoisyReward()}
     on_ranks(2, whole(begin("whole", **reward)), tmp_path / "whole-ranks")
@@ -169,7 +192,9 @@ def test_resumed_on_as_many_ranks_a_run_is_the_same_bit_for_bit_and_on_one_its_t
     on_ranks(2, whole(begin("again", resume=True, **reward)), tmp_path / "again-ranks")
     whole(begin("alone", resume=True, **reward))(ALONE)
     assert_same_run(tmp_path / "again", tmp_path / "whole", weights=0.0)
-    first, second = (load_file(tmp_path / run / "checkpoints/step-00002/trainer_state.safetensors") for run in ("whole", "again"))
+    first, second = (
+        load_file(tmp_path / run / "checkpoints/step-00002/trainer_state.safetensors") for run in ("whole", "again")
+    )
     assert first.keys() == second.keys() and "random_1.torch" in first
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert_same_run(tmp_path / "alone", tmp_path / "whole")
@@ -216,6 +241,7 @@ def failing_at(call, rank, error):
     return lambda policy: Failing(policy, max_rows=16)
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_on_one_rank_stops_all_with_a_checkpoint(begin, tmp_path):
     engine = failing_at(6, 1, RuntimeError("can't allocate memory: you tried to allocate 2147483648 bytes"))
 
@@ -232,6 +258,7 @@ def test_memory_that_runs_out_on_one_rank_stops_all_with_a_checkpoint(begin, tmp
     assert newest_whole(tmp_path / "two").checkpoint.name == "step-00001"
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_as_one_rank_learns_stops_all(begin, tmp_path):
     def work(ranks):
         life = begin("two")(ranks)
@@ -267,6 +294,7 @@ class StaleEngine(TorchEngine):
             super().sync(policy)
 
 
+@pytest.mark.slow
 def test_a_stale_engine_on_one_rank_stops_all(begin, tmp_path):
     def work(ranks):
         with pytest.raises(UserError) as raised:
@@ -278,6 +306,7 @@ def test_a_stale_engine_on_one_rank_stops_all(begin, tmp_path):
     assert first.startswith("the engine of rank 1 does not sample from the trainer's weights")
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_by_all(begin, tmp_path):
     def work(ranks):
         life = begin("two", steps=1)(ranks)
@@ -297,6 +326,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_by_all(begin, tmp_path
     assert rows_of(tmp_path / "two")[1]["actor/skipped_steps"] == 2
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_ends_the_run_with_its_name_and_the_run_goes_on_from_there(begin, tmp_path):
     whole(begin("one", steps=3))(ALONE)
 

@@ -105,7 +105,11 @@ def cut_mini_batch(
     weights = token_weights(lengths, algorithm.aggregation, algorithm.constant_divisor)
     total_weight = float((weights * lengths).sum())
     learnt = list(_computed(groups, fresh, algorithm))
-    computed = [one for one, mine in zip(learnt, ranks.mine([len(one.prompt) + one.answer_tokens for one in learnt]), strict=True) if mine]
+    computed = [
+        one
+        for one, mine in zip(learnt, ranks.mine([len(one.prompt) + one.answer_tokens for one in learnt]), strict=True)
+        if mine
+    ]
     cut = cut_to_budget(
         [len(one.prompt) for one in computed],
         [[len(completion.token_ids) for completion in one.completions] for one in computed],
