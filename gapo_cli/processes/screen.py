@@ -20,9 +20,11 @@ class HiddenScreen:
             _go_to(file)
 
     def show_what_is_kept_nowhere(self) -> None:
-        """On the screen after all: of a process that failed before it knew the run's folder."""
+        """On the screen after all: of a process that failed before it met the others, which hear of what comes later."""
+        distributed = sys.modules.get("torch.distributed")
+        met = distributed is not None and distributed.is_initialized()
         said = _said_so_far()
-        if said is not None:
+        if said is not None and not met:
             _flush()
             with said, os.fdopen(self.screen, "wb") as screen:
                 shutil.copyfileobj(said, screen)
@@ -34,10 +36,11 @@ def hide_screen() -> HiddenScreen | None:
 
 
 def keep_log(path: Path) -> None:
-    """What was said so far, and all that comes, is at the end of this file. Its folder is made in the run's, which is there."""
+    """What was said so far, and all that comes, is at the end of this file. Its folder is made in the run's; where that is gone,
+    rank 0 has failed already."""
     _flush()
     said = _said_so_far()
-    if said is None:
+    if said is None or not path.parent.parent.is_dir():
         return
     path.parent.mkdir(exist_ok=True)
     with said, path.open("ab") as log:
