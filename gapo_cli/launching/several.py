@@ -18,7 +18,6 @@ from gapo_cli.processes.place import Place
 from gapo_cli.processes.ranks import LostRank, ProcessesFailed
 from gapo_cli.runs.claim import RUN_DIR
 from gapo_cli.runs.outcome import FAILED, STOPPED, read_outcome
-from gapo_cli.training.interrupts import Stopped
 
 STOPPING_SECONDS = 600
 """How long a process that is told to stop has for the step that it is in, and for a checkpoint, before it is killed. torchrun's own
@@ -66,7 +65,7 @@ def start_processes(
     options: Sequence[str],
     run_dir: Path | None = None,
 ) -> None:
-    """Raises ProcessesFailed for what rank 0 has said, LostRank where it could not, Stopped where the command was stopped."""
+    """Raises ProcessesFailed for what rank 0 has said, LostRank where it could not."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args
@@ -81,15 +80,16 @@ def start_processes(
         except ChildFailedError as failed:
             raise ended(run_dir, failed.failures) from failed
         except SignalException as stopped:
-            raise Stopped(stopped.sigval) from stopped
+            raise ProcessesFailed(128 + stopped.sigval) from stopped
 
 
 def ended(run_dir: Path | None, failures: Mapping[int, Any]) -> Exception:
     """What a command ended with whose processes failed. `failures`: of each rank that had ended when the launcher looked."""
     outcome = None if run_dir is None else read_outcome(run_dir)
-    codes = {rank: failure.exitcode for rank, failure in failures.items()}
-    # the launcher ends the others by SIGTERM
-    killed = [rank for rank in sorted(codes) if codes[rank] < 0 and codes[rank] != -signal.SIGTERM]
+    codes = {rank: failures[rank].exitcode for rank in sorted(failures)}
+    # where one has failed, the launcher ends the others by SIGTERM
+    codes = {rank: code for rank, code in codes.items() if code not in (-signal.SIGTERM, 128 + signal.SIGTERM)} or codes
+    killed = [rank for rank, code in codes.items() if code < 0]
     if not killed or (outcome is not None and outcome.status in (FAILED, STOPPED)):
         return ProcessesFailed(max(code if code > 0 else 1 for code in codes.values()))
     rank = killed[0]

@@ -152,7 +152,14 @@ class PolicyGradientLearning:
         total_updates = (self.steps - self.warmup) * self.updates_per_step
         self.optimizer = Optimizer(policy.model.parameters(), self.trainer.optimizer, total_updates, run.ranks)
         self.updater = PolicyUpdate(
-            policy, reference, self.optimizer, experiment.algorithm, self.trainer, self.sampling.temperature, run.guard
+            policy,
+            reference,
+            self.optimizer,
+            experiment.algorithm,
+            self.trainer,
+            self.sampling.temperature,
+            run.guard,
+            run.ranks,
         )
         self.with_critic: ActorCriticUpdate | None = None
         if critic is not None:

@@ -20,6 +20,7 @@ from gapo_cli.interfaces import LookingBack
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.packing.layout import TokenBatch
 from gapo_cli.models.packing.logprobs import completion_logprobs
+from gapo_cli.processes.ranks import ALONE, Ranks
 from gapo_cli.records import Group
 from gapo_cli.training.batches.mini_batches import MicroBatch, MiniBatch, cut_mini_batch
 from gapo_cli.training.guards import SkipGuard
@@ -45,6 +46,7 @@ class PolicyUpdate:
     guard: SkipGuard = field(default_factory=SkipGuard)
     count: TokenCount = field(default_factory=TokenCount)
     beside: Callable[[MicroBatch, torch.Tensor], torch.Tensor] | None = None
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         if (self.reference is not None) != self.algorithm.needs_reference:
@@ -53,7 +55,7 @@ class PolicyUpdate:
     def update(self, groups: Sequence[Group], fresh: Sequence[bool]) -> dict[str, float]:
         """All epochs over the groups, which have advantages. `fresh`: which of them the present policy sampled. Returns
         the `actor/*` and `training/*` metrics. Raises TooManySkipped with the groups of the mini-batch that was one too many."""
-        metrics = UpdateMetrics(self.optimizer.ranks)
+        metrics = UpdateMetrics(self.ranks)
         mini_batches = self.prepare(groups, fresh, metrics)
         for _ in range(self.trainer.epochs_per_step):
             for mini_batch in mini_batches:
@@ -62,7 +64,7 @@ class PolicyUpdate:
 
     def prepare(self, groups: Sequence[Group], fresh: Sequence[bool], metrics: UpdateMetrics) -> list[MiniBatch]:
         """The groups in mini-batches, with old log-probabilities where the first pass of a step does not give them."""
-        size, ranks = self.trainer.prompts_per_mini_batch, self.optimizer.ranks
+        size, ranks = self.trainer.prompts_per_mini_batch, self.ranks
         mini_batches = [
             cut_mini_batch(
                 groups[start : start + size],
@@ -86,7 +88,7 @@ class PolicyUpdate:
 
     def step(self, mini_batch: MiniBatch, metrics: UpdateMetrics) -> StepResult:
         """One optimizer step."""
-        self.optimizer.ranks.together(lambda: self.accumulate(mini_batch, metrics))
+        self.ranks.together(lambda: self.accumulate(mini_batch, metrics))
         result = self.optimizer.step(metrics.is_finite())
         metrics.add_step(result, mini_batch.weight)
         return result
