@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.errors import UserError, first_line
+from gapo_cli.errors import PartError, UserError, first_line
 from gapo_cli.processes.place import Place
 from gapo_cli.processes.ranks import ALONE, LostRank, Ranks, Value
 
@@ -156,7 +156,7 @@ class SeveralRanks(Ranks):
 
     def tell_end(self, error: BaseException) -> None:
         """Leaves word of what this rank ends with; nothing where it ends because another has."""
-        word = "" if isinstance(error, LostRank) else first_line(error)
+        word = "" if isinstance(error, LostRank) else "stopped" if isinstance(error, KeyboardInterrupt) else first_line(error)
         with contextlib.suppress(RuntimeError):  # who kept the store is gone
             self.store.set(f"end/{self.rank}", word)
 
@@ -239,8 +239,8 @@ def _messages(tensors: Iterable[Any]) -> Iterator[list[Any]]:
 class Told:
     """An error as another rank raises it: of the same kind where that can be made of a sentence."""
 
-    def __init__(self, rank: int, kind: type[BaseException], argument: Any) -> None:
-        self.rank, self.kind, self.argument = rank, kind, argument
+    def __init__(self, rank: int, kind: type[BaseException], *arguments: Any) -> None:
+        self.rank, self.kind, self.arguments = rank, kind, arguments
 
     @classmethod
     def of(cls, error: BaseException, rank: int) -> Told:
@@ -253,10 +253,12 @@ class Told:
         except Exception:  # noqa: BLE001 - a class of somebody's own, that only exists there or wants more than a sentence
             kind = RuntimeError
         sentence = str(error) if kind is type(error) else f"{type(error).__name__}: {error}"
-        return cls(rank, kind, sentence if rank == 0 else f"rank {rank}: {sentence}")
+        # a part's failure comes with the batch that it failed on, or not all ranks would keep that
+        batch = (error.batch,) if kind is PartError else ()
+        return cls(rank, kind, sentence if rank == 0 else f"rank {rank}: {sentence}", *batch)
 
     def error(self) -> BaseException:
-        return self.kind(self.argument)
+        return self.kind(*self.arguments)
 
 
 def _here(value: Any) -> Any:

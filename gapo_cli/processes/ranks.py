@@ -28,7 +28,7 @@ class LostRank(Exception):
 
 
 class ProcessesFailed(Exception):
-    """The processes of a run have ended, and rank 0 has said why. `exit_code`: its own."""
+    """The processes that this one has started have failed or were stopped, and rank 0 has said so. `exit_code`: what to end with."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(exit_code)
@@ -38,8 +38,8 @@ class ProcessesFailed(Exception):
 class Ranks:
     """One process that is all there are. What the calls mean for several is said here.
 
-    `rank`: this process's number of `count`, of which `on_this_machine` run here. `look_for_stop` is called where a rank may leave off its own part of the work, and
-    raises where it was asked to stop."""
+    `rank`: this process's number of `count`, of which `on_this_machine` run here. `look_for_stop` is called where a rank may leave
+    off its own part of the work, and raises where it was asked to stop."""
 
     rank = 0
     count = 1

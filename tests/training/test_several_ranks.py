@@ -279,6 +279,32 @@ def test_memory_that_runs_out_as_one_rank_learns_stops_all(begin, tmp_path):
     assert said == "stopped in the middle of step 1 of 2: there is no checkpoint yet"
 
 
+class BrokenReward(LengthReward):
+    calls = 0
+
+    def __call__(self, predictions, tasks):
+        self.calls += 1
+        if self.calls > 1:
+            raise OSError("the judge does not answer")
+        return super().__call__(predictions, tasks)
+
+
+@pytest.mark.slow
+def test_a_reward_that_fails_stops_all_ranks_and_its_batch_is_kept_once(begin, tmp_path):
+    def work(ranks):
+        life = begin("two", reward=BrokenReward())(ranks)
+        with pytest.raises(UserError) as raised:
+            life.run()
+        return str(raised.value), life.display.said[-1], life.learning.collector.reward.calls
+
+    first, second = on_ranks(2, work, tmp_path / "ranks")
+    assert first[:2] == second[:2]
+    assert f"the answers at hand are in {tmp_path / 'two' / 'stopped' / 'step-00002.parquet'}" in first[0]
+    assert first[1].startswith("stopped after step 1 of 2: ")
+    assert second[2] == 0  # rank 0 alone scores
+    assert pd.read_parquet(tmp_path / "two" / "stopped" / "step-00002.parquet")["group"].nunique() == 4
+
+
 class StaleEngine(TorchEngine):
     """On rank 1 it samples from the starting weights, whatever is synced."""
 

@@ -159,7 +159,7 @@ class PolicyGradientLearning:
             self.trainer,
             self.sampling.temperature,
             run.guard,
-            run.ranks,
+            ranks=run.ranks,
         )
         self.with_critic: ActorCriticUpdate | None = None
         if critic is not None:
