@@ -47,6 +47,7 @@ FILES: dict[str, dict[str, str]] = {
         "CHECKPOINTS": "`step-NNNNN/`: the newest checkpoints; `best/`: the best model; of a supervised run also `final/`",
         "INSPECTION": "`step-NNNNN.parquet`: the batch at which a guard, or a part that failed, stopped the run",
         "SUPERVISED": "of a supervised run: its settings and its result",
+        "RANKS": "`rank-NNNNN.log`: of a run on several processes, what those above rank 0 have said",
         "REPORT": "the report, one self-contained page; `gapo report` writes it too",
         "RERUN": "with `--rerun`: whether the run matched, and what differs",
     },

@@ -16,6 +16,8 @@ from typer.core import TyperGroup
 
 from gapo_cli.errors import UserError, did_you_mean
 from gapo_cli.hardware import let_threads_yield
+from gapo_cli.processes.ranks import LostRank, ProcessesFailed
+from gapo_cli.processes.screen import hide_screen
 from gapo_cli.storage.streams import make_lasting
 from gapo_cli.training.interrupts import Stopped, stop_by_signals
 
@@ -149,13 +151,14 @@ def train(
       gapo train resume=auto          continue the unfinished run that was started last
       gapo train resume=outputs/train/RUN
       gapo train stage=sft
+      gapo train trainer.processes=4  on four GPUs, or four processors
       gapo train stage=dpo data=zeta data.train_split=dpo
       gapo train --rerun outputs/train/RUN    exit code 1 if the results differ
     """
     if rerun is not None:
         repeat(rerun, words or [], config_dir, quiet)
         return
-    run_verb("train", words, config_dir, print_config, quiet)
+    run_verb("train", words, config_dir, print_config, quiet, ["--debug"] if debug else [])
 
 
 @app.command("eval")
@@ -501,13 +504,17 @@ def doctor(
     micro-batches and packing do not change the gradient; groups of equal rewards have advantage 0; new weights reach the
     engine; a checkpoint is read back as it was written.
 
+    On several processes, each checks its own device.
+
     \b
     Examples:
       gapo doctor
       gapo doctor model=hf model.path=FOLDER trainer=cpu
       gapo doctor model=qwen-coder-7b engine=vllm --json
+      gapo doctor trainer.processes=4     also: the processes compute the gradient of one
     """
-    found = enquire("doctor", words, config_dir, print_config, quiet or as_json)
+    options = [*(["--json"] if as_json else []), *(["--quiet"] if quiet else []), *(["--debug"] if debug else [])]
+    found = enquire("doctor", words, config_dir, print_config, quiet or as_json, options)
     if found is None:
         return
     if as_json:
@@ -520,14 +527,22 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
-def enquire(verb: str, words: Sequence[str] | None, config_dir: Path | None, print_config: bool, quiet: bool) -> Any:
-    """Runs a verb that leaves no run behind and returns its stage's result; with `print_config` as `run_verb`."""
+def enquire(
+    verb: str,
+    words: Sequence[str] | None,
+    config_dir: Path | None,
+    print_config: bool,
+    quiet: bool,
+    options: Sequence[str] = (),
+) -> Any:
+    """Runs a verb that leaves no run behind and returns its stage's result; with `print_config` as `run_verb`. `options`: for the
+    processes that it starts."""
     if print_config:
         return run_verb(verb, words, config_dir, print_config, quiet)
     from gapo_cli.launching import launch
 
     with open_display(quiet) as display:
-        return launch.enquire(verb, words or [], display, config_dir)
+        return launch.enquire(verb, words or [], display, config_dir, options)
 
 
 def repeat(folder: Path, words: Sequence[str], config_dir: Path | None, quiet: bool) -> None:
@@ -557,8 +572,16 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
-def run_verb(verb: str, words: Sequence[str] | None, config_dir: Path | None, print_config: bool, quiet: bool) -> Any:
-    """Runs a verb's stage and returns its result; with `print_config`, prints the composed config and returns None."""
+def run_verb(
+    verb: str,
+    words: Sequence[str] | None,
+    config_dir: Path | None,
+    print_config: bool,
+    quiet: bool,
+    options: Sequence[str] = (),
+) -> Any:
+    """Runs a verb's stage and returns its result; with `print_config`, prints the composed config and returns None. `options`: for
+    the processes that a run on several starts, beside --quiet."""
     if print_config:
         from gapo_cli.launching.composition import composed_yaml
 
@@ -567,7 +590,7 @@ def run_verb(verb: str, words: Sequence[str] | None, config_dir: Path | None, pr
     from gapo_cli.launching import launch
 
     with open_display(quiet) as display:
-        return launch.run(verb, words or [], display, config_dir)
+        return launch.run(verb, words or [], display, config_dir, [*options, *(["--quiet"] if quiet else [])])
 
 
 @contextlib.contextmanager
@@ -595,6 +618,11 @@ def run_command(arguments: Sequence[str]) -> int:
             raise
         say_error(error.format_message() if isinstance(error, UsageError) else str(error))
         return MISTAKE
+    except ProcessesFailed as error:  # rank 0 has said why
+        return error.exit_code
+    except LostRank as error:
+        say_error(str(error))
+        return FAILED
     except Exception as error:
         if debug:
             raise
@@ -622,6 +650,7 @@ def say_error(sentence: str) -> None:
 
 
 def main() -> None:
+    hidden = hide_screen()
     screen = make_lasting()
     stop_by_signals()
     let_threads_yield()
@@ -630,4 +659,6 @@ def main() -> None:
     if screen.failure is not None:
         say_error(f"standard output cannot be written ({screen.failure}); send it somewhere else")
         code = code or MISTAKE
+    if code and hidden is not None:
+        hidden.show_what_is_kept_nowhere()
     sys.exit(code)

@@ -26,6 +26,7 @@ from gapo_cli.interfaces import (
     Template,
     TextEngine,
 )
+from gapo_cli.processes.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Experiment:
     """Of training rewards alone; None: they are as the reward gives them."""
     reward_on_error: str = "stop"
     """What a reward that fails does: stop the run, or leave its answers' rewards missing."""
+    ranks: Ranks = ALONE
+    """The processes that share the run, of which this is one."""
 
 
 def check_settings(experiment: Experiment) -> None:

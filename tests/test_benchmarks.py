@@ -32,12 +32,23 @@ def benchmark(monkeypatch, tmp_path):
 
 
 def test_all_of_them_are_in_run_all_and_can_be_imported(benchmark):
-    shared = {"measure", "tables", "stopwatch", "our_step", "source_prompts", "endless", "run_all", "prefix_grouper_pass"}
+    shared = {"measure", "tables", "stopwatch", "our_step", "source_prompts", "endless", "run_all"}
+    shared |= {"prefix_grouper_pass", "waiting_run"}
     scripts = {path.stem for path in BENCHMARKS.glob("*.py")} - shared
     known = importlib.import_module("run_all").BENCHMARKS.values()
     assert {Path(one.script).stem for one in known} == scripts
     for name in sorted(scripts):
         importlib.import_module(name)
+
+
+@pytest.mark.slow
+def test_processes(benchmark, tiny_model_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = smallest(write_tasks(tmp_path / "mine.jsonl"), tiny_model_folder)
+    before = str(BENCHMARKS.parent)
+    rows = benchmark("processes", "--models", "nano", "--before", before, "--overrides", *words)
+    assert [row["rival"] for row in rows] == ["one process", "one process, before"]
+    assert all(len(row[key]) == 2 for row in rows for key in ("ours_seconds", "rival_seconds"))
 
 
 def test_packed_layout(benchmark, tiny_model_folder, tmp_path):

@@ -58,7 +58,8 @@ class TrainerConfig:
     KL reference that is a copy is held in.
     `recompute_logprobs`: old log-probabilities are the trainer's own, by an extra pass, and not the engine's (None: where the
     engine has weights of its own, or with importance sampling). `logprob_tolerance`: mean difference in nats between the
-    engine's log-probabilities and the trainer's from which on a run is stopped (None: by dtype)."""
+    engine's log-probabilities and the trainer's from which on a run is stopped (None: by dtype). `processes`: how many share the run
+    (None: as many as torchrun has started, else one); `threads` are each one's."""
 
     steps: int
     prompts_per_step: int
@@ -78,6 +79,7 @@ class TrainerConfig:
     keep_checkpoints: int = 2
     threads: int = 0
     budget_tokens: int | None = None
+    processes: int | None = None
 
     def __post_init__(self) -> None:
         one_of("trainer.layout", self.layout, LAYOUTS)
@@ -118,6 +120,10 @@ class TrainerConfig:
             f"trainer.budget_tokens={self.budget_tokens}: need a number above 0, or null for no such limit",
         )
         require(self.threads >= 0, f"trainer.threads={self.threads}: need 0 (all cores) or more")
+        require(
+            self.processes is None or self.processes > 0,
+            f"trainer.processes={self.processes}: need 1 or more, or null for as many as torchrun has started",
+        )
 
 
 @dataclass(frozen=True)

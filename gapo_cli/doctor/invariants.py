@@ -139,6 +139,17 @@ def _same_gradient(subject: Subject, apart: float, words: str, meaning: str) -> 
     )
 
 
+def ranks_make_the_gradient_of_one(subject: Subject) -> Finding:
+    """The parts of all ranks, of rank 0's answers, add up to what each computes alone."""
+    layout, budget, ranks = subject.trainer.layout, subject.narrow, subject.ranks
+    groups = ranks.from_first(lambda: subject.groups)
+    whole = ranks.together(lambda: subject.gradient(layout, budget, groups))
+    parts = ranks.together(lambda: subject.gradient(layout, budget, groups, ranks))
+    ranks.add(parts)
+    words = f"divided among {ranks.count} ranks"
+    return _same_gradient(subject, relative_difference(whole, parts), words, "use trainer.processes=1 on this machine")
+
+
 def equal_rewards_teach_nothing(subject: Subject) -> Finding:
     # the last ones are equal as numbers and not as floats
     levels = [np.full(subject.sampling.group_size, level) for level in (0.0, 1.0, 1 / 3)]
@@ -185,7 +196,12 @@ def sync_reaches_the_engine(subject: Subject) -> Finding:
 
 
 def checkpoint_comes_back(subject: Subject) -> Finding:
-    """The model and the optimizer's moments, by the writer and the readers of training, bit for bit."""
+    """The model and the optimizer's moments, by the writer and the readers of training, bit for bit. Of several ranks the first
+    tries it, as it alone writes: transformers does not write on others."""
+    return subject.ranks.from_first(lambda: _checkpoint_comes_back(subject))
+
+
+def _checkpoint_comes_back(subject: Subject) -> Finding:
     policy = subject.policy
     with tempfile.TemporaryDirectory(prefix="gapo-doctor-", dir=subject.scratch) as name:
         tensors = {f"optimizer.{key}": value for key, value in subject.optimizer.tensors().items()}
@@ -221,3 +237,5 @@ INVARIANTS: Mapping[str, Callable[[Subject], Finding]] = {
     "checkpoint": checkpoint_comes_back,
 }
 """In the order in which they can be tried on one model."""
+OF_RANKS: Mapping[str, Callable[[Subject], Finding]] = {"ranks = one process": ranks_make_the_gradient_of_one}
+"""Those that several ranks try first, each with a model of its own."""

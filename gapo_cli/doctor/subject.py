@@ -17,6 +17,7 @@ from gapo_cli.doctor.made_up_tasks import RENAMED, probe_tasks
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Engine, Estimator, Template
 from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.processes.ranks import ALONE, Ranks
 from gapo_cli.records import Completion, Group
 from gapo_cli.rollouts.advantages import with_advantages
 from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks, split_by_length
@@ -38,7 +39,8 @@ STEP = {"float32": 1e-3, "bfloat16": 1e-2}
 
 @dataclass
 class Subject:
-    """What is examined. `scratch`: a folder on the disk that checkpoints will lie on."""
+    """What is examined. `scratch`: a folder on the disk that checkpoints will lie on; `ranks`: the processes that examine, each of
+    them a subject of its own."""
 
     policy: LoadedModel
     engine: Engine
@@ -49,6 +51,7 @@ class Subject:
     trainer: TrainerConfig
     seed: int
     scratch: Path
+    ranks: Ranks = ALONE
     optimizer: Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,12 +101,15 @@ class Subject:
             return self.trainer.logprob_tolerance
         return TOLERANCE[coarser(getattr(self.engine, "dtype", self.policy.dtype), self.policy.dtype)]
 
-    def gradient(self, layout: str, budget: int) -> list[torch.Tensor]:
-        """The gradient of one mini-batch of `groups`, by parameter, as the product's own update computes it."""
+    def gradient(
+        self, layout: str, budget: int, groups: Sequence[Group] | None = None, ranks: Ranks = ALONE
+    ) -> list[torch.Tensor]:
+        """The gradient of one mini-batch of `groups` (None: its own), by parameter, as the product's own update computes it;
+        with `ranks`, this one's part of it."""
         trainer = replace(self.trainer, layout=layout)
         update = PolicyUpdate(self.policy, None, self.optimizer, self.algorithm, trainer, self.sampling.temperature)
-        groups = self.groups[:LEARNT_GROUPS]
-        batch = cut_mini_batch(groups, [True] * len(groups), self.algorithm, layout, budget, self.policy.device)
+        groups = (self.groups if groups is None else groups)[:LEARNT_GROUPS]
+        batch = cut_mini_batch(groups, [True] * len(groups), self.algorithm, layout, budget, self.policy.device, ranks)
         update.accumulate(batch, UpdateMetrics())
         found = [torch.zeros_like(one) if one.grad is None else one.grad for one in self.optimizer.parameters]
         for parameter in self.optimizer.parameters:

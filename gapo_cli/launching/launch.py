@@ -1,12 +1,16 @@
-"""Runs stages inside Hydra: the run directory, the resolved config."""
+"""Runs stages inside Hydra: the run directory, the resolved config.
+
+A training run on several processes: rank 0 does what a process alone does, and tells the others the words that it has settled on.
+They compose the same configuration and go into the same stage, without Hydra's job around it and without writing anything."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import importlib
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from gapo_cli.errors import UserError
+from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Display
 from gapo_cli.launching.building import build_experiment
 from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree, without_hydra
@@ -21,8 +26,13 @@ from gapo_cli.launching.model_choice import choose_model
 from gapo_cli.launching.overrides import key_of, quoted
 from gapo_cli.launching.perturbation_choice import with_perturbations
 from gapo_cli.launching.run_choice import choose_run
+from gapo_cli.launching.several import asks_for_others, check_verb, start_processes, start_run
+from gapo_cli.processes.group import joined
+from gapo_cli.processes.place import place_here, see_own_device
+from gapo_cli.processes.ranks import ALONE, Ranks
+from gapo_cli.processes.screen import keep_log
 from gapo_cli.runs.claim import RUN_DIR, claim_run, folder_named
-from gapo_cli.runs.layout import CONFIG
+from gapo_cli.runs.layout import CONFIG, rank_log
 from gapo_cli.runs.outcome import outcome_recorded
 from gapo_cli.runs.settings_backup import RunRecord, remove_if_nothing_came_of_it
 from gapo_cli.storage.files import write_text
@@ -49,8 +59,28 @@ class Outcome:
     error: Exception | None = None
 
 
-def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | None = None) -> Any:
-    """Runs one verb and returns what its stage returns. Raises UserError for the user's mistakes."""
+def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | None = None, options: Sequence[str] = ()) -> Any:
+    """Runs one verb and returns what its stage returns. `options`: of the command line, for the processes that a run on several
+    starts. Raises UserError for the user's mistakes, LostRank where another process of the run has ended."""
+    with ranks_of(verb) as ranks:
+        if not ranks.first:
+            return follow(ranks, display, config_dir)
+        return lead(verb, words, display, config_dir, options, ranks)
+
+
+def ranks_of(verb: str) -> contextlib.AbstractContextManager[Ranks]:
+    """The processes of this command. Raises UserError where there should be none beside this one."""
+    place = place_here()
+    check_verb(verb, place)
+    see_own_device(place)  # torch is not imported yet
+    return joined(place)
+
+
+def lead(
+    verb: str, words: Sequence[str], display: Display, config_dir: Path | None, options: Sequence[str], ranks: Ranks
+) -> Any:
+    """What a process alone does, and rank 0. Where the configuration asks for several processes and this is one, it starts them."""
+    given = words
     words, model = choose_model(verb, words)
     words, resumed = choose_run(verb, words)
     with open_tree(config_dir) as hydra:
@@ -58,6 +88,8 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
         config = compose_overrides(hydra, overrides)
         experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
         run_dir = folder_named(RUN_DIR, config.hydra.run.dir)
+        if ranks.alone and asks_for_others(verb, experiment):
+            return start_run(experiment, run_dir, given, config_dir, options)
         # a served model's answers are kept as they come, and the same command goes on with them
         claim_run(run_dir, verb, experiment.resume, keeps_answers=getattr(experiment.engine, "keeps_answers", False))
         was_there = run_dir.is_dir()
@@ -67,7 +99,9 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
             before = RunRecord.of(run_dir)
             # composed again, the folder's name would have another time in it
             settled = [*(word for word in overrides if key_of(word) != RUN_DIR), f"{RUN_DIR}={quoted(str(run_dir))}"]
-            job = hydra.run(config_name="config", task_function=functools.partial(perform, display=display), overrides=settled)
+            ranks.from_first(lambda: settled)
+            task = functools.partial(perform, display=display, ranks=ranks)
+            job = hydra.run(config_name="config", task_function=task, overrides=settled)
             outcome: Outcome = job.return_value
             if isinstance(outcome.error, UserError) and not remove_if_nothing_came_of_it(run_dir, folder_too=not was_there):
                 before.put_back_if_unchanged(run_dir)
@@ -76,13 +110,32 @@ def run(verb: str, words: Sequence[str], display: Display, config_dir: Path | No
     return outcome.result
 
 
-def enquire(verb: str, words: Sequence[str], display: Display, config_dir: Path | None = None) -> Any:
-    """Runs one of the ENQUIRIES and returns what its stage returns. Raises UserError for the user's mistakes."""
+def follow(ranks: Ranks, display: Display, config_dir: Path | None) -> Any:
+    """What the other ranks do."""
+    settled: list[str] = ranks.from_first(list)
     with open_tree(config_dir) as hydra:
-        config = compose_overrides(hydra, command_overrides(verb, words))
-        experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
-    module, function = ENQUIRIES[verb].split(":")
-    return getattr(importlib.import_module(module), function)(experiment, display)
+        config = compose_overrides(hydra, settled)
+        run_dir = Path(config.hydra.run.dir).absolute()
+        keep_log(rank_log(run_dir, ranks.rank))
+        experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, run_dir)
+    return perform_stage(replace(experiment, ranks=ranks), display)
+
+
+def enquire(
+    verb: str, words: Sequence[str], display: Display, config_dir: Path | None = None, options: Sequence[str] = ()
+) -> Any:
+    """Runs one of the ENQUIRIES and returns what its stage returns; None where processes that this one has started have shown it.
+    Raises as `run` does."""
+    with ranks_of(verb) as ranks:
+        if not ranks.first:
+            keep_log(Path(os.devnull))
+        with open_tree(config_dir) as hydra:
+            config = compose_overrides(hydra, command_overrides(verb, words))
+            experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
+        if ranks.alone and asks_for_others(verb, experiment):
+            return start_processes(verb, experiment, words, config_dir, options)
+        module, function = ENQUIRIES[verb].split(":")
+        return getattr(importlib.import_module(module), function)(replace(experiment, ranks=ranks), display)
 
 
 @contextlib.contextmanager
@@ -94,20 +147,24 @@ def only_process_in(folder: Path, display: Display) -> Iterator[None]:
         yield
 
 
-def perform(config: DictConfig, display: Display) -> Outcome:
+def perform(config: DictConfig, display: Display, ranks: Ranks = ALONE) -> Outcome:
     """Runs the stage of a composed config in Hydra's run directory; of training it is written down how it ended."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         with outcome_recorded(folder) if config.verb == "train" else contextlib.nullcontext():
-            return Outcome(result=run_stage(config, display))
+            return Outcome(result=run_stage(config, display, ranks))
     except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it again
         return Outcome(error=error)
 
 
-def run_stage(config: DictConfig, display: Display) -> Any:
+def run_stage(config: DictConfig, display: Display, ranks: Ranks = ALONE) -> Any:
     settings = HydraConfig.get()
     run_dir = Path(settings.runtime.output_dir)
     experiment = build_experiment(config, settings.runtime.choices, run_dir)
     write_text(run_dir / CONFIG, OmegaConf.to_yaml(config, resolve=True))
+    return perform_stage(replace(experiment, ranks=ranks), display)
+
+
+def perform_stage(experiment: Experiment, display: Display) -> Any:
     module, function = STAGES[experiment.verb].split(":")
     return getattr(importlib.import_module(module), function)(experiment, display)

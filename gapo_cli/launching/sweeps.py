@@ -183,11 +183,17 @@ def settings_of(words: Sequence[str]) -> list[str]:
 
 
 def experiments_of(hydra: Any, plan: SweepPlan, jobs: Sequence[PlannedJob]) -> list[Experiment]:
-    """The experiments of the jobs, each of them checked. Raises UserError."""
+    """The experiments of the jobs, each of them checked. Raises UserError, also for jobs on several processes: a launcher runs
+    each in one."""
     found = []
     for job in jobs:
         config = compose_overrides(hydra, [*plan.overrides, *job.overrides])
         found.append(build_experiment(without_hydra(config), config.hydra.runtime.choices, Path()))
+    asked = next((one.trainer.processes for one in found if (one.trainer.processes or 1) > 1), None)
+    if asked is not None:
+        raise UserError(
+            f"trainer.processes={asked}: each job of a sweep or a study is one process; leave it out, or start the runs by gapo train"
+        )
     return found
 
 

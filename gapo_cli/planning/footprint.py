@@ -32,7 +32,8 @@ between 0.3 and 1.1 (docs/how-to/plan-a-run.md)."""
 
 @dataclass(frozen=True)
 class Settings:
-    """All that memory and operations follow from, beside lengths. `engine`: what makes the engine, a policy given."""
+    """All that memory and operations follow from, beside lengths. `engine`: what makes the engine, a policy given. `processes`:
+    how many share the run; memory is that of one of them."""
 
     shape: ShapeConfig
     model: ModelConfig
@@ -40,10 +41,18 @@ class Settings:
     algorithm: AlgorithmConfig
     sampling: SamplingConfig
     engine: Any
+    processes: int = 1
 
     @classmethod
     def of(cls, experiment: Experiment, shape: ShapeConfig) -> Settings:
-        return cls(shape, experiment.model, experiment.trainer, experiment.algorithm, experiment.sampling, experiment.engine)
+        processes = experiment.trainer.processes or experiment.ranks.count
+        return cls(
+            shape, experiment.model, experiment.trainer, experiment.algorithm, experiment.sampling, experiment.engine, processes
+        )
+
+    def share(self, prompts: int) -> int:
+        """How many of so many prompts a process has at most, where all are as long."""
+        return -(-prompts // self.processes)
 
     @property
     def adapters(self) -> bool:
@@ -145,14 +154,15 @@ def engine_memory(settings: Settings, longest: int) -> EngineMemory:
     """What the engine says that it holds at most; one that does not say holds nothing here."""
     trainer = settings.trainer
     scale = RolloutScale(
-        settings.shape, settings.sampling, trainer.prompts_per_step, longest, trainer.dtype, trainer.device,
+        settings.shape, settings.sampling, settings.share(trainer.prompts_per_step), longest, trainer.dtype, trainer.device,
         cost.parameters(settings.shape),
     )  # fmt: skip
     return settings.engine.memory(scale) if isinstance(settings.engine, PlannedEngine) else EngineMemory({}, stays=False)
 
 
 def memory(settings: Settings, longest: Sequence[int]) -> Memory:
-    """`longest`: the longest prompts, one mini-batch of them."""
+    """`longest`: the longest prompts, one mini-batch of them, of which a process has its share."""
+    longest = longest[: settings.share(len(longest))]
     always, engine = standing(settings), engine_memory(settings, max(longest))
     passes = micro_batches(settings, longest, [settings.sampling.max_new_tokens] * len(longest))
     largest = max((_passing(settings, one) for one in passes), key=lambda parts: sum(parts.values()))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from gapo_cli.config.model import ShapeConfig
 from gapo_cli.planning import cost
 from gapo_cli.planning.footprint import Settings, micro_batches
+from gapo_cli.processes.ranks import owners_of
 from gapo_cli.training.learners.token_count import LEARNT_FROM
 
 
@@ -43,6 +44,33 @@ def sampling_flops(shape: ShapeConfig, prompt: int, answer: int, count: int) -> 
     seen = steps * prompt + steps * (steps + 1) / 2
     each = (cost.token_flops(shape) + cost.head_flops(shape)) * steps + cost.pair_flops(shape) * seen
     return float(first), float(count * each)
+
+
+def busiest_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str) -> Operations:
+    """As `step_flops`, of the process that has most to do: while answers are sampled, and of each mini-batch. All wait for it."""
+    if settings.processes == 1:
+        return step_flops(settings, prompts, answers, layout)
+    limit, group = settings.sampling.max_new_tokens, settings.sampling.group_size
+
+    def busiest(start: int, sizes: Sequence[float], of: Callable[[Operations], float]) -> Operations:
+        owners = owners_of(sizes, settings.processes)
+        shares = [[start + place for place, owner in enumerate(owners) if owner == rank] for rank in range(settings.processes)]
+        each = [
+            step_flops(settings, [prompts[place] for place in own], [answers[place] for place in own], layout)
+            for own in shares
+            if own
+        ]
+        return max(each, key=of)
+
+    sampling = busiest(0, [prompt + limit for prompt in prompts], lambda one: one.prompts + one.decoding)
+    size = settings.trainer.prompts_per_mini_batch
+    found = Operations(sampling.prompts, sampling.decoding, 0.0, 0.0, 0.0, 0.0)
+    for start in range(0, len(prompts), size):
+        stop = min(start + size, len(prompts))
+        sizes = [prompts[place] + group * answers[place] for place in range(start, stop)]
+        most = busiest(start, sizes, lambda one: one.learning)
+        found += Operations(0.0, 0.0, most.old_logprobs, most.reference, most.update, most.critic)
+    return found
 
 
 def step_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str) -> Operations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -27,13 +28,15 @@ SECONDS_AN_HOUR = 3600
 @dataclass(frozen=True)
 class Plan:
     """All numbers of a run. Operations are of one rollout batch, `evaluation` of all evaluations of the run. `packed` and
-    `padded`: operations of the update in either layout. `available`: bytes of the device, None where it is not here."""
+    `padded`: operations of the update in either layout. `busiest`: of `step`, what the process that has most to do does, the others
+    waiting for it. `available`: bytes of the device, None where it is not here."""
 
     model: str
     settings: Settings
     lengths: TaskLengths
     speed: Speed
     step: Operations
+    busiest: Operations
     packed: float
     padded: float
     evaluation: Operations
@@ -78,12 +81,23 @@ class Plan:
 
     @property
     def seconds_per_step(self) -> float:
-        return self.speed.seconds(self.step)
+        return self.speed.seconds(self.busiest)
+
+    @property
+    def speed_up(self) -> float:
+        """How much faster a step is than on one process that computes as fast as each of these."""
+        return self.speed.seconds(self.step) / self.seconds_per_step
+
+    @property
+    def exchanged(self) -> int:
+        """Bytes of the gradient, which the processes add up in every optimizer step."""
+        return cost.BYTES["float32"] * self.settings.trained if self.settings.processes > 1 else 0
 
     @property
     def hours(self) -> float:
         steps = self.settings.trainer.steps
-        return (steps * self.seconds_per_step + self.speed.seconds(self.evaluation)) / SECONDS_AN_HOUR
+        evaluations = self.speed.seconds(self.evaluation) / self.settings.processes
+        return (steps * self.seconds_per_step + evaluations) / SECONDS_AN_HOUR
 
     @property
     def fits(self) -> bool | None:
@@ -97,10 +111,18 @@ def drawn(lengths: TaskLengths, prompts_per_step: int, seed: int) -> tuple[list[
     return [lengths.prompts[place] for place in places], [lengths.answers[place] for place in places]
 
 
-def per_batch(settings: Settings, prompts: list[int], answers: list[int], layout: str, batches: int) -> Operations:
+def per_batch(
+    settings: Settings,
+    prompts: list[int],
+    answers: list[int],
+    layout: str,
+    batches: int,
+    count: Callable[..., Operations] = step_flops,
+) -> Operations:
+    """The mean over rollout batches of these prompts of what `count` says of each."""
     size = settings.trainer.prompts_per_step
     parts = [
-        step_flops(settings, prompts[start : start + size], answers[start : start + size], layout)
+        count(settings, prompts[start : start + size], answers[start : start + size], layout)
         for start in range(0, len(prompts), size)
     ]
     summed = functools.reduce(Operations.__add__, parts)

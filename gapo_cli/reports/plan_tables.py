@@ -52,6 +52,11 @@ def amounts(plan: Plan) -> Table:
             quantity(settings.trained) + (f" (adapters of rank {settings.model.lora.rank})" if settings.adapters else ""),
         ),
     ]
+    if settings.processes > 1:
+        rows.append(
+            ("processes", f"{settings.processes}, of {settings.share(trainer.prompts_per_step)} prompts a step at most")
+        )
+        rows.append(("exchanged an optimizer step", f"{size(plan.exchanged)} of gradient"))
     return Table(f"plan of {plan.model} on {trainer.device}", ("", "run"), tuple(rows))
 
 
@@ -70,7 +75,8 @@ def memory_table(plan: Plan) -> Table:
         note = f"Fits: {size(plan.memory.peak)} of {size(plan.available)} that are free."
     else:
         note = f"DOES NOT FIT: it needs {size(plan.memory.peak)}, and {size(plan.available)} are free."
-    return Table("", ("memory at most", "sampling", "learning"), tuple(rows), note)
+    each = " of each process" if plan.settings.processes > 1 else ""
+    return Table("", (f"memory at most{each}", "sampling", "learning"), tuple(rows), note)
 
 
 def work_table(plan: Plan) -> Table:
@@ -81,13 +87,22 @@ def work_table(plan: Plan) -> Table:
         if count:
             seconds = speed.seconds(only(name, count))
             rows.append((words, quantity(count), f"{seconds:.2f}"))
-    rows.append(("together", quantity(step.total), f"{plan.seconds_per_step:.2f}"))
+    rows.append(("together", quantity(step.total), f"{speed.seconds(step):.2f}"))
+    processes = plan.settings.processes
+    if processes > 1:
+        words = f"the busiest of {processes} processes"
+        rows.append((words, quantity(plan.busiest.total), f"{plan.seconds_per_step:.2f}"))
     source = "measured here" if speed.measured else "given"
     note = (
         f"The update packed {quantity(plan.packed)}, padded {quantity(plan.padded)}: packed is {plan.padded / plan.packed:.2f} times less.\n"
         f"{plan.settings.trainer.steps:,} steps and {plan.evaluations} evaluations: {duration(plan.hours * 3600)} at {quantity(speed.passes)}FLOP/s"
         f"{f' ({quantity(speed.decoding)}FLOP/s in decoding)' if speed.measured else ''}, {source}, answers as long as the targets."
     )
+    if processes > 1:
+        note += (
+            f"\n{processes} processes make a step {plan.speed_up:.2f} times as fast as one, if each has a device of its own; those that share "
+            "the cores of one machine share their speed too. The exchange of gradients is not counted."
+        )
     return Table("", ("a step", "FLOP", "seconds"), tuple(rows), note)
 
 
@@ -176,6 +191,10 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "evaluations": plan.evaluations,
         "evaluation_flops": plan.evaluation.total,
         "flops_per_second": {"passes": plan.speed.passes, "decoding": plan.speed.decoding, "measured": plan.speed.measured},
+        "processes": settings.processes,
+        "busiest_flops_per_step": plan.busiest.total,
+        "speed_up": plan.speed_up,
+        "exchanged_bytes_per_optimizer_step": plan.exchanged,
         "seconds_per_step": plan.seconds_per_step,
         "hours": plan.hours,
         "warnings": warnings(plan),

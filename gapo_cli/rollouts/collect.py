@@ -18,6 +18,7 @@ from gapo_cli.config.corruption import Corruption
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Engine, Estimator, Progress, Reward, Template, no_progress
+from gapo_cli.processes.ranks import ALONE, Ranks
 from gapo_cli.records import EQUAL_WITHIN, Group
 from gapo_cli.rollouts.advantages import spread
 from gapo_cli.rollouts.chain import Chain
@@ -61,7 +62,8 @@ class RolloutBatch:
 @dataclass
 class Collector:
     """Makes rollout batches. `order` and `waiting` (the surplus of the last round) are its only state;
-    a `collect` that raises leaves `order` moved: restore the `position` from before."""
+    a `collect` that raises leaves `order` moved: restore the `position` from before. Of several `ranks`, whose `engine` gives all of
+    them all answers, the first scores and estimates: a reward may cost, and need not give the same twice."""
 
     engine: Engine
     template: Template
@@ -76,6 +78,7 @@ class Collector:
     waiting: tuple[Group, ...] = ()
     corruption: Corruption | None = None
     failures: Failures | None = None
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         self.chain = Chain(self.template, self.sampling, self.reward, self.algorithm.overlong, self.estimator, self.failures)
@@ -109,7 +112,7 @@ class Collector:
         kept = kept[: self.prompts_per_step]
         started = time.perf_counter()
         # dropped groups get their advantages too: they are kept on disk beside the others
-        estimated = self.chain.estimate(kept + dropped)
+        estimated = self.ranks.from_first(lambda: self.chain.estimate(kept + dropped))
         seconds["adv"] = time.perf_counter() - started
         return RolloutBatch(
             step=step,
@@ -127,7 +130,9 @@ class Collector:
         started = time.perf_counter()
         sampled = self.chain.sample(self.engine, chosen, seeds, progress)
         generated = time.perf_counter()
-        groups = self.chain.score(sampled, sampled_at=step, corruption=self.corruption, seeds=seeds)
+        groups = self.ranks.from_first(
+            lambda: self.chain.score(sampled, sampled_at=step, corruption=self.corruption, seeds=seeds)
+        )
         seconds["gen"] += generated - started
         seconds["reward"] += time.perf_counter() - generated
         if all(np.isnan(group.rewards).all() for group in groups):

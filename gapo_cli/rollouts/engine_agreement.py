@@ -20,6 +20,7 @@ from gapo_cli.interfaces import Engine
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.packing.layout import pad
 from gapo_cli.models.packing.logprobs import completion_logprobs
+from gapo_cli.processes.ranks import ALONE, Ranks
 from gapo_cli.records import Completion, Group
 
 COMPLETIONS = 8
@@ -52,15 +53,23 @@ def check_engine_logprobs(
     engine: Engine, policy: LoadedModel, groups: Sequence[Group], temperature: float, tolerance: float | None = None
 ) -> dict[str, float]:
     """The `training/rollout_logprobs_diff_*` of `groups`, which `engine` sampled since its last sync at `temperature`.
-    Raises UserError where their mean is above `tolerance` (None: by the dtypes), or where log-probabilities are missing."""
+    Raises UserError where their mean is above `tolerance` (None: by the dtypes), or where log-probabilities are missing. Each of
+    several ranks looks at what its own engine answered; where one differs, all raise."""
+    ranks: Ranks = getattr(engine, "ranks", ALONE)
+    if not ranks.alone:
+        groups = [group for group in groups if group.prompt_token_ids in engine.answered]
     chosen = choose(groups, SHARED_COMPLETIONS if getattr(engine, "shares_weights", False) else COMPLETIONS)
-    if not chosen:
+    own = ranks.together(lambda: measure_mismatch(policy, chosen, temperature) if chosen else None)
+    found = {rank: mismatch for rank, mismatch in enumerate(ranks.gather(own)) if mismatch is not None}
+    if not found:
         return {}
-    mismatch = measure_mismatch(policy, chosen, temperature)
+    # the worst engine, and not the mean over all: NaN is the worst of all
+    worst = max(found, key=lambda rank: (not found[rank].mean < np.inf, found[rank].mean))
+    mismatch, whose = found[worst], "the engine" if ranks.alone else f"the engine of rank {worst}"
     allowed = TOLERANCE[coarser(getattr(engine, "dtype", policy.dtype), policy.dtype)] if tolerance is None else tolerance
     if not mismatch.mean <= allowed:  # NaN is no agreement either
         raise UserError(
-            f"the engine does not sample from the trainer's weights: the log-probabilities of {mismatch.tokens} tokens that it sampled "
+            f"{whose} does not sample from the trainer's weights: the log-probabilities of {mismatch.tokens} tokens that it sampled "
             f"after its last sync differ from the trainer's by {mismatch.mean:.3g} on average (at most {mismatch.largest:.3g}), and "
             f"trainer.logprob_tolerance allows {allowed:g}; the batch was not used: use engine=torch, or, if the engine is known "
             "to be that inexact, raise trainer.logprob_tolerance"

@@ -21,6 +21,7 @@ from gapo_cli.runs.layout import (
     LEARNER,
     METRICS,
     OUTCOME,
+    RANKS,
     RESULTS,
     SEARCH,
     STUDY,
@@ -31,7 +32,7 @@ from gapo_cli.storage.files import TEMPORARY
 from gapo_cli.storage.locks import LOCK
 from gapo_cli.storage.whole_folder import ASIDE
 
-TRACES = frozenset({HYDRA, LOCK, CONFIG, ENVIRONMENT, INPUTS, LEARNER, OUTCOME})
+TRACES = frozenset({HYDRA, LOCK, CONFIG, ENVIRONMENT, INPUTS, LEARNER, OUTCOME, RANKS})
 """What a run leaves that never got anywhere."""
 HYDRA_CONFIG = f"{HYDRA}/config.yaml"
 AUTO = "auto"

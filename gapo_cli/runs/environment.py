@@ -18,7 +18,7 @@ PACKAGES = (
 GIT_TIMEOUT_SECONDS = 10
 
 
-def describe_environment(seed: int, device: str, threads: int) -> dict[str, Any]:
+def describe_environment(seed: int, device: str, threads: int, processes: int = 1) -> dict[str, Any]:
     """JSON-ready. `git` is the revision of the checkout that the package runs from, None where it is none."""
     import torch
 
@@ -32,6 +32,7 @@ def describe_environment(seed: int, device: str, threads: int) -> dict[str, Any]
         "seed": seed,
         "device": device,
         "threads": threads,
+        "processes": processes,
         "hardware": {
             "processor": processor(),
             "cores": usable_cores(),

@@ -13,6 +13,8 @@ ENVIRONMENT = "environment.json"
 INPUTS = "inputs.json"
 OUTCOME = "outcome.json"
 METRICS = "metrics.jsonl"
+RANKS = "ranks"
+"""The folder of what the processes above rank 0 of a run on several have said."""
 REPORT = "report.html"
 RERUN = "rerun.json"
 
@@ -81,6 +83,11 @@ RESULTS = {"eval": EVALUATIONS, "rollout": ROLLOUT_FILE}
 """What a verb writes that an earlier run's may not be replaced by."""
 
 STEP_PREFIX = "step-"
+
+
+def rank_log(run_dir: Path, rank: int) -> Path:
+    """What a process of rank 1 and above says goes there, and not to the screen."""
+    return run_dir / RANKS / f"rank-{rank:05d}.log"
 
 
 def step_name(step: int) -> str:

@@ -12,6 +12,7 @@ from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import Breakdown, Summary
 from gapo_cli.interfaces import Display, Learner
 from gapo_cli.metric_names import CLOCKS
+from gapo_cli.processes.ranks import ALONE, Ranks, by_first
 from gapo_cli.records import EditTask, Group
 from gapo_cli.runs.group_files import write_groups
 from gapo_cli.runs.layout import EVALUATIONS, INSPECTION, LEARNER, METRICS, ROLLOUTS, step_name, steps_in
@@ -19,17 +20,19 @@ from gapo_cli.storage.files import append_jsonl, atomic_path, remove_temporaries
 
 
 class RunFiles:
-    """One run's folder."""
+    """One run's folder. Of several `ranks` the first alone writes, and all get what a method returns."""
 
-    def __init__(self, run_dir: Path) -> None:
-        self.run_dir = run_dir
+    def __init__(self, run_dir: Path, ranks: Ranks = ALONE) -> None:
+        self.run_dir, self.ranks = run_dir, ranks
         self.metrics = run_dir / METRICS
 
+    @by_first
     def write_learner(self, learner: Learner, steps: int) -> None:
         """What reports must know of the learner; `steps`: how many it will make."""
         known = {"stage": learner.name, "title": learner.title, "unit": learner.words.unit, "steps": steps}
         write_json(self.run_dir / LEARNER, known | {"samples": learner.samples})
 
+    @by_first
     def write_rollouts(
         self, step: int, groups: Sequence[Group], dropped: Sequence[Group], decode: Callable[[Sequence[int]], str]
     ) -> None:
@@ -46,12 +49,14 @@ class RunFiles:
         """The file for the batch of a step that stopped the run."""
         return self._numbered(INSPECTION, step, "parquet")
 
+    @by_first
     def write_for_inspection(self, step: int, groups: Sequence[Group], decode: Callable[[Sequence[int]], str]) -> Path:
         """The groups that a guard, or a part that failed, stopped the run for. They stay when the run is resumed."""
         path = self.inspection(step)
         write_groups(path, step, groups, lambda group: decode(group.prompt_token_ids))
         return path
 
+    @by_first
     def write_examples(self, step: int, tasks: Sequence[EditTask], texts: Sequence[tuple[str, str]]) -> Path:
         """The tasks of a supervised batch that a guard stopped the run for, with prompt and answer as the model was shown."""
         import pandas as pd
@@ -64,6 +69,7 @@ class RunFiles:
             )
         return path
 
+    @by_first
     def write_evaluation(
         self, step: int, predictions: Sequence[Prediction], summary: Summary, baselines: Mapping[str, Breakdown]
     ) -> tuple[Path, Path]:
@@ -79,16 +85,19 @@ class RunFiles:
         write_json(numbers, {"step": step, **summary.to_dict(), "baselines": measured})
         return numbers, answers
 
+    @by_first
     def record(self, row: Mapping[str, float], display: Display) -> None:
         """Keeps a row of metrics and shows it."""
         append_jsonl(self.metrics, dict(row))
         sync(self.metrics)  # the checkpoint that comes after must not outlive it in a power cut
         display.metrics(row)
 
+    @by_first
     def rows(self) -> int:
         """How many rows the metrics have."""
         return len(_whole_rows(self.metrics)) if self.metrics.is_file() else 0
 
+    @by_first
     def forget_after(self, step: int, rows: int) -> None:
         """Takes back what was written beyond `step`, where a resumed run goes on, the metrics beyond the first `rows`, and
         what a killed writer has left half done."""

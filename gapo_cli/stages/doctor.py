@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gapo_cli.config.checks import require
-from gapo_cli.doctor.invariants import INVARIANTS, Finding
+from gapo_cli.doctor.invariants import INVARIANTS, OF_RANKS, Finding
 from gapo_cli.doctor.machine import MACHINE
 from gapo_cli.doctor.subject import Subject
 from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment, check_settings
 from gapo_cli.interfaces import Display, TextEngine
+from gapo_cli.processes.place import check_processes
+from gapo_cli.processes.ranks import LostRank, Ranks
+from gapo_cli.stages.run_setup import threads_of
 
 MODEL = "model"
 """The name of the check that all invariants need: that there is a model to try them on."""
@@ -54,9 +57,12 @@ def doctor(experiment: Experiment, display: Display) -> Diagnosis:
         not isinstance(experiment.engine, TextEngine),
         "gapo doctor: a served model (engine=openai) has no weights here to examine; leave engine= out",
     )
+    ranks = experiment.ranks
+    check_processes(experiment.trainer.processes, ranks.count)
     check_settings(experiment)
+    invariants = INVARIANTS if ranks.alone else {**OF_RANKS, **INVARIANTS}
     checks: list[Check] = []
-    total = len(MACHINE) + 1 + len(INVARIANTS)
+    total = len(MACHINE) + 1 + len(invariants)
 
     def look(about: str, name: str, find: Callable[[], Finding]) -> bool:
         display.progress("examining", len(checks), total)
@@ -66,11 +72,20 @@ def doctor(experiment: Experiment, display: Display) -> Diagnosis:
     for name, check in MACHINE.items():
         look("machine", name, partial(check, experiment))
     examined: list[Subject] = []
-    if look("machine", MODEL, partial(load_subject, experiment, examined)):
-        for name, invariant in INVARIANTS.items():
+    if ranks.all_agree(look("machine", MODEL, partial(load_subject, experiment, examined))):
+        for name, invariant in invariants.items():
             look("invariant", name, partial(invariant, examined[0]))
     display.progress("examining", total, total)
-    return Diagnosis(experiment.model.name, tuple(checks))
+    return Diagnosis(experiment.model.name, of_all(ranks, checks))
+
+
+def of_all(ranks: Ranks, own: Sequence[Check]) -> tuple[Check, ...]:
+    """Of each check that of the first rank that it fails on, and rank 0's where it fails on none."""
+    merged = []
+    for found in zip(*ranks.gather(own), strict=True):
+        rank = next((rank for rank, check in enumerate(found) if not check.holds), 0)
+        merged.append(replace(found[rank], sentence=f"rank {rank}: {found[rank].sentence}") if rank else found[0])
+    return tuple(merged)
 
 
 def timed(about: str, name: str, find: Callable[[], Finding]) -> Check:
@@ -78,6 +93,8 @@ def timed(about: str, name: str, find: Callable[[], Finding]) -> Check:
     started = time.perf_counter()
     try:
         found = find()
+    except LostRank:
+        raise
     except UserError as error:
         found = Finding(False, str(error))
     except Exception as error:  # noqa: BLE001 - a device out of memory, a kernel that is not there: that is what is asked
@@ -89,12 +106,11 @@ def load_subject(experiment: Experiment, examined: list[Subject]) -> Finding:
     """Adds the model and the engine that training would have, with its threads and seeds, to `examined`."""
     import torch
 
-    from gapo_cli.hardware import usable_cores
     from gapo_cli.models.policy import load_policy
     from gapo_cli.models.special_tokens import in_words
     from gapo_cli.training.checkpoints.random_state import seed_all
 
-    torch.set_num_threads(experiment.trainer.threads or usable_cores())
+    torch.set_num_threads(threads_of(experiment))
     seed_all(experiment.seed)
     policy = load_policy(experiment.model, experiment.trainer)
     subject = Subject(
@@ -107,6 +123,7 @@ def load_subject(experiment: Experiment, examined: list[Subject]) -> Finding:
         trainer=experiment.trainer,
         seed=experiment.seed,
         scratch=Path(),
+        ranks=experiment.ranks,
     )
     examined.append(subject)
     sentence = f"{experiment.model.path} loads, and {type(subject.engine).__name__} starts; answers end at "

@@ -11,6 +11,7 @@ from gapo_cli.planning.advice import advise
 from gapo_cli.planning.device_speed import find_speed
 from gapo_cli.planning.footprint import Settings, memory
 from gapo_cli.planning.model_shape import find_shape
+from gapo_cli.planning.operations import busiest_flops
 from gapo_cli.planning.plan import Plan, available_bytes, drawn, evaluation_flops, longest_prompts, per_batch, within_budget
 from gapo_cli.planning.task_lengths import measure_lengths
 
@@ -42,6 +43,7 @@ def plan(experiment: Experiment, display: Display) -> Plan:
         lengths=lengths,
         speed=find_speed(experiment, settings, display),
         step=by_layout[experiment.trainer.layout],
+        busiest=per_batch(settings, prompts, answers, experiment.trainer.layout, batches, busiest_flops),
         packed=by_layout["packed"].update,
         padded=by_layout["padded"].update,
         evaluation=evaluation,

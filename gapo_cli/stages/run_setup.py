@@ -17,18 +17,25 @@ from gapo_cli.tasks.sets.prepared import prepare
 
 
 def set_up_run(experiment: Experiment, run_dir: Path) -> None:
-    """Sets torch's threads (`trainer.threads`, 0: all cores that this process may use) and the global seeds, and writes
-    environment.json."""
+    """Sets torch's threads (`trainer.threads`, 0: all cores that this process may use, or its share of them) and the global seeds,
+    and writes environment.json."""
     import torch
 
     from gapo_cli.runs.environment import describe_environment
     from gapo_cli.training.checkpoints.random_state import seed_all
 
-    threads = experiment.trainer.threads or usable_cores()
+    ranks = experiment.ranks
+    threads = threads_of(experiment)
     torch.set_num_threads(threads)
     seed_all(experiment.seed)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    write_json(run_dir / ENVIRONMENT, describe_environment(experiment.seed, experiment.trainer.device, threads))
+    if ranks.first:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        environment = describe_environment(experiment.seed, experiment.trainer.device, threads, ranks.count)
+        write_json(run_dir / ENVIRONMENT, environment)
+
+
+def threads_of(experiment: Experiment) -> int:
+    return experiment.trainer.threads or max(1, usable_cores() // experiment.ranks.on_this_machine)
 
 
 def check_model_there(config: ModelConfig) -> None:

@@ -11,6 +11,7 @@ from gapo_cli.config.checks import require
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Display, TextEngine
 from gapo_cli.models.nano.base_note import base_note
+from gapo_cli.processes.place import check_processes
 from gapo_cli.runs.layout import REPORT
 from gapo_cli.stages.run_setup import check_model_there, keep_inputs, set_up_run
 from gapo_cli.tasks.sets.prepared import load_tasks
@@ -42,6 +43,8 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
         "gapo train: a served model (engine=openai) cannot be trained, its weights are on the server; leave engine= out, or use "
         "gapo eval or gapo rollout",
     )
+    ranks = experiment.ranks
+    check_processes(experiment.trainer.processes, ranks.count)
     experiment.learner.check(experiment)
     note = base_note(experiment.model.path)
     if note is not None:
@@ -50,8 +53,7 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
         ended = begin(experiment, start, display).run()
         if ended.checkpoint is None:
             raise KeyboardInterrupt
-        numbers = first_and_last_evaluation(start.run_dir)
-        result = TrainResult(start.run_dir, ended.checkpoint, ended.best, write_run_report(start.run_dir), *numbers)
+        result = ranks.from_first(lambda: reported(start.run_dir, ended.checkpoint, ended.best))
     if ended.interrupted:
         display.say(f"report: {result.report}")
         raise KeyboardInterrupt
@@ -69,10 +71,11 @@ def begin(experiment: Experiment, start: StartingPoint, display: Display) -> Lif
 
     if start.checkpoint is None and experiment.learner.starts_from_folder(experiment):
         check_model_there(experiment.model)
-    tasks = load_tasks(experiment, experiment.data.train_split, display)
-    held_out = load_tasks(experiment, experiment.evaluation.split, display)
+    ranks = experiment.ranks
+    tasks = ranks.from_first(lambda: load_tasks(experiment, experiment.data.train_split, display))
+    held_out = ranks.from_first(lambda: load_tasks(experiment, experiment.evaluation.split, display))
     set_up_run(experiment, start.run_dir)
-    keep_inputs(experiment, start.run_dir, display)
+    ranks.from_first(lambda: keep_inputs(experiment, start.run_dir, display))
     context = RunContext(
         experiment=experiment,
         run_dir=start.run_dir,
@@ -84,6 +87,10 @@ def begin(experiment: Experiment, start: StartingPoint, display: Display) -> Lif
         advice=while_learning,
     )
     return Life.begin(context, automatic=start.automatic)
+
+
+def reported(run_dir: Path, checkpoint: Path, best: Path | None) -> TrainResult:
+    return TrainResult(run_dir, checkpoint, best, write_run_report(run_dir), *first_and_last_evaluation(run_dir))
 
 
 def first_and_last_evaluation(run_dir: Path) -> tuple[dict[str, float], dict[str, float]]:

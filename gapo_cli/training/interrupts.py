@@ -1,12 +1,16 @@
-"""Being stopped at a place where stopping is whole: by Ctrl-C, by a scheduler (SIGTERM), by a terminal that closes (SIGHUP)."""
+"""Being stopped at a place where stopping is whole: by Ctrl-C, by a scheduler (SIGTERM), by a terminal that closes (SIGHUP).
+
+One of several ranks may only stop where all do, so there a signal is a wish: it is granted where the ranks meet."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+
+from gapo_cli.processes.ranks import Ranks
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """The signals that ask a command to end. SIGHUP is no signal of Windows."""
@@ -35,12 +39,53 @@ def stop_by_signals() -> None:
             signal.signal(number, raise_stopped)
 
 
+class Wish:
+    """A handler of signals that only remembers the first."""
+
+    number: int | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.number is None:
+            self.number = number
+
+    def grant(self) -> None:
+        if self.number is not None:
+            raise Stopped(self.number)
+
+
+@contextlib.contextmanager
+def stopping_together(ranks: Ranks) -> Iterator[None]:
+    """Inside, one of several ranks raises Stopped only where `ranks.look_for_stop` is called: in its own part of
+    `ranks.together`, whose error is that of all."""
+    if ranks.alone:
+        yield
+        return
+    wish = Wish()
+    with handled_by(wish):
+        ranks.look_for_stop = wish.grant
+        yield
+
+
+@contextlib.contextmanager
+def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """The signals of STOPPING that are not ignored have this handler inside."""
+    handled = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, handler) for number in handled}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            if signal.getsignal(number) is handler:
+                signal.signal(number, signal.SIG_DFL if before is None else before)
+
+
 @contextlib.contextmanager
 def interrupts_wait(*, breakable: bool = True) -> Iterator[None]:
     """A signal inside is raised as Stopped at the end of the block; a second one at once, unless the block is not `breakable`:
     a checkpoint is written to its end however often one asks. Outside the main thread, where Python delivers no signals,
-    nothing waits."""
-    if threading.current_thread() is not threading.main_thread():
+    nothing waits; in `stopping_together` everything does."""
+    waiting = any(isinstance(signal.getsignal(number), Wish) for number in STOPPING)
+    if waiting or threading.current_thread() is not threading.main_thread():
         yield
         return
     first: int | None = None
@@ -51,12 +96,7 @@ def interrupts_wait(*, breakable: bool = True) -> Iterator[None]:
             raise Stopped(number)
         first = number
 
-    handled = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
-    previous = {number: signal.signal(number, note) for number in handled}
-    try:
+    with handled_by(note):
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
     if first is not None:
         raise Stopped(first)

@@ -5,19 +5,23 @@ A checkpoint holds all that the next step depends on, so a run that was stopped 
 that was not (bit for bit on a CPU, clocks excepted: `run_files.repeatable`).
 
 A stop is asked for in one way, KeyboardInterrupt, and what must not be broken off stands in `interrupts_wait`. What a run writes
-goes through `RunFiles` and `Checkpoints`.
+goes through `RunFiles` and `Checkpoints`. Several ranks lead the same life: each knows all that the run depends on, and rank 0 writes it.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gapo_cli.errors import CheckpointError, NotFiniteError, PartError, StorageError, UserError
 from gapo_cli.interfaces import Learning, SleepingEngine
 from gapo_cli.metric_names import CHECKPOINT_SECONDS
+from gapo_cli.processes.ranks import LostRank
 from gapo_cli.training.checkpoints.checkpoints import (
     Checkpoints,
     TrainerState,
@@ -30,9 +34,17 @@ from gapo_cli.training.checkpoints.checkpoints import (
 from gapo_cli.training.checkpoints.random_state import random_tensors, random_values, restore_random
 from gapo_cli.training.guards import CollapseWatch, TooManySkipped, skipped_sentence
 from gapo_cli.training.held_out import better
-from gapo_cli.training.interrupts import interrupts_wait
+from gapo_cli.training.interrupts import interrupts_wait, stopping_together
 from gapo_cli.training.out_of_memory import memory_watched
 from gapo_cli.training.run_context import RunContext
+
+OTHERS = "random_of_others"
+"""In a checkpoint of several ranks: the random states of those above 0."""
+
+
+def random_of(rank: int) -> str:
+    """The group of a checkpoint's tensors with the random states of a rank above 0."""
+    return f"random_{rank}"
 
 
 @dataclass(frozen=True)
@@ -64,10 +76,10 @@ class Life:
     def __init__(self, context: RunContext, learning: Learning) -> None:
         self.context, self.learning = context, learning
         self.learner, self.display = context.experiment.learner, context.display
-        self.words = self.learner.words
+        self.words, self.ranks = self.learner.words, context.ranks
         self.files, self.clock, self.guard = context.files, context.clock, context.guard
         self.watch = CollapseWatch(context.experiment.guards)
-        self.checkpoints = Checkpoints(context.run_dir, context.experiment.trainer.keep_checkpoints)
+        self.checkpoints = Checkpoints(context.run_dir, context.experiment.trainer.keep_checkpoints, context.ranks)
         self.step = 0
         self.unfinished: dict[str, float] | None = {"step": 0}
         self.best: dict[str, Any] | None = None
@@ -89,12 +101,17 @@ class Life:
 
     def run(self) -> TrainingOutcome:
         """Goes on to the learner's last step. Ctrl-C ends it early with a checkpoint of the last whole step; so does a UserError,
-        memory that runs out among them, which is then raised."""
+        memory that runs out among them, which is then raised. Raises LostRank where another rank has ended."""
+        with stopping_together(self.ranks):
+            return self._run()
+
+    def _run(self) -> TrainingOutcome:
         interrupted, trained = False, None
         self.files.write_learner(self.learner, self.learning.steps)
         try:
             self._finish_step()
             while self.step < self.learning.steps:
+                self.ranks.together(self.ranks.look_for_stop)
                 self._take_step(self.step + 1)
                 self._finish_step()
             with interrupts_wait():
@@ -102,7 +119,12 @@ class Life:
         except KeyboardInterrupt:
             interrupted = True
             self._stop()
+        except LostRank as error:
+            again = f"resume=auto hydra.run.dir={self.context.run_dir}"
+            raise LostRank(f"{error}; {self.checkpoints.newest_in_words()}; go on with {again}") from error
         except UserError as error:
+            if not self.ranks.meet("error"):  # the others do not fail here, and hear of it when this rank has ended
+                raise
             if isinstance(error, NotFiniteError):
                 self._record_unfinished()
                 self._say_stopped(self.checkpoints.newest_in_words())
@@ -129,7 +151,7 @@ class Life:
                 f"resume={checkpoint}: was trained with seed={values['seed']}, this run has seed={seed}; give that seed"
             )
         self.learning.restore(checkpoint, values["learner"], state.tensors)
-        restore_random(values["random"], under("random", state.tensors))
+        self._restore_random(values, state.tensors)
         self.step, self.best, self.unfinished = values["step"], values["best"], values["unfinished"]
         self.saved = self.step
         self.guard.in_a_row = values["guards"]["skipped_in_a_row"]
@@ -139,7 +161,7 @@ class Life:
             self.display.say(f"resuming from {self.words.unit} {self.step}: {sentence}")
         # the row of an unfinished step was written without its evaluation: it comes again
         self.files.forget_after(self.step, values["rows"])
-        if not self.checkpoints.best.folder.is_dir():
+        if not self.ranks.from_first(self.checkpoints.best.folder.is_dir):
             self.best = None
         engine = self.learning.engine
         if self.learner.samples:
@@ -222,6 +244,14 @@ class Life:
             self.best = best
             self.checkpoints.save_best(self.learning.policy, best)
 
+    def _restore_random(self, values: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Each of as many ranks as there were has its own; else all have rank 0's."""
+        others = values.get(OTHERS, [])
+        if self.ranks.first or len(others) != self.ranks.count - 1:
+            restore_random(values["random"], under("random", tensors))
+        else:
+            restore_random(others[self.ranks.rank - 1], under(random_of(self.ranks.rank), tensors))
+
     def _remember(self) -> None:
         self.snapshot = Snapshot(self.learning.values(), random_values(), random_tensors())
 
@@ -252,6 +282,10 @@ class Life:
             **self.clock.values(),
         }
         best = None if self.best is None else self.best["step"]
+        others = self.ranks.gather((snapshot.random, snapshot.random_tensors))[1:]
+        if others:
+            values[OTHERS] = [of_rank for of_rank, _ in others]
+            tensors |= together(**{random_of(rank): of_rank for rank, (_, of_rank) in enumerate(others, start=1)})
         self.checkpoints.save(self.step, self.learning.policy, TrainerState(self.learner.name, tensors, values, best))
         self.saved = self.step
         self.seconds_saving = time.perf_counter() - started

@@ -20,6 +20,7 @@ Advise = Callable[[Phase], str]
 
 PHRASES = ("can't allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
 """Of the allocators of CPUs, of CUDA's driver, of C++ and of CUDA's libraries, all of which torch raises as RuntimeError."""
+WHOSE = re.compile(r"rank \d+: ")
 AMOUNT = re.compile(r"allocate (\d+(?:\.\d+)?) ?([KMGTP]iB|bytes)")
 
 
@@ -51,7 +52,13 @@ def memory_watched(doing: str, phase: Phase, advise: Advise) -> Iterator[None]:
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-        raise OutOfMemory(f"out of memory {doing}{_asked_for(str(error))}: {advise(phase)}") from error
+        raise OutOfMemory(f"{_whose(str(error))}out of memory {doing}{_asked_for(str(error))}: {advise(phase)}") from error
+
+
+def _whose(message: str) -> str:
+    """The rank whose error it is, where that is another."""
+    found = WHOSE.match(message)
+    return found.group() if found else ""
 
 
 def _asked_for(message: str) -> str:

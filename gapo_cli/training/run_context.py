@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.config.model import ModelConfig
+from gapo_cli.engines.divided import divided
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Display, Engine
 from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.processes.ranks import Ranks
 from gapo_cli.records import EditTask
 from gapo_cli.rollouts.encoding import encode_tasks
 from gapo_cli.rollouts.validation import select_tasks
@@ -81,9 +83,13 @@ class RunContext:
     guard: SkipGuard = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "files", RunFiles(self.run_dir))
+        object.__setattr__(self, "files", RunFiles(self.run_dir, self.ranks))
         object.__setattr__(self, "clock", Clock())
         object.__setattr__(self, "guard", SkipGuard(self.experiment.guards.skipped_in_a_row))
+
+    @property
+    def ranks(self) -> Ranks:
+        return self.experiment.ranks
 
     @property
     def starting_model(self) -> ModelConfig:
@@ -105,4 +111,4 @@ class RunContext:
 
     def start_engine(self, policy: LoadedModel, advise: Advise) -> Engine:
         with memory_watched("starting the engine", "rollout", advise):
-            return self.experiment.engine(policy=policy)
+            return divided(self.experiment.engine(policy=policy), self.ranks)

@@ -12,7 +12,7 @@ from gapo_cli.interfaces import EngineMemory
 from gapo_cli.planning import cost
 from gapo_cli.planning.cost import Pass
 from gapo_cli.planning.footprint import LIBRARIES, Settings, memory, micro_batches
-from gapo_cli.planning.operations import sampling_flops, step_flops, step_tokens
+from gapo_cli.planning.operations import busiest_flops, sampling_flops, step_flops, step_tokens
 from gapo_cli.training.objectives.kl import LowVarKL
 
 # 364 parameters: 264 in matrices, 20 in norms, 40 each in embedding and head (tests/models/test_cost.py)
@@ -199,3 +199,20 @@ def test_padded_rows_cost_more_the_longer_the_prompt():
         return step_flops(SETTINGS, *groups, "padded").update / step_flops(SETTINGS, *groups, "packed").update
 
     assert 1 < ratio(20) < ratio(40)
+
+
+def test_of_several_processes_the_busiest_is_counted_mini_batch_by_mini_batch():
+    two = replace(SETTINGS, processes=2)
+    prompts, answers = [9, 5, 5, 7], [3, 3, 3, 3]
+    found = busiest_flops(two, prompts, answers, "packed")
+    # sampling: 9 and 5 for one, 7 and 5 for the other; learning: of 9 and 5 the 9, of 5 and 7 the 7
+    sampled, learnt = step_flops(two, [9, 5], [3, 3], "packed"), [step_flops(two, [one], [3], "packed") for one in (9, 7)]
+    assert (found.prompts, found.decoding) == (sampled.prompts, sampled.decoding)
+    assert found.update == pytest.approx(sum(one.update for one in learnt))
+    assert busiest_flops(SETTINGS, prompts, answers, "packed") == step_flops(SETTINGS, prompts, answers, "packed")
+
+
+def test_a_process_holds_its_share_of_a_mini_batch():
+    # without a budget a process makes one pass of its own groups: of two groups it has one
+    assert memory(replace(SETTINGS, processes=2), [9, 9]).update["activations"] == memory(SETTINGS, [9]).update["activations"]
+    assert memory(replace(SETTINGS, processes=2), [9, 9]).update["weights"] == memory(SETTINGS, [9]).update["weights"]

@@ -15,6 +15,7 @@ import torch
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.models.packing.layout import LAY_OUT, TokenBatch
+from gapo_cli.processes.ranks import ALONE, Ranks
 from gapo_cli.records import Completion, Group
 from gapo_cli.training.batches.token_budget import Piece, cut_to_budget
 from gapo_cli.training.objectives.aggregation import token_weights
@@ -51,18 +52,14 @@ class MicroBatch:
 
 @dataclass(frozen=True, slots=True)
 class MiniBatch:
-    """The micro-batches of one optimizer step of `groups`, and the `weight` and number of all its completion `tokens`, of those
-    that are left out too."""
+    """The micro-batches of one optimizer step of `groups`, those of this rank alone. `weight` and number of all its completion
+    `tokens`, of those that are left out too; `computed_tokens`: those that some rank makes a pass for."""
 
     groups: tuple[Group, ...]
     micro_batches: tuple[MicroBatch, ...]
     weight: float
     tokens: int
-
-    @property
-    def computed_tokens(self) -> int:
-        """Completion tokens that a pass is made for."""
-        return sum(len(micro.weights) for micro in self.micro_batches)
+    computed_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +71,10 @@ class _Computed:
     advantages: np.ndarray
     places: np.ndarray
     fresh: bool
+
+    @property
+    def answer_tokens(self) -> int:
+        return sum(len(completion.token_ids) for completion in self.completions)
 
 
 def _computed(groups: Sequence[Group], fresh: Sequence[bool], algorithm: AlgorithmConfig) -> Iterator[_Computed]:
@@ -95,13 +96,20 @@ def cut_mini_batch(
     layout: str,
     max_tokens: int,
     device: torch.device | str = "cpu",
+    ranks: Ranks = ALONE,
 ) -> MiniBatch:
     """The groups, which have advantages, in micro-batches of at most `max_tokens` tokens in `layout` (0: one of all).
-    Completions without gradient are left out: no pass is made for them, but their tokens count in the weights of the others."""
+    Completions without gradient are left out: no pass is made for them, but their tokens count in the weights of the others. So it
+    is with what other `ranks` compute."""
     lengths = torch.tensor([len(completion.token_ids) for group in groups for completion in group.completions])
     weights = token_weights(lengths, algorithm.aggregation, algorithm.constant_divisor)
     total_weight = float((weights * lengths).sum())
-    computed = list(_computed(groups, fresh, algorithm))
+    learnt = list(_computed(groups, fresh, algorithm))
+    computed = [
+        one
+        for one, mine in zip(learnt, ranks.mine([len(one.prompt) + one.answer_tokens for one in learnt]), strict=True)
+        if mine
+    ]
     cut = cut_to_budget(
         [len(one.prompt) for one in computed],
         [[len(completion.token_ids) for completion in one.completions] for one in computed],
@@ -130,4 +138,7 @@ def cut_mini_batch(
             fresh=of_tokens(is_fresh),
         )
 
-    return MiniBatch(tuple(groups), tuple(micro_batch(pieces) for pieces in cut), total_weight, int(lengths.sum()))
+    answer_tokens = sum(one.answer_tokens for one in learnt)
+    return MiniBatch(
+        tuple(groups), tuple(micro_batch(pieces) for pieces in cut), total_weight, int(lengths.sum()), answer_tokens
+    )

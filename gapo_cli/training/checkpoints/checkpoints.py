@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from gapo_cli.errors import CheckpointError
 from gapo_cli.models.load import save_model
 from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.processes.ranks import ALONE, Ranks, by_first
 from gapo_cli.records import EditTask
 from gapo_cli.runs.layout import CHECKPOINTS, STATE_TENSORS, STATE_VALUES, step_name, steps_in
 from gapo_cli.storage.whole_folder import remove_folder, remove_left_behind
@@ -42,9 +43,10 @@ class TrainerState:
 
 
 class Checkpoints:
-    """The checkpoints of one run, of which the `keep` newest stay, and its best model."""
+    """The checkpoints of one run, of which the `keep` newest stay, and its best model. Of several `ranks` the first alone writes."""
 
-    def __init__(self, run_dir: Path, keep: int) -> None:
+    def __init__(self, run_dir: Path, keep: int, ranks: Ranks = ALONE) -> None:
+        self.ranks = ranks
         self.folder = run_dir / CHECKPOINTS
         self.keep = keep
         self.best = BestModel(self.folder)
@@ -52,6 +54,7 @@ class Checkpoints:
     def path(self, step: int) -> Path:
         return path_of(self.folder, step)
 
+    @by_first
     def save(self, step: int, policy: LoadedModel, state: TrainerState) -> Path:
         """Raises CheckpointError where it cannot be written (a full disk), NotFiniteError for a model whose outputs are no numbers;
         earlier checkpoints are then untouched."""
@@ -67,12 +70,14 @@ class Checkpoints:
         self._keep_needed_best()
         return target
 
+    @by_first
     def save_best(self, policy: LoadedModel, record: dict[str, Any]) -> Path:
         """The model as it is becomes the best one; `record` says of which step, and why."""
         folder = self.best.save(policy, record, self._what_there_is())
         self._keep_needed_best()
         return folder
 
+    @by_first
     def go_back_to(self, step: int, best: int | None) -> list[str]:
         """Removes what lies beyond `step` (0: all) and makes the model of step `best` the best one again. What killed
         writers left goes too. Returns what is to be said about it."""

@@ -27,8 +27,8 @@ class StartingPoint:
 def starting_point(experiment: Experiment, display: Display) -> Iterator[StartingPoint]:
     """What `resume` means. A run that lies elsewhere than the experiment's folder (it lacks the settings to take over) is
     locked as long as the block lasts."""
-    start = find_start(experiment, display)
-    elsewhere = start.run_dir.resolve() != experiment.run_dir.resolve()
+    start = experiment.ranks.from_first(lambda: find_start(experiment, display))
+    elsewhere = experiment.ranks.first and start.run_dir.resolve() != experiment.run_dir.resolve()
     with hold(start.run_dir) if elsewhere else contextlib.nullcontext():
         yield start
 

@@ -15,6 +15,7 @@ import torch
 
 from gapo_cli.config.trainer import OptimizerConfig
 from gapo_cli.errors import CheckpointError
+from gapo_cli.processes.ranks import ALONE, Ranks
 
 MOMENTS = {"adamw": ("exp_avg", "exp_avg_sq"), "adamw_8bit": ("state1", "state2")}
 """What the tensors with a number for each of a parameter's are called."""
@@ -44,9 +45,17 @@ class StepResult:
 
 
 class Optimizer:
-    """AdamW over all parameters that want a gradient. `updates` counts the calls of `step`, skipped ones too."""
+    """AdamW over all parameters that want a gradient. `updates` counts the calls of `step`, skipped ones too. The gradient is the
+    sum of what `ranks` have each computed, so all of them make the same step."""
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], config: OptimizerConfig, total_updates: int) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[torch.nn.Parameter],
+        config: OptimizerConfig,
+        total_updates: int,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.ranks = ranks
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
         self.config = config
         self.total_updates = total_updates
@@ -73,6 +82,8 @@ class Optimizer:
         for parameter in self.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
+        self.ranks.add(parameter.grad for parameter in self.parameters)
+        finite_loss = self.ranks.all_agree(finite_loss)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
         skipped = not (finite_loss and math.isfinite(norm))
         if not skipped:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from gapo_cli.config.checks import require
 from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.experiment import Experiment, check_engine, check_settings
 from gapo_cli.interfaces import Engine, LearnerWords, SleepingEngine
@@ -57,6 +58,11 @@ class PolicyGradient:
 
     def check(self, experiment: Experiment) -> None:
         check_settings(experiment)
+        require(
+            experiment.algorithm.ppo is None or experiment.ranks.alone,
+            f"algorithm=ppo: learns on one process, and this run has {experiment.ranks.count}; start it without torchrun and "
+            "trainer.processes, or take another algorithm",
+        )
         experiment.trainer.optimizer.check()
         evaluated = experiment.evaluation.samplings(experiment.sampling).values()
         check_engine(experiment, [*evaluated, experiment.sampling])
@@ -144,9 +150,16 @@ class PolicyGradientLearning:
         self.updates_per_step = self.trainer.epochs_per_step * mini_batches
         self.warmup = 0 if ppo is None else ppo.warmup_steps
         total_updates = (self.steps - self.warmup) * self.updates_per_step
-        self.optimizer = Optimizer(policy.model.parameters(), self.trainer.optimizer, total_updates)
+        self.optimizer = Optimizer(policy.model.parameters(), self.trainer.optimizer, total_updates, run.ranks)
         self.updater = PolicyUpdate(
-            policy, reference, self.optimizer, experiment.algorithm, self.trainer, self.sampling.temperature, run.guard
+            policy,
+            reference,
+            self.optimizer,
+            experiment.algorithm,
+            self.trainer,
+            self.sampling.temperature,
+            run.guard,
+            ranks=run.ranks,
         )
         self.with_critic: ActorCriticUpdate | None = None
         if critic is not None:
@@ -165,6 +178,7 @@ class PolicyGradientLearning:
             seed=experiment.seed,
             corruption=experiment.corruption,
             failures=failures_of(experiment.reward_on_error, run.display.say),
+            ranks=run.ranks,
         )
 
     def _usable(self, trainer: TrainerConfig) -> TrainerConfig:
@@ -189,7 +203,8 @@ class PolicyGradientLearning:
         batch, began = gathered.batch, time.perf_counter()
         fresh = [group.sampled_at == step for group in batch.groups]
         if self.with_critic is None:
-            learnt = self.updater.update(batch.groups, fresh)
+            with self.updater.count.added_up(self.run.ranks):
+                learnt = self.updater.update(batch.groups, fresh)
         else:
             learnt, groups = self.with_critic.update(batch.groups, fresh, warming=step <= self.warmup)
             batch = replace(batch, groups=groups)

@@ -4,7 +4,7 @@ Old log-probabilities: with one optimizer step per rollout batch they are the cu
 else they are the engine's own or, with `recompute_logprobs`, those of one extra pass before the first step. Groups that
 an earlier policy sampled (dynamic sampling's surplus) need real ones in any case. Objective:
 `gapo_cli.training.objectives.clipped_policy` and the terms that `algorithm.terms` adds. What has no gradient gets no pass
-(`gapo_cli.training.batches.mini_batches`).
+(`gapo_cli.training.batches.mini_batches`). Several ranks divide the groups of a mini-batch, and add up their gradients.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gapo_cli.interfaces import LookingBack
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.packing.layout import TokenBatch
 from gapo_cli.models.packing.logprobs import completion_logprobs
+from gapo_cli.processes.ranks import ALONE, Ranks
 from gapo_cli.records import Group
 from gapo_cli.training.batches.mini_batches import MicroBatch, MiniBatch, cut_mini_batch
 from gapo_cli.training.guards import SkipGuard
@@ -45,6 +46,7 @@ class PolicyUpdate:
     guard: SkipGuard = field(default_factory=SkipGuard)
     count: TokenCount = field(default_factory=TokenCount)
     beside: Callable[[MicroBatch, torch.Tensor], torch.Tensor] | None = None
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         if (self.reference is not None) != self.algorithm.needs_reference:
@@ -53,7 +55,7 @@ class PolicyUpdate:
     def update(self, groups: Sequence[Group], fresh: Sequence[bool]) -> dict[str, float]:
         """All epochs over the groups, which have advantages. `fresh`: which of them the present policy sampled. Returns
         the `actor/*` and `training/*` metrics. Raises TooManySkipped with the groups of the mini-batch that was one too many."""
-        metrics = UpdateMetrics()
+        metrics = UpdateMetrics(self.ranks)
         mini_batches = self.prepare(groups, fresh, metrics)
         for _ in range(self.trainer.epochs_per_step):
             for mini_batch in mini_batches:
@@ -62,7 +64,7 @@ class PolicyUpdate:
 
     def prepare(self, groups: Sequence[Group], fresh: Sequence[bool], metrics: UpdateMetrics) -> list[MiniBatch]:
         """The groups in mini-batches, with old log-probabilities where the first pass of a step does not give them."""
-        size = self.trainer.prompts_per_mini_batch
+        size, ranks = self.trainer.prompts_per_mini_batch, self.ranks
         mini_batches = [
             cut_mini_batch(
                 groups[start : start + size],
@@ -71,6 +73,7 @@ class PolicyUpdate:
                 self.trainer.layout,
                 self.trainer.max_tokens_per_microbatch,
                 self.policy.device,
+                ranks,
             )
             for start in range(0, len(groups), size)
         ]
@@ -80,14 +83,12 @@ class PolicyUpdate:
             if isinstance(term, LookingBack):
                 term.before_update(self.policy)
         if len(mini_batches) * self.trainer.epochs_per_step > 1 or not all(fresh):
-            for mini_batch in mini_batches:
-                for micro in mini_batch.micro_batches:
-                    self._fill_old_logprobs(micro, metrics)
+            ranks.together(lambda: self._fill_all_old_logprobs(mini_batches, metrics))
         return mini_batches
 
     def step(self, mini_batch: MiniBatch, metrics: UpdateMetrics) -> StepResult:
         """One optimizer step."""
-        self.accumulate(mini_batch, metrics)
+        self.ranks.together(lambda: self.accumulate(mini_batch, metrics))
         result = self.optimizer.step(metrics.is_finite())
         metrics.add_step(result, mini_batch.weight)
         return result
@@ -150,6 +151,11 @@ class PolicyUpdate:
             loss = loss + self.beside(micro, current.states)
         loss.backward()
         metrics.add_micro_batch(policy_loss, micro.weights, current.entropy, terms)
+
+    def _fill_all_old_logprobs(self, mini_batches: Sequence[MiniBatch], metrics: UpdateMetrics) -> None:
+        for mini_batch in mini_batches:
+            for micro in mini_batch.micro_batches:
+                self._fill_old_logprobs(micro, metrics)
 
     def _fill_old_logprobs(self, micro: MicroBatch, metrics: UpdateMetrics) -> None:
         if self.trainer.recompute_logprobs:

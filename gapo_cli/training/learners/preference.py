@@ -35,6 +35,7 @@ from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.models.policy import load_policy
 from gapo_cli.models.reference import make_reference
 from gapo_cli.models.usable_layout import usable_layout
+from gapo_cli.processes.ranks import Ranks
 from gapo_cli.records import EditTask, Group
 from gapo_cli.runs.recorded import rollout_files
 from gapo_cli.training.batches.pair_sources import Pairs, encode_pairs
@@ -154,6 +155,11 @@ class StepSums:
     loss: float = 0.0
     values: dict[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def of_all(cls, ranks: Ranks, own: StepSums) -> StepSums:
+        """Those of all ranks."""
+        return cls(ranks.total(own.loss), ranks.sums(own.values))
+
     def add(self, loss: torch.Tensor, values: Mapping[str, torch.Tensor]) -> None:
         self.loss += loss.item()
         for name, value in values.items():
@@ -188,7 +194,7 @@ class PreferenceLearning:
         self.count.sampled(sampled)
         plan = plan_pairs(len(self.pairs), self.config, random.Random(experiment.seed))
         self.plan = within_budget(plan, self.pairs, self.count.tokens, experiment.trainer.budget_tokens)
-        self.optimizer = Optimizer(policy.model.parameters(), self.config.optimizer, total_updates=len(self.plan))
+        self.optimizer = Optimizer(policy.model.parameters(), self.config.optimizer, len(self.plan), run.ranks)
         self.steps = len(self.plan)
         self.extent = f"{self.steps} batches of dpo.epochs={show(self.config.epochs)} and dpo.steps={show(self.config.steps)}"
         self.evaluate_every, self.checkpoint_every = experiment.evaluation.every_steps, experiment.trainer.checkpoint_every
@@ -202,7 +208,9 @@ class PreferenceLearning:
         if self.sampled and step == KEPT_AS:
             self.run.files.write_rollouts(step, self.sampled, (), self.policy.tokenizer.decode)
         pairs = [self.pairs[index] for index in gathered]
-        sums = self.accumulate(pairs)
+        ranks = self.run.ranks
+        with self.count.added_up(ranks):
+            sums = StepSums.of_all(ranks, ranks.together(lambda: self.accumulate(pairs)))
         result = self.optimizer.step(math.isfinite(sums.loss))
         self.run.guard.saw(result.skipped, [(self.tasks[index], self.pairs[index]) for index in gathered])
         self.seen += len(pairs)
@@ -220,11 +228,14 @@ class PreferenceLearning:
         return row
 
     def accumulate(self, pairs: Sequence[Pair]) -> StepSums:
-        """Adds the gradient of the mean loss of the pairs, pass by pass, and returns what there is to say about them."""
+        """Adds the gradient of the mean loss of the pairs, this rank's part of it, pass by pass, and returns what there is to say
+        about that part."""
         config, sums = self.config, StepSums()
         chosen_tokens = sum(len(pair.chosen) for pair in pairs)
         budget = self.run.experiment.trainer.max_tokens_per_microbatch
-        for batch in pair_batches(pairs, self.layout, budget, self.policy.pad_token_id):
+        mine = self.run.ranks.mine([pair.tokens for pair in pairs])
+        own = [pair for pair, is_mine in zip(pairs, mine, strict=True) if is_mine]
+        for batch in pair_batches(own, self.layout, budget, self.policy.pad_token_id):
             self.count.passed(batch.tokens)
             self.count.learnt(batch.tokens)
             with torch.no_grad():

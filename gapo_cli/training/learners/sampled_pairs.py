@@ -5,6 +5,7 @@ They are kept among the run's rollouts as those of its first step, from which a 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from gapo_cli.config.checks import require
@@ -49,7 +50,7 @@ def sample_groups(run: RunContext, policy: LoadedModel, engine: Engine) -> list[
         some = fitted[start : start + at_once]
         seeds = [derived_seed(experiment.seed, KEPT_AS, start + place) for place in range(len(some))]
         sampled = chain.sample(engine, some, seeds)
-        groups += chain.score(sampled, KEPT_AS, experiment.corruption, seeds)
+        groups += run.ranks.from_first(partial(chain.score, sampled, KEPT_AS, experiment.corruption, seeds))
         progress("sampling answers for pairs", len(groups), len(fitted))
     return groups
 

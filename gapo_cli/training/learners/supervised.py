@@ -193,7 +193,7 @@ class SupervisedLearning:
         self.plan = plan_batches([len(example) for example in examples], within_budget(run.experiment), self.generator)
         words = word_tokens(policy.tokenizer, FIXED_WORDS) if config.scramble else []
         self.scramble = Scrambler(words, config.scramble, self.generator)
-        self.optimizer = Optimizer(policy.model.parameters(), config.optimizer, total_updates=len(self.plan))
+        self.optimizer = Optimizer(policy.model.parameters(), config.optimizer, len(self.plan), run.ranks)
         self.steps = len(self.plan)
         self.extent = (
             f"{self.steps} batches of supervised.tokens={show(config.tokens)} and supervised.epochs={show(config.epochs)}"
@@ -210,7 +210,9 @@ class SupervisedLearning:
     def learn(self, step: int, gathered: Sequence[int]) -> dict[str, float]:
         examples = [self.scramble(self.examples[index]) for index in gathered]
         self.policy.model.train()  # for the dropout of adapters and attention
-        loss = self.accumulate(examples)
+        ranks = self.run.ranks
+        with self.count.added_up(ranks):
+            loss = ranks.total(ranks.together(lambda: self.accumulate(examples)))
         result = self.optimizer.step(math.isfinite(loss))
         self.policy.model.eval()
         self.skipped += result.skipped
@@ -236,12 +238,14 @@ class SupervisedLearning:
         return row
 
     def accumulate(self, examples: Sequence[Example]) -> float:
-        """Adds the gradient of the mean cross-entropy (nats a token) over the answers' tokens, and returns the loss. Logits are
-        made for those positions only."""
+        """Adds the gradient of the mean cross-entropy (nats a token) over the answers' tokens, this rank's part of it, and returns
+        the loss of that part. Logits are made for those positions only."""
         policy, chunk = self.policy, self.run.experiment.trainer.logprob_chunk_tokens
         tokens = sum(len(example.answer) for example in examples)
         total = torch.zeros((), device=policy.device)
-        for batch in micro_batches(examples, self.layout, self.config.max_tokens_per_microbatch, policy.pad_token_id):
+        mine = self.run.ranks.mine([len(example) for example in examples])
+        own = [example for example, is_mine in zip(examples, mine, strict=True) if is_mine]
+        for batch in micro_batches(own, self.layout, self.config.max_tokens_per_microbatch, policy.pad_token_id):
             self.count.learnt(batch)
             with policy.autocast():
                 found = completion_logprobs(policy.model, batch.to(policy.device), chunk=chunk)
@@ -283,6 +287,9 @@ class SupervisedLearning:
 
     def finish(self) -> Path:
         """The model lies in checkpoints/final and, its adapters merged and in bfloat16, where `supervised.save_as` says."""
+        return self.run.ranks.from_first(self._write_model)
+
+    def _write_model(self) -> Path:
         run, config = self.run, self.config
         checkpoint = run.run_dir / CHECKPOINTS / FINAL
         save_model(self.policy, checkpoint)

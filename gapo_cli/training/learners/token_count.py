@@ -8,9 +8,12 @@ one. Padding counts. Evaluations do not, nor does what gradient checkpointing co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from gapo_cli.processes.ranks import Ranks
 
 if TYPE_CHECKING:  # gapo plan counts without torch
     from gapo_cli.models.packing.layout import TokenBatch
@@ -25,6 +28,13 @@ class TokenCount:
     """`tokens`: computed so far."""
 
     tokens: int = 0
+
+    @contextlib.contextmanager
+    def added_up(self, ranks: Ranks) -> Iterator[None]:
+        """Inside, each rank counts its own passes; afterwards all have those of all."""
+        before = self.tokens
+        yield
+        self.tokens = before + ranks.total(self.tokens - before)
 
     def passed(self, batch: TokenBatch) -> None:
         """A forward pass alone."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from gapo_cli.metric_names import COMPUTED
+from gapo_cli.processes.ranks import ALONE, Ranks
 from gapo_cli.training.batches.mini_batches import MicroBatch
 from gapo_cli.training.learners.optimizer import StepResult
 from gapo_cli.training.objectives.clipped_policy import PolicyLoss
@@ -24,8 +25,11 @@ class UpdateMetrics:
       share is the same whether or not it was computed.
     - `actor/pg_loss` and each term's `actor/NAME_loss`: what the computed tokens add to the loss of a mini-batch, the weights
       being those of all its tokens.
-    - `actor/computed_tokens_frac`: computed tokens among all completion tokens of the rollout batch."""
+    - `actor/computed_tokens_frac`: computed tokens among all completion tokens of the rollout batch.
 
+    Tokens are those of all `ranks`, each of which adds its own."""
+
+    ranks: Ranks = ALONE
     steps: list[StepResult] = field(default_factory=list)
     mini_batch_rows: list[dict[str, torch.Tensor]] = field(default_factory=list)
     mismatched: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
@@ -63,8 +67,8 @@ class UpdateMetrics:
 
     def add_step(self, result: StepResult, weight: float) -> None:
         """Closes a mini-batch whose tokens weigh `weight` together."""
-        sums, self.sums = self.sums, {}
-        terms, self.terms = self.terms, {}
+        sums, self.sums = self.ranks.sums(self.sums), {}
+        terms, self.terms = self.ranks.sums(self.terms), {}
         self.steps.append(result)
         if sums and not result.skipped:
             row = {"actor/pg_loss": sums["loss"]}
@@ -92,9 +96,10 @@ class UpdateMetrics:
 
     def _mismatch_row(self) -> dict[str, float]:
         """|p - p_engine| under verl's names, and the k3 estimate of KL(engine, trainer)."""
-        if not sum(len(logprobs) for logprobs, _ in self.mismatched):
+        mismatched = [pair for pairs in self._mismatched_of_all() for pair in pairs]
+        if not sum(len(logprobs) for logprobs, _ in mismatched):
             return {}
-        ours, engine = (torch.cat(tensors) for tensors in zip(*self.mismatched, strict=True))
+        ours, engine = (torch.cat(tensors) for tensors in zip(*mismatched, strict=True))
         difference = (ours.exp() - engine.exp()).abs()
         return {
             "training/rollout_probs_diff_mean": float(difference.mean()),
@@ -102,3 +107,8 @@ class UpdateMetrics:
             "training/rollout_probs_diff_std": float(difference.std(correction=0)),
             "training/rollout_k3": float(low_var_kl(engine, ours).mean()),
         }
+
+    def _mismatched_of_all(self) -> list[list[tuple[torch.Tensor, torch.Tensor]]]:
+        if self.ranks.alone:
+            return [self.mismatched]
+        return self.ranks.gather([(ours.cpu(), engine.cpu()) for ours, engine in self.mismatched])

@@ -1,0 +1,381 @@
+"""A run on several ranks is the run of one process: the same tokens, rewards and evaluations, the weights within rounding.
+
+How ranks are made of forked processes is told in ranks_parts; the command itself, under torchrun, is tested in test_cli_ranks.
+"""
+
+import json
+import math
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from parts import OPTIMIZER as USUAL
+from parts import LengthReward, Listening, edit_task, make_experiment, run_of
+from ranks_parts import on_ranks
+from safetensors.torch import load_file
+
+from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.model import LoraConfig, ModelConfig
+from gapo_cli.config.preference import PreferenceConfig
+from gapo_cli.config.sampling import EvaluationConfig
+from gapo_cli.config.supervised import SupervisedConfig
+from gapo_cli.config.trainer import TrainerConfig
+from gapo_cli.engines.torch_engine import TorchEngine
+from gapo_cli.errors import UserError
+from gapo_cli.processes.ranks import ALONE, LostRank
+from gapo_cli.training.checkpoints.checkpoints import newest_whole
+from gapo_cli.training.learners.preference import Preference
+from gapo_cli.training.learners.supervised import Supervised
+from gapo_cli.training.lifecycle import Life
+from gapo_cli.training.objectives.kl import LowVarKL
+
+TASKS = [
+    replace(edit_task(number, region=f"a = {'b' * (number % 5)}\n"), rejected=("d" * (number % 3 + 1) + "\n",))
+    for number in range(10)
+]
+KL = AlgorithmConfig(name="grpo", terms={"kl": LowVarKL(0.01)})
+DAPO = AlgorithmConfig(name="dapo", dynamic_sampling=True, max_generation_rounds=50)
+LORA = LoraConfig(rank=2)
+OPTIMIZER = replace(USUAL, learning_rate=1e-4)
+ROUNDING = 0.02
+"""How far apart weights may end, by norm, as a share of what the last step has moved them: Adam makes full steps of gradients that
+are nothing but rounding."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As forked ranks must have, so that one process adds up in the same order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def begin(tmp_path, tiny_model_folder):
+    """Makes a function of ranks that begins a run in a folder."""
+
+    def of(name, learner=None, algorithm=KL, lora=None, steps=2, resume=False, reward=None, engine=None, **trainer):
+        def life(ranks):
+            run_dir = tmp_path / name
+            run_dir.mkdir(exist_ok=True)
+            settings = {"prompts_per_step": 4, "prompts_per_mini_batch": 2, "checkpoint_every": 1, "optimizer": OPTIMIZER}
+            experiment = make_experiment(
+                run_dir,
+                ModelConfig("tiny", str(tiny_model_folder), 64, lora=lora or LoraConfig()),
+                seed=5,
+                ranks=ranks,
+                algorithm=algorithm,
+                reward=reward or LengthReward(),
+                engine=engine or (lambda policy: TorchEngine(policy, max_rows=16)),
+                trainer=TrainerConfig(steps=steps, **settings | trainer),
+                evaluation=EvaluationConfig(samples=2, every_steps=1),
+                supervised=SupervisedConfig(
+                    tokens=90 * steps,
+                    tokens_per_batch=80,
+                    log_every=1,
+                    checkpoint_every=1,
+                    layout="packed",
+                    optimizer=OPTIMIZER,
+                ),
+                dpo=PreferenceConfig(pairs_per_batch=3, epochs=None, steps=steps, optimizer=OPTIMIZER),
+                **({"learner": learner} if learner else {}),
+            )
+            torch.manual_seed(5)
+            checkpoint = newest_whole(run_dir).checkpoint if resume else None
+            return Life.begin(run_of(experiment, TASKS[:7], TASKS[7:], checkpoint, Listening()))
+
+        return life
+
+    return of
+
+
+def whole(begun):
+    return lambda ranks: str(begun(ranks).run().checkpoint)
+
+
+def rows_of(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(ours, theirs, weights=ROUNDING):
+    """Answers, rewards and advantages equal bit for bit; log-probabilities and metrics, weights and moments within rounding."""
+    for folder in ("rollouts", "eval"):
+        names = sorted(path.name for path in theirs.glob(f"{folder}/*.parquet"))
+        assert sorted(path.name for path in ours.glob(f"{folder}/*.parquet")) == names
+        for name in names:
+            found, expected = (pd.read_parquet(run / folder / name) for run in (ours, theirs))
+            for column in expected.columns:
+                if column == "logprobs":
+                    assert np.concatenate(list(found[column])) == pytest.approx(
+                        np.concatenate(list(expected[column])), abs=1e-3
+                    )
+                else:
+                    assert found[column].astype(str).tolist() == expected[column].astype(str).tolist(), (name, column)
+    for found, expected in zip(rows_of(ours), rows_of(theirs), strict=True):
+        assert {key for key in found.keys() ^ expected.keys() if not key.startswith("timing")} == set()
+        for key in expected:
+            if key.startswith(("val/", "critic/", "group/", "reward/", "response_length/", "actor/computed", "actor/lr")):
+                assert found[key] == expected[key], key
+            elif key.startswith(("actor/", "sft/", "dpo/")):
+                assert found[key] == pytest.approx(expected[key], rel=1e-2, abs=1e-5), key
+    before, last = sorted(theirs.glob("checkpoints/step-*"))[-2:]
+    expected = weights_of(last)
+    assert distance(weights_of(ours / "checkpoints" / last.name), expected) <= weights * distance(weights_of(before), expected)
+
+
+def weights_of(checkpoint):
+    (file,) = checkpoint.glob("*model.safetensors")
+    return load_file(file)
+
+
+def distance(first, second):
+    assert first.keys() == second.keys()
+    return math.hypot(*(float((first[key] - second[key]).norm()) for key in second))
+
+
+RL = {
+    "packed": {},
+    "padded, cut": {"layout": "padded", "max_tokens_per_microbatch": 90},
+    "recomputed": {"recompute_logprobs": True, "epochs_per_step": 2},
+    "dapo": {"algorithm": DAPO},
+    "lora": {"lora": LORA},
+}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param(settings, id=name, marks=[] if name == "packed" else pytest.mark.slow) for name, settings in RL.items()],
+)
+def test_two_ranks_do_the_run_of_one_process(begin, tmp_path, settings):
+    if "lora" in settings:
+        pytest.importorskip("peft", reason="the extra lora is not installed")
+    whole(begin("one", **settings))(ALONE)
+    found = on_ranks(2, whole(begin("two", **settings)), tmp_path / "ranks")
+    assert found == [str(tmp_path / "two" / "checkpoints" / "step-00002")] * 2
+    assert_same_run(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_of_three_ranks_one_has_no_group_to_learn_from(begin, tmp_path):
+    whole(begin("one"))(ALONE)
+    on_ranks(3, whole(begin("three")), tmp_path / "ranks")
+    assert_same_run(tmp_path / "three", tmp_path / "one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("learner", [Supervised(), Preference()], ids=["sft", "dpo"])
+def test_two_ranks_learn_from_examples_and_pairs_as_one_process_does(begin, tmp_path, learner):
+    whole(begin("one", learner))(ALONE)
+    on_ranks(2, whole(begin("two", learner)), tmp_path / "ranks")
+    assert_same_run(tmp_path / "two", tmp_path / "one")
+
+
+class NoisyReward(LengthReward):
+    """Draws from the global source of chance, on the rank that scores."""
+
+    def __call__(self, predictions, tasks):
+        found = super().__call__(predictions, tasks)
+        return {"score": found["score"] + np.random.random(len(predictions)) / 100}
+
+
+@pytest.mark.slow
+def test_resumed_on_as_many_ranks_a_run_is_the_same_bit_for_bit_and_on_one_its_tokens_are(begin, tmp_path):
+    reward = {"reward": NoisyReward()}
+    on_ranks(2, whole(begin("whole", **reward)), tmp_path / "whole-ranks")
+    for name in ("again", "alone"):
+        on_ranks(2, whole(begin(name, steps=1, **reward)), tmp_path / f"{name}-ranks")
+    on_ranks(2, whole(begin("again", resume=True, **reward)), tmp_path / "again-ranks")
+    whole(begin("alone", resume=True, **reward))(ALONE)
+    assert_same_run(tmp_path / "again", tmp_path / "whole", weights=0.0)
+    first, second = (
+        load_file(tmp_path / run / "checkpoints/step-00002/trainer_state.safetensors") for run in ("whole", "again")
+    )
+    assert first.keys() == second.keys() and "random_1.torch" in first
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert_same_run(tmp_path / "alone", tmp_path / "whole")
+
+
+def signalled_at(call, rank):
+    """An engine that gets SIGTERM on one rank, in the call of a number."""
+
+    class Signalled(TorchEngine):
+        calls = 0
+
+        def generate(self, *arguments, **keywords):
+            self.calls += 1
+            if self.calls == call and os.environ["RANK"] == str(rank):
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().generate(*arguments, **keywords)
+
+    return lambda policy: Signalled(policy, max_rows=16)
+
+
+def test_a_signal_to_one_rank_stops_all_at_the_same_step(begin, tmp_path):
+    whole(begin("one"))(ALONE)
+
+    def work(ranks):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        outcome = begin("two", engine=signalled_at(4, 1))(ranks).run()  # after two evaluations and the step before
+        return outcome.interrupted, outcome.step, outcome.checkpoint.name
+
+    assert on_ranks(2, work, tmp_path / "ranks") == [(True, 1, "step-00001")] * 2
+    on_ranks(2, whole(begin("two", resume=True)), tmp_path / "ranks")
+    assert_same_run(tmp_path / "two", tmp_path / "one")
+
+
+def failing_at(call, rank, error):
+    class Failing(TorchEngine):
+        calls = 0
+
+        def generate(self, *arguments, **keywords):
+            self.calls += 1
+            if self.calls == call and os.environ["RANK"] == str(rank):
+                raise error
+            return super().generate(*arguments, **keywords)
+
+    return lambda policy: Failing(policy, max_rows=16)
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_on_one_rank_stops_all_with_a_checkpoint(begin, tmp_path):
+    engine = failing_at(6, 1, RuntimeError("can't allocate memory: you tried to allocate 2147483648 bytes"))
+
+    def work(ranks):
+        life = begin("two", engine=engine)(ranks)
+        with pytest.raises(UserError) as raised:
+            life.run()
+        return str(raised.value), life.display.said[-1:]
+
+    (first, said), (second, _) = on_ranks(2, work, tmp_path / "ranks")
+    assert first.startswith("rank 1: out of memory sampling for step 2 (2.00 GiB more were asked for): ")
+    assert second == first.removeprefix("rank 1: ")
+    assert said[0].startswith("stopped after step 1 of 2: ")
+    assert newest_whole(tmp_path / "two").checkpoint.name == "step-00001"
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_as_one_rank_learns_stops_all(begin, tmp_path):
+    def work(ranks):
+        life = begin("two")(ranks)
+        accumulate = life.learning.updater.accumulate
+
+        def breaking(*arguments):
+            if ranks.rank == 1:
+                raise MemoryError("out of memory")
+            accumulate(*arguments)
+
+        life.learning.updater.accumulate = breaking
+        with pytest.raises(UserError) as raised:
+            life.run()
+        return str(raised.value), life.display.said[-1]
+
+    (first, said), _ = on_ranks(2, work, tmp_path / "ranks")
+    assert first.startswith("rank 1: out of memory learning in step 1: ")
+    assert said == "stopped in the middle of step 1 of 2: there is no checkpoint yet"
+
+
+class BrokenReward(LengthReward):
+    calls = 0
+
+    def __call__(self, predictions, tasks):
+        self.calls += 1
+        if self.calls > 1:
+            raise OSError("the judge does not answer")
+        return super().__call__(predictions, tasks)
+
+
+@pytest.mark.slow
+def test_a_reward_that_fails_stops_all_ranks_and_its_batch_is_kept_once(begin, tmp_path):
+    def work(ranks):
+        life = begin("two", reward=BrokenReward())(ranks)
+        with pytest.raises(UserError) as raised:
+            life.run()
+        return str(raised.value), life.display.said[-1], life.learning.collector.reward.calls
+
+    first, second = on_ranks(2, work, tmp_path / "ranks")
+    assert first[:2] == second[:2]
+    assert f"the answers at hand are in {tmp_path / 'two' / 'stopped' / 'step-00002.parquet'}" in first[0]
+    assert first[1].startswith("stopped after step 1 of 2: ")
+    assert second[2] == 0  # rank 0 alone scores
+    assert pd.read_parquet(tmp_path / "two" / "stopped" / "step-00002.parquet")["group"].nunique() == 4
+
+
+class StaleEngine(TorchEngine):
+    """On rank 1 it samples from the starting weights, whatever is synced."""
+
+    def __init__(self, policy):
+        from gapo_cli.models.load import load_model
+
+        stale = os.environ["RANK"] == "1"
+        super().__init__(load_model(policy.config) if stale else policy, max_rows=16)
+        self.stale = stale
+
+    def sync(self, policy):
+        if not self.stale:
+            super().sync(policy)
+
+
+@pytest.mark.slow
+def test_a_stale_engine_on_one_rank_stops_all(begin, tmp_path):
+    def work(ranks):
+        with pytest.raises(UserError) as raised:
+            begin("two", engine=StaleEngine, steps=8, optimizer=replace(OPTIMIZER, learning_rate=0.02))(ranks).run()
+        return str(raised.value)
+
+    first, second = on_ranks(2, work, tmp_path / "ranks")
+    assert first == second
+    assert first.startswith("the engine of rank 1 does not sample from the trainer's weights")
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_by_all(begin, tmp_path):
+    def work(ranks):
+        life = begin("two", steps=1)(ranks)
+        accumulate = life.learning.updater.accumulate
+
+        def breaking(mini_batch, metrics):
+            accumulate(mini_batch, metrics)
+            if ranks.rank == 1:
+                metrics.sums["loss"] = torch.tensor(float("nan"))
+
+        life.learning.updater.accumulate = breaking
+        before = [parameter.clone() for parameter in life.learning.policy.model.parameters()]
+        life.run()
+        return all(torch.equal(*pair) for pair in zip(before, life.learning.policy.model.parameters(), strict=True))
+
+    assert on_ranks(2, work, tmp_path / "ranks") == [True, True]
+    assert rows_of(tmp_path / "two")[1]["actor/skipped_steps"] == 2
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_run_with_its_name_and_the_run_goes_on_from_there(begin, tmp_path):
+    whole(begin("one", steps=3))(ALONE)
+
+    def work(ranks):
+        life = begin("two", steps=3)(ranks)
+        learn = life.learning.learn
+
+        def dying(step, gathered):
+            if (step, ranks.rank) == (3, 1):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return learn(step, gathered)
+
+        life.learning.learn = dying
+        with pytest.raises(LostRank) as raised:
+            life.run()
+        return str(raised.value)
+
+    first, second = on_ranks(2, work, tmp_path / "ranks")
+    assert second == -signal.SIGKILL
+    run = tmp_path / "two"
+    assert first.startswith("rank 1 (process ")
+    assert first.endswith(
+        f") was killed; the last checkpoint is {run}/checkpoints/step-00002; go on with resume=auto hydra.run.dir={run}"
+    )
+    on_ranks(2, whole(begin("two", steps=3, resume=True)), tmp_path / "ranks")
+    assert_same_run(run, tmp_path / "one")
