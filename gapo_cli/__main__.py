@@ -1,5 +1,5 @@
 """`python -m gapo_cli` is `gapo`."""
 
-from gapo_cli.cli import main
+from gapo_cli.cli.entry import main
 
 main()

@@ -96,7 +96,7 @@ def perform(argv: list[str], folder: str, kill: dict[str, Any], log: Path, count
             resource.setrlimit(resource.RLIMIT_FSIZE, (kill["largest_file"],) * 2)
         if "write" in kill:
             WRITERS[kill["write"]](kill["call"])
-        from gapo_cli.cli import main
+        from gapo_cli.cli.entry import main
 
         sys.argv = ["gapo", *argv]
         try:

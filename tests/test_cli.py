@@ -11,7 +11,7 @@ import pytest
 import yaml
 from parts import TASKS_PER_SPLIT, smallest, write_tasks
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.errors import UserError
 from gapo_cli.launching import launch
 
@@ -59,7 +59,7 @@ def test_help_names_every_verb_and_each_verb_shows_examples(capsys):
 def test_help_imports_nothing_heavy():
     heavy = {"hydra", "omegaconf", "numpy", "torch", "transformers", "pandas", "matplotlib", "datasets", "rich", "scipy"}
     script = (
-        "import sys; from gapo_cli.cli import run_command; assert run_command(['train', '--help']) == 0;"
+        "import sys; from gapo_cli.cli.entry import run_command; assert run_command(['train', '--help']) == 0;"
         f"print('HEAVY', sorted({heavy!r} & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

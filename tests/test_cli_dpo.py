@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from parts import TASKS_PER_SPLIT, smallest, write_tasks
 
-from gapo_cli.cli import MISTAKE, run_command
+from gapo_cli.cli.entry import run_command
+from gapo_cli.cli.running import MISTAKE
 from gapo_cli.runs.contents import contents_of
 from gapo_cli.training.learners.preference import PreferenceLearning
 

@@ -17,7 +17,7 @@ from git_parts import Repository
 from vllm_parts import needs_vllm
 
 import gapo_cli.assets
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.prompts.zeta2_1 import Zeta21
 from gapo_cli.tasks.sets.store import load_split
 

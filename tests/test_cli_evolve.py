@@ -10,7 +10,7 @@ from fake_search import SPACE
 from kill_driver import KillDriver
 from parts import smallest, write_tasks
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 
 
 @pytest.fixture

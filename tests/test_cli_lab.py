@@ -10,7 +10,7 @@ import pytest
 from lab_parts import pool_rewards, spread_rewards, write_rewards
 from parts import smallest, write_tasks
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_training_run_shows_what_can_be_known_without_a_pool(finished_run, tmp
 
 def test_no_torch_is_imported(pool):
     code = (
-        "import sys; from gapo_cli.cli import run_command;"
+        "import sys; from gapo_cli.cli.entry import run_command;"
         f"code = run_command(['lab', {str(pool)!r}, 'trials=2', 'tau=0.5', 'corruption=0', '-o', 'out', '-q']);"
         "print(code, 'torch' in sys.modules)"
     )

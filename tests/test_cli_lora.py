@@ -8,7 +8,7 @@ import pytest
 import torch
 from parts import smallest, write_tasks
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.config.model import ModelConfig
 from gapo_cli.models.load import load_model
 

@@ -84,7 +84,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("command", "environment", "sentence"), REFUSED)
 def test_a_wrong_number_of_processes_is_refused(command, environment, sentence, monkeypatch, tmp_path, capsys):
-    from gapo_cli.cli import run_command
+    from gapo_cli.cli.entry import run_command
 
     monkeypatch.chdir(tmp_path)
     for name, value in environment.items():

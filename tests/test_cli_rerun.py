@@ -7,7 +7,7 @@ import pytest
 import yaml
 from parts import smallest, write_tasks
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 
 
 @pytest.fixture(scope="module")

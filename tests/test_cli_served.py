@@ -11,7 +11,7 @@ import pytest
 from parts import TASKS_PER_SPLIT, write_tasks
 from serving import start_server, stop_server
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 
 PATIENCE_S = 120
 

@@ -7,7 +7,7 @@ import pytest
 from parts import smallest, write_tasks
 
 import gapo_cli.conf
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 
 STUDY = """\
 about: two settings

@@ -9,7 +9,7 @@ import yaml
 from kill_driver import KillDriver
 from parts import smallest, write_tasks
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.launching import sweeps as sweep_launch
 from gapo_cli.runs.contents import differences
 

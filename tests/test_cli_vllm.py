@@ -8,7 +8,7 @@ import pytest
 from parts import smallest, write_tasks
 from vllm_parts import needs_vllm, save_random_model
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.engines import vllm_engine
 from gapo_cli.rollouts.engine_agreement import TOLERANCE
 

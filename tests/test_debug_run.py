@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.tasks.sets.store import load_split, read_manifest
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "debug_run.json").read_text())

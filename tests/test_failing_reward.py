@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from parts import smallest, write_tasks
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.runs.group_files import read_groups
 
 REWARD = '''

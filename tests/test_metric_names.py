@@ -8,7 +8,7 @@ import pytest
 from parts import smallest, write_tasks
 
 from gapo_cli import metric_names as names
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.console import COLUMNS
 from gapo_cli.metric_names import METRICS, find
 from gapo_cli.reports.curves import CURVES, SHAPE_METRICS

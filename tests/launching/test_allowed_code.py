@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.errors import UserError
 from gapo_cli.launching.allowed_code import check_hydra, check_parts
 from gapo_cli.launching.composition import command_overrides

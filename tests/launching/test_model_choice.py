@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.errors import UserError
 from gapo_cli.launching.model_choice import choose_model
 

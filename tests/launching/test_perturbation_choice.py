@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.errors import UserError
 from gapo_cli.launching.building import build_experiment
 from gapo_cli.launching.composition import command_overrides, compose_overrides, composed_yaml, open_tree, without_hydra

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from lab_parts import pool_rewards, write_rewards
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.estimators.gapo import GAPO
 from gapo_cli.estimators.grpo import GRPO
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from parts import smallest, write_tasks
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.doctor import machine
 from gapo_cli.doctor.invariants import INVARIANTS
 from gapo_cli.doctor.machine import MACHINE

@@ -3,7 +3,7 @@
 import pytest
 from parts import edit_task, write_tasks
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.interfaces import no_progress
 from gapo_cli.records import TaskSet
 from gapo_cli.tasks.sets.store import load_split, save_task_set

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from parts import TASKS_PER_SPLIT, smallest, write_tasks
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.config.data import PlanConfig
 from gapo_cli.config.model import ShapeConfig
 from gapo_cli.errors import UserError

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from parts import write_tasks
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.config.sampling import DELTA_CHRF
 from gapo_cli.edits.delta_chrf import CONSTANTS
 from gapo_cli.evaluation.predictions import LATER_COLUMNS
@@ -33,7 +33,7 @@ def test_the_names_of_delta_chrf_are_those_that_have_constants():
 
 def test_answers_are_measured_again_without_torch(answered):
     program = (
-        "import sys; from gapo_cli.cli import run_command; "
+        "import sys; from gapo_cli.cli.entry import run_command; "
         "code = run_command(['eval', 'rescore=answered', 'hydra.run.dir=again', 'evaluation.delta_chrf=zed-2026-02']); "
         "print('torch' in sys.modules); sys.exit(code)"
     )

@@ -13,7 +13,7 @@ import pytest
 from parts import TASKS_PER_SPLIT, smallest, write_tasks
 from serving import start_server, stop_server
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.rollouts.overlong import overlong_penalty
 from gapo_cli.runs.group_files import read_groups
 from gapo_cli.runs.rollout_parts import RolloutParts

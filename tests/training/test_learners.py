@@ -7,7 +7,8 @@ import pytest
 from own_learner import CountingLearning
 from parts import smallest, write_tasks
 
-from gapo_cli.cli import MISTAKE, run_command
+from gapo_cli.cli.entry import run_command
+from gapo_cli.cli.running import MISTAKE
 from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree
 from gapo_cli.runs.contents import contents_of
 

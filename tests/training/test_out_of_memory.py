@@ -14,7 +14,8 @@ import pytest
 import torch
 from parts import smallest, write_tasks
 
-from gapo_cli.cli import MISTAKE, run_command
+from gapo_cli.cli.entry import run_command
+from gapo_cli.cli.running import MISTAKE
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.model import ModelConfig, ShapeConfig
 from gapo_cli.config.sampling import SamplingConfig
