@@ -1,4 +1,4 @@
-"""The commands that hand on what is there: export, export-tasks."""
+"""The commands that hand on what is there: export, export-tasks, handover."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gapo_cli.cli.app import Debug, Quiet, app
+from gapo_cli.cli.app import ConfigDir, Debug, Quiet, app
 from gapo_cli.cli.running import open_display
 
 
@@ -59,3 +59,41 @@ def export_tasks(
 
     with open_display(quiet) as display:
         write_tasks(source, target, form, split, repository, display)
+
+
+@app.command()
+def handover(
+    trainer: Annotated[str, typer.Argument(metavar="TRAINER", help="verl")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE ...] FOLDER", help="Settings, and a new folder.", show_default=False),
+    ] = None,
+    back: Annotated[
+        Path | None,
+        typer.Option("--back", metavar="FOLDER", help="Merge verl's newest checkpoint in FOLDER into a plain model."),
+    ] = None,
+    nodes: Annotated[int, typer.Option("--nodes", metavar="N", help="Machines.")] = 1,
+    gpus: Annotated[int, typer.Option("--gpus", metavar="N", help="GPUs of each machine.")] = 8,
+    config_dir: ConfigDir = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Hand an experiment to verl on Ray, for several GPUs and machines, and take the trained model back.
+
+    FOLDER gets the tasks as parquet, verl's settings and a run.sh that starts it. What verl cannot follow is refused.
+
+    \b
+    Examples:
+      gapo handover verl model=qwen-coder-7b my_run --gpus 8
+      my_run/run.sh
+      gapo handover verl --back my_run my_model
+      gapo eval model.path=my_model
+    """
+    from gapo_cli.launching import handover as handing
+
+    handing.check_trainer(trainer)
+    with open_display(quiet) as display:
+        if back is not None:
+            handing.take_back(back, words or [], display)
+        else:
+            handing.hand_over(words or [], nodes, gpus, display, config_dir)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from gapo_cli.config.model import ModelConfig
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.interfaces import Progress, Template, TokenTemplate, no_progress
-from gapo_cli.models.load import encode_prompts
 from gapo_cli.models.loaded import LoadedModel
-from gapo_cli.models.prompt_tokens import encode_texts
+from gapo_cli.models.prompt_tokens import encode_prompt_texts, encode_texts, prompt_text
 from gapo_cli.prompts import calls
 from gapo_cli.records import EditTask, Prompt
 
@@ -37,25 +38,33 @@ def encode_tasks(
     policy: LoadedModel, template: Template, tasks: Sequence[EditTask], progress: Progress = no_progress
 ) -> list[EncodedTask]:
     """Raises UserError for a template that writes tokens which the model does not have."""
-    check_special_tokens(policy, template)
+    return encode_for(policy.tokenizer, policy.config, template, tasks, progress)
+
+
+def encode_for(
+    tokenizer: Any, model: ModelConfig, template: Template, tasks: Sequence[EditTask], progress: Progress = no_progress
+) -> list[EncodedTask]:
+    """As `encode_tasks`, of a model whose weights nobody has loaded."""
+    check_special_tokens(tokenizer, model, template)
     encoded: list[EncodedTask] = []
     for start in range(0, len(tasks), TASKS_AT_ONCE):
         some = tasks[start : start + TASKS_AT_ONCE]
         prompts = [calls.render(template, task) for task in some]
-        encoded.extend(map(EncodedTask, some, prompts, encode_prompts(policy, prompts)))
+        texts = [prompt_text(tokenizer, model, prompt) for prompt in prompts]
+        encoded.extend(map(EncodedTask, some, prompts, encode_prompt_texts(tokenizer, model, texts)))
         progress("tokenising tasks", len(encoded), len(tasks))
     return encoded
 
 
-def check_special_tokens(policy: LoadedModel, template: Template) -> None:
+def check_special_tokens(tokenizer: Any, model: ModelConfig, template: Template) -> None:
     """Raises UserError where a token of the template's format is several tokens, or none, of the model's tokenizer."""
     if not isinstance(template, TokenTemplate):
         return
     tokens = list(template.special_tokens)
-    missing = [token for token, ids in zip(tokens, encode_texts(policy.tokenizer, tokens), strict=True) if len(ids) != 1]
+    missing = [token for token, ids in zip(tokens, encode_texts(tokenizer, tokens), strict=True) if len(ids) != 1]
     if missing:
         raise UserError(
-            f"model.path={policy.config.path}: its tokenizer has no token {', '.join(missing)}, which the format of prompt="
+            f"model.path={model.path}: its tokenizer has no token {', '.join(missing)}, which the format of prompt="
             f"{type(template).__name__} needs; choose a model that has, or set prompt.missing_tokens=text to write plain text"
         )
 
