@@ -21,6 +21,11 @@ $(VENV)/installed-for-tests: pyproject.toml
 	$(VENV)/bin/python -m pip install --editable ".[test]"
 	touch $(VENV)/installed $@
 
+# verl itself on Ray, in an environment of its own: minutes, and 2 GB to download.
+.PHONY: test-verl
+test-verl:
+	.ci/verl
+
 # The shipped weights of model=nano from nothing, about 40 minutes of one core; docs/background/nano.md says what each run is.
 .PHONY: bases
 bases: $(VENV)/installed

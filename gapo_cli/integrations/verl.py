@@ -62,6 +62,10 @@ def tokenizer_at(folder: str) -> Any:
 class GapoAgentLoop(AgentLoopBase):
     """One turn, from gapo's own token ids: neither a chat template nor another tokenizer stands between."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # verl joins the turns of a known model type by tokens that this tokenizer may not have; there is one turn here
+        super().__init__(*args, **{**kwargs, "hf_model_type": None})
+
     async def run(self, sampling_params: dict[str, Any], **kwargs: Any) -> AgentLoopOutput:
         parts = Path(self.config.reward.custom_reward_function.reward_kwargs.parts)
         judge, tokenizer = Judge.of(str(parts)), tokenizer_at(str(parts.with_name(TOKENIZER_FOLDER)))

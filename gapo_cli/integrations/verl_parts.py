@@ -51,10 +51,14 @@ class HandedOver:
 
 def build(part: Mapping[str, Any]) -> Any:
     """The object that a `_target_` and its settings stand for. Raises UserError for settings that it does not take."""
+    from hydra.errors import InstantiationException
     from hydra.utils import get_class, instantiate
 
     kind = get_class(part["_target_"])
-    return instantiate(dict(part), **typed_arguments(kind, part, kind.__name__), _convert_="all")
+    try:
+        return instantiate(dict(part), **typed_arguments(kind, part, kind.__name__), _convert_="all")
+    except InstantiationException as error:
+        raise error.__cause__ or error from error
 
 
 @dataclass(frozen=True)

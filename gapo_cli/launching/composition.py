@@ -38,6 +38,11 @@ from gapo_cli.runs.layout import OVERRIDES
 
 OPTIONAL = frozenset({"experiment"})
 """Groups that a run can do without."""
+LAUNCHER = "hydra/launcher"
+PLUGINS = {"cores": "joblib", "slurm": "submitit_slurm", "local_ray": "ray"}
+"""Our launchers, and the one of a plugin of Hydra's that each is made of."""
+EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray"}
+"""Which extra of gapo installs a plugin's launcher."""
 
 
 class UserConfigDirectory(SearchPathPlugin):
@@ -180,15 +185,21 @@ def check_choices(hydra: Any, parsed: Sequence[Override], sweep: bool) -> None:
                 continue
             if not isinstance(value, list) and str(value) not in options:
                 raise UserError(unknown_option(group, str(value), options))
+            if group == LAUNCHER and PLUGINS.get(str(value), str(value)) not in options:
+                raise UserError(f"{LAUNCHER}={value}: needs: {install_of(PLUGINS[str(value)])}")
 
 
 def unknown_option(group: str, value: str, options: Sequence[str]) -> str:
     choices = sorted({*options, *(ESTIMATOR_ALIASES if group == "estimator" else ())})
     near = did_you_mean(value, choices)
     own = "; a folder or a hub name goes in by model=hf model.path=..." if group == "model" and not near else ""
-    if (group, value) == ("hydra/launcher", "joblib"):
-        own = "; it needs: pip install 'gapo-cli[joblib]'"
+    if group == LAUNCHER and value in PLUGINS.values():
+        own = f"; it needs: {install_of(value)}"
     return f"{group}={value}: unknown {group}; {near + ' ' if near else 'need one of '}({', '.join(choices)}){own}"
+
+
+def install_of(plugin: str) -> str:
+    return f"pip install 'gapo-cli[{EXTRAS[plugin]}]'"
 
 
 def explain_unknown_key(hydra: Any, parsed: Sequence[Override], message: str) -> str:

@@ -40,6 +40,8 @@ from gapo_cli.storage.locks import hold, is_held
 SWEEPS = Path("outputs/sweep")
 SWEEP_DIR, JOB_DIR = "hydra.sweep.dir", "hydra.sweep.subdir"
 RETRY = "--retry-failed"
+CORES_OF_A_JOB = ("cpus_per_task", "ray.remote.num_cpus")
+"""Where launchers, submitit's and Ray's, have the cores of one job."""
 
 
 def sweep(
@@ -266,15 +268,22 @@ def overrides_of(folder: Path, plan: SweepPlan, job: PlannedJob) -> list[str]:
 
 
 def threads_per_job(config: DictConfig, jobs: int) -> int:
-    """The cores shared out among the jobs that run side by side: more threads than cores is far slower than fewer."""
+    """The cores that the launcher asks for each job, else those of this machine, shared out among the jobs that run side by side:
+    more threads than cores is far slower than fewer."""
+    asked = next(filter(None, (OmegaConf.select(config, f"hydra.launcher.{key}") for key in CORES_OF_A_JOB)), None)
+    if asked is not None:
+        return max(1, int(asked))
     cores = usable_cores()
     side_by_side = int(OmegaConf.select(config, "hydra.launcher.n_jobs") or jobs)
     return max(1, cores // min(jobs, side_by_side if side_by_side > 0 else cores))
 
 
 def perform_job(config: DictConfig, labels: Sequence[str], *, quiet: bool, parallel: bool) -> None:
-    """One job of a sweep. How it ends is written into its outcome.json, never raised, Ctrl-C excepted."""
+    """One job of a sweep. How it ends is written into its outcome.json, never raised, Ctrl-C excepted. One that a cluster took from
+    its machine and starts again goes on from its newest checkpoint."""
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if config.resume is None and read_outcome(folder) is not None:
+        config = OmegaConf.merge(config, {"resume": AUTO})
     with job_display(labels, int(folder.name), quiet=quiet, parallel=parallel) as display:
         try:
             with hold(folder), contextlib.suppress(Exception), outcome_recorded(folder):  # the sweep's table says what failed
