@@ -39,6 +39,8 @@ def refusals(experiment: Experiment) -> Iterator[tuple[str, bool, str]]:
         optimizer.decay_from < 1,
         "its rate stays or falls as a cosine; set trainer.optimizer.decay_from=1",
     )
+    alpha = experiment.model.lora.alpha
+    yield f"model.lora.alpha={alpha}", alpha is not None and alpha != int(alpha), "it takes whole numbers"
     yield "reward.corruption", experiment.corruption is not None, "leave it out"
     yield "reward.on_error=missing", experiment.reward_on_error == "missing", "set reward.on_error=stop"
     unbounded = isinstance(experiment.reward, UnboundedReward) and experiment.reward.unbounded

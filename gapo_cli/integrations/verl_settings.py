@@ -111,7 +111,7 @@ def of_model(experiment: Experiment, handed: Handed) -> dict[str, Any]:
         settings["+actor_rollout_ref.model.override_config.attn_implementation"] = "sdpa"
     if model.lora.rank:
         settings["actor_rollout_ref.model.lora_rank"] = model.lora.rank
-        settings["actor_rollout_ref.model.lora_alpha"] = model.lora.rank if model.lora.alpha is None else model.lora.alpha
+        settings["actor_rollout_ref.model.lora_alpha"] = int(model.lora.rank if model.lora.alpha is None else model.lora.alpha)
         settings["actor_rollout_ref.model.target_modules"] = model.lora.targets
         settings["actor_rollout_ref.model.lora.merge"] = True  # the engine gets whole weights
     return settings

@@ -62,5 +62,7 @@ def take_back(source: Path, target: Path | None, display: Display) -> Path:
     check_free(target, str(target))
     display.say(f"merging {checkpoint.actor}")
     merge(checkpoint, target)
-    display.say(f"{target}: the model after step {checkpoint.step}; measure it with: gapo eval model.path={target}")
+    display.say(
+        f"{target}: the model after step {checkpoint.step}, in bfloat16 as verl merges it; measure it with: gapo eval model.path={target}"
+    )
     return target

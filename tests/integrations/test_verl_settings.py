@@ -141,6 +141,7 @@ def test_values_are_read_back_by_hydra_as_they_were():
         ),
         ({"trainer": replace(TRAINER, optimizer=replace(OPTIMIZER, decay_from=0.5))}, "trainer.optimizer.decay_from=0.5: has no"),
         ({"trainer": replace(TRAINER, optimizer=replace(OPTIMIZER, name="adamw_8bit"))}, "optimizer.name=adamw_8bit: has no"),
+        ({"model": ModelConfig("base", "b", 256, lora=LoraConfig(8, alpha=4.5))}, "model.lora.alpha=4.5: has no counterpart"),
         ({"corruption": Corruption("flip", 0.1)}, "reward.corruption: has no counterpart"),
         ({"reward_on_error": "missing"}, "reward.on_error=missing: has no counterpart"),
         ({"reward": Mix({"em": ExactMatch}, {"em": 1}, normalise=True)}, "verl scores each answer alone"),
