@@ -16,6 +16,10 @@ from gapo_cli.training.objectives.kl import LowVarKL
 def check(experiment: Experiment, cluster: Cluster) -> None:
     """Raises UserError, one sentence for the first setting that verl cannot follow."""
     check_settings(experiment)
+    require(
+        experiment.algorithm.critic is None,
+        f"algorithm={experiment.algorithm.name}: has a critic, and gapo's is not handed over; choose algorithm=grpo or dapo",
+    )
     for said, refused, instead in refusals(experiment):
         require(not refused, f"{said}: has no counterpart in verl {VERL}; {instead}")
     check_batches(experiment, cluster)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from parts import smallest, write_tasks
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.integrations import verl_back
 from gapo_cli.integrations.verl_folder import RUN, estimator_of
 from gapo_cli.records import EditTask
@@ -88,6 +88,7 @@ def test_a_folder_that_holds_something_is_refused(folder, words, capsys):
         (["verl", "seed=1"], "name one new folder, as in"),
         (["verl", "a", "b"], "name one new folder, not a and b, as in"),
         (["verl", "a", "--gpus", "0"], "gpus=0"),
+        (["verl", "a", "algorithm=ppo"], "algorithm=ppo: has a critic, and gapo's is not handed over"),
         (["verl", "a", "stage=sft"], "stage=sft: has no counterpart in verl"),
         (["verl", "a", "--gpus", "2", "sampling.stop=[two]"], "the stop text 'two' is 3 tokens of this model"),
         (["verl", "a", "--gpus", "2", "trainer.prompts_per_step=16"], "there are 12 training tasks that fit"),

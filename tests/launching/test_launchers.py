@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 from parts import smallest, write_tasks
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.launching import sweeps
 from gapo_cli.launching.composition import LAUNCHER, PLUGINS, compose_overrides, open_tree
 
