@@ -77,7 +77,7 @@ def ask(experiment: Experiment, display: Display) -> EvaluationResult:
     set_up_run(experiment, experiment.run_dir)
     answer = rule_answers(rule) if rule else model_answers(experiment, display)
     predictions = answer(selected, experiment.evaluation, "")
-    greedy = replace(experiment.evaluation, samples=0)
+    greedy = replace(experiment.evaluation, greedy=True, samples=0)
     perturbed = answer_perturbed(changed, lambda some, what: answer(some, greedy, what)) if changed else []
     constants = experiment.evaluation.delta_chrf
     summary = summarise(predictions, constants=constants)
