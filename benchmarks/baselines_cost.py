@@ -30,6 +30,7 @@ from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.models.critic import make_critic
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.reference import make_reference
+from gapo_cli.processes.ranks import ALONE
 from gapo_cli.records import Group
 from gapo_cli.training.batches.pair_sources import Pairs
 from gapo_cli.training.batches.pairs import Pair
@@ -61,7 +62,7 @@ def preference(
         dpo=PreferenceConfig(pairs_per_batch=len(pairs), optimizer=trainer.optimizer),
         trainer=replace(trainer, layout=layout), seed=0, evaluation=EvaluationConfig(),
     )  # fmt: skip
-    run = SimpleNamespace(experiment=experiment, display=QuietDisplay(), guard=SkipGuard(), clock=Clock())
+    run = SimpleNamespace(experiment=experiment, display=QuietDisplay(), guard=SkipGuard(), clock=Clock(), ranks=ALONE)
     return PreferenceLearning(run, policy, reference, Pairs((TASK,) * len(pairs), tuple(pairs), 0), (), None, None, no_advice)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 import time
 
-sys.path.insert(0, sys.argv[1])
+if __name__ == "__main__":
+    sys.path.insert(0, sys.argv[1])
 
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.launching.launch import run

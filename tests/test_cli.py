@@ -307,7 +307,7 @@ def test_ctrl_c_ends_a_real_run_with_a_checkpoint(here, tasks, tiny_model_folder
 
 
 def stage_that(raises):
-    def stage(config, display):
+    def stage(*_):
         raise raises
 
     return stage
