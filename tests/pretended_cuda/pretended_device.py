@@ -13,6 +13,7 @@ torch and what is loaded by it must find the device stub (device_stub.cpp) in th
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 from unittest import mock
@@ -125,6 +126,7 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return tree_map(wrapped, found)
 
 
+@functools.cache
 def _is_composite(function: Any) -> bool:
     return isinstance(function, torch._ops.OpOverload) and torch._C._dispatch_has_kernel_for_dispatch_key(
         function.name(), "CompositeImplicitAutograd"

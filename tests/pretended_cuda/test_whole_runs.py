@@ -33,9 +33,9 @@ def words(tmp_path_factory):
     return [
         "experiment=debug",
         "data=jsonl", f"data.path={tasks}", f"data.directory={folder / 'data'}",
-        "model=nano", "sampling.max_new_tokens=10", "sampling.group_size=4",
+        "model=nano", "sampling.max_new_tokens=6", "sampling.group_size=4",
         "trainer.steps=1", "trainer.prompts_per_step=4", "trainer.prompts_per_mini_batch=2",
-        "evaluation.tasks=2", "evaluation.samples=1", "trainer.threads=1", "engine.kv_cache_gib=0.1", "-q",
+        "evaluation.tasks=2", "evaluation.samples=0", "trainer.threads=1", "engine.kv_cache_gib=0.1", "-q",
     ]  # fmt: skip
 
 
