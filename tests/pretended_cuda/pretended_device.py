@@ -171,6 +171,7 @@ CUDA_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "get_device_capability": lambda *_: (9, 0),
     "mem_get_info": lambda *_: (MEMORY, MEMORY),
     "max_memory_allocated": lambda *_: 0,
+    "reset_peak_memory_stats": lambda *_: None,
     "get_rng_state_all": lambda: [torch.get_rng_state()],
     "set_rng_state": lambda *_: None,
     "manual_seed": lambda *_: None,
@@ -185,8 +186,10 @@ def _through_the_cpu(plain: Callable[..., torch.Tensor]) -> Callable[..., torch.
     """torch.tensor and torch.as_tensor make theirs below what a dispatch mode sees."""
 
     def made(data: Any, *, dtype: Any = None, device: Any = None, **settings: Any) -> torch.Tensor:
-        found = plain(data, dtype=dtype, **settings)
-        return found if device is None else found.to(device)
+        if isinstance(data, torch.Tensor):
+            return plain(data, dtype=dtype, **settings) if device is None else data.to(device, dtype)
+        where = device or torch.utils._device.CURRENT_DEVICE or CPU  # the second of `with torch.device(...)`
+        return plain(data, dtype=dtype, device=CPU, **settings).to(where)
 
     return made
 

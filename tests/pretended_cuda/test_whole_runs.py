@@ -33,7 +33,7 @@ def words(tmp_path_factory):
     return [
         "experiment=debug",
         "data=jsonl", f"data.path={tasks}", f"data.directory={folder / 'data'}",
-        "model=nano", "sampling.max_new_tokens=6", "sampling.group_size=4",
+        "model=nano", "sampling.max_new_tokens=10", "sampling.group_size=4",
         "trainer.steps=1", "trainer.prompts_per_step=4", "trainer.prompts_per_mini_batch=2",
         "evaluation.tasks=2", "evaluation.samples=0", "trainer.threads=1", "engine.kv_cache_gib=0.1", "-q",
     ]  # fmt: skip
@@ -116,3 +116,7 @@ def test_doctor_finds_nothing_wrong(gpu, words, dtype):
     report = json.loads(done["said"][done["said"].index("{") :])
     assert {check["name"]: check["sentence"] for check in report["checks"] if not check["holds"]} == {}
     assert done["operations"] > 0
+
+
+def test_the_script_for_a_gpu_runs_all_its_parts(gpu, tmp_path):
+    assert set(gpu.ask("gpu_benchmark", output=str(tmp_path / "gpu.json")).values()) == {"done"}
