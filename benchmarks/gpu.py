@@ -38,7 +38,7 @@ from our_step import OurStep
 from random_qwen import SIZES, TINY, Size, prompts_and_completions, random_groups, random_model, random_policy, tokenizer_of
 from timed_parts import TimedParts
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
@@ -163,7 +163,7 @@ def doctor(scale: Scale, device: str, found: dict[str, Any]) -> None:
                 f"model.path={folder}",
                 "model.context_length=512",
                 "prompt=nano",
-                "sampling.max_new_tokens=16",
+                f"sampling.max_new_tokens={scale.step_answer}",
             ]
             words += [
                 f"trainer.device={device}",

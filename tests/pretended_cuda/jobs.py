@@ -22,7 +22,7 @@ from deliberate_faults import REFUSED, WRONG, planted
 from parts import edit_task
 from pretended_device import Counts, outside, pretended_cuda
 
-from gapo_cli.cli import run_command
+from gapo_cli.cli.entry import run_command
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.model import LoraConfig, ModelConfig
 from gapo_cli.config.sampling import SamplingConfig
