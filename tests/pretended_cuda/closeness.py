@@ -8,5 +8,5 @@ PRECISION = {"float32": 1e-4, "bfloat16": 0.06}
 
 def apart(found, expected):
     """|difference| / |expected|"""
-    found, expected = torch.tensor(found), torch.tensor(expected)
+    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
     return float((found - expected).norm() / expected.norm())

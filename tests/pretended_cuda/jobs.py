@@ -4,14 +4,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
-import json
 import pickle
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -142,13 +138,3 @@ def command(words: list[str], device: str) -> dict[str, Any]:
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), on(device):
         code = run_command(words)
     return {"code": code, "said": said.getvalue(), "operations": Counts.operations - before}
-
-
-def gpu_benchmark(output: str) -> dict[str, str]:
-    """benchmarks/gpu.py on next to nothing: how its parts ended, by name."""
-    sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-    script = importlib.import_module("gpu")
-    words = ["gpu", "--tiny", "--device", "cuda", "--threads", "1", "--output", output]
-    with on("cuda"), mock.patch.object(sys, "argv", words):
-        script.main()
-    return {name: part["ended"] for name, part in json.loads(Path(output).read_text())["parts"].items()}

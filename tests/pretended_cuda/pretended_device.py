@@ -186,10 +186,8 @@ def _through_the_cpu(plain: Callable[..., torch.Tensor]) -> Callable[..., torch.
     """torch.tensor and torch.as_tensor make theirs below what a dispatch mode sees."""
 
     def made(data: Any, *, dtype: Any = None, device: Any = None, **settings: Any) -> torch.Tensor:
-        asked = device or torch.utils._device.CURRENT_DEVICE  # the second of `with torch.device(...)`
-        if asked is None or torch.device(asked).type != "cuda":
-            return plain(data, dtype=dtype, device=device, **settings)
-        return plain(data, dtype=dtype, device=CPU, **settings).to(DEVICE)
+        found = plain(data, dtype=dtype, **settings)
+        return found if device is None else found.to(device)
 
     return made
 
