@@ -1,9 +1,11 @@
 """The benchmarks run: on shapes so small that their numbers say nothing, with their results elsewhere."""
 
+import contextlib
 import importlib
 import importlib.util
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,7 +36,8 @@ def benchmark(monkeypatch, tmp_path):
 def test_all_of_them_are_in_run_all_and_can_be_imported(benchmark):
     shared = {"measure", "tables", "stopwatch", "our_step", "source_prompts", "endless", "run_all"}
     shared |= {"prefix_grouper_pass", "waiting_run"}
-    scripts = {path.stem for path in BENCHMARKS.glob("*.py")} - shared
+    on_a_gpu = {"gpu", "random_qwen", "timed_parts"}  # by itself, and writes no page
+    scripts = {path.stem for path in BENCHMARKS.glob("*.py")} - shared - on_a_gpu
     known = importlib.import_module("run_all").BENCHMARKS.values()
     assert {Path(one.script).stem for one in known} == scripts
     for name in sorted(scripts):
@@ -49,6 +52,48 @@ def test_processes(benchmark, tiny_model_folder, tmp_path, monkeypatch):
     rows = benchmark("processes", "--models", "nano", "--before", before, "--overrides", *words)
     assert [row["rival"] for row in rows] == ["one process", "one process, before"]
     assert all(len(row[key]) == 2 for row in rows for key in ("ours_seconds", "rival_seconds"))
+
+
+def test_the_script_for_a_gpu_runs_all_its_parts_on_next_to_nothing(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--tiny", "--device", "cpu", "--threads", "1", "--output", str(tmp_path / "gpu.json")]
+    monkeypatch.setattr(sys, "argv", ["gpu", *arguments])
+    importlib.import_module("gpu").main()
+    parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
+    of_size = [f"{part}, {size}" for size in ("tiny", "tiny, LoRA") for part in ("passes", "memory", "steps")]
+    assert list(parts) == ["agreement", "recompilations", "doctor", *of_size]
+    assert {name: part["ended"] for name, part in parts.items() if part["ended"] != "done"} == {}
+    assert parts["agreement"]["found"]["float32, packed"]["gradient_apart"] < 1e-5
+    assert {check["holds"] for check in parts["doctor"]["found"]["float32"]["checks"]} == {True}
+
+
+def test_a_part_that_fails_or_takes_too_long_leaves_the_others_their_time(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    parts = importlib.import_module("timed_parts").TimedParts(tmp_path / "parts.json", seconds=100, about={})
+
+    def fails(found):
+        found["so far"] = 1
+        raise ValueError("no such kernel")
+
+    def never_ends(found):
+        found["so far"] = 2
+        while True:
+            with contextlib.suppress(Exception):
+                time.sleep(1)
+
+    parts.run("fails", 10, fails)
+    parts.run("never ends", 0.1, never_ends)
+    parts.run("good", 10, lambda found: found.update(answer=3))
+    parts.seconds = 0
+    parts.run("late", 10, fails)
+    kept = json.loads((tmp_path / "parts.json").read_text())["parts"]
+    assert [(part["ended"], part["found"]) for part in kept.values()] == [
+        ("ValueError: no such kernel", {"so far": 1}),
+        ("OutOfTime: used its 0 seconds", {"so far": 2}),
+        ("done", {"answer": 3}),
+        ("not begun: out of time", {}),
+    ]
 
 
 def test_packed_layout(benchmark, tiny_model_folder, tmp_path):

@@ -47,4 +47,4 @@ def test_the_root_of_the_package_holds_a_dozen_files_at_most():
 def test_the_tests_of_a_room_stand_in_a_room_of_the_same_name():
     rooms = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
     homeless = {str(room) for room in rooms if not list((ROOT / "gapo_cli" / room).glob("*.py"))}
-    assert homeless == set()
+    assert homeless == {"pretended_cuda"}  # whose tests are of all rooms, on another device

@@ -178,7 +178,7 @@ class Decoding:
             kind = type(self.trunk).__name__
             raise UserError(f"engine=torch: the attention of {kind} cannot be replaced; use engine=vllm")
         cache.finish()
-        return cache, hidden[torch.arange(len(prompts)), torch.from_numpy(cache.lengths - 1 - start)]
+        return cache, hidden[self._tensor(np.arange(len(prompts))), self._tensor(cache.lengths - 1 - start)]
 
     def _forward(self, tokens: np.ndarray, positions: np.ndarray, shared_prefix: PromptCache | Step) -> torch.Tensor:
         """Hidden states (rows, T, hidden size) of tokens (rows, T) at positions (rows, T). The layers of a loaded model call

@@ -2,6 +2,9 @@
 
 arXiv:2412.05496. A dense mask would cost the fast kernels and T x T memory; here a block of 128 x 128 that is all masked is
 not computed, and only those that are masked in part ask the rule for each pair.
+
+The kernel is compiled for the kinds of rows that come, and torch refuses the ninth kind. So all rows are of one kind: filled up
+to whole blocks, at least two of them, with tokens that nothing looks at.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from gapo_cli.models.packing.spans import PROMPT_SEGMENT, Span, segments_of
 
 BLOCK = 128
+FEWEST_BLOCKS = 2
+"""torch compiles a size of 1 as a kind of its own."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,9 @@ class FlexAttention:
 
     @classmethod
     def of(cls, spans: Sequence[Span], device: torch.device) -> FlexAttention:
-        width = spans[-1].stop
+        width = max(FEWEST_BLOCKS, -(-spans[-1].stop // BLOCK)) * BLOCK
         groups, segments = (rows[0] for rows in segments_of([spans], width))
+        groups[spans[-1].stop :] = len(spans)  # what fills the row up is a group of its own, after all others
         in_part, in_full = (_listed(blocks.to(device)) for blocks in _blocks(groups, segments))
         groups, segments = groups.to(device), segments.to(device)
 
@@ -38,8 +44,20 @@ class FlexAttention:
         return cls(BlockMask.from_kv_blocks(*in_part, *in_full, BLOCK, may_look_at, (width, width)))
 
     def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
-        attend = flex_attention if query.device.type == "cpu" else _compiled()
-        return attend(query, key, value, block_mask=self.block_mask, scale=scale, enable_gqa=True).transpose(1, 2)
+        kernel = flex_attention if query.device.type == "cpu" else _compiled()
+        return self.attend_by(kernel, query, key, value, scale)
+
+    def attend_by(
+        self, kernel: Callable[..., torch.Tensor], query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """`attend` by torch's `flex_attention` or what is compiled of it."""
+        tokens, beyond = query.shape[2], self.block_mask.seq_lengths[0] - query.shape[2]
+        # under autocast rotated queries and keys are float32 beside values in bfloat16; a kernel wants one dtype
+        states = (one.to(value.dtype) for one in (query, key, value))
+        # contiguous: what is filled up is, and for other strides the kernel would be compiled again
+        filled = (torch.nn.functional.pad(one, (0, 0, 0, beyond)).contiguous() for one in states)
+        output = kernel(*filled, block_mask=self.block_mask, scale=scale, enable_gqa=True)
+        return output[:, :, :tokens].transpose(1, 2)
 
 
 def _blocks(groups: torch.Tensor, segments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,10 +67,9 @@ def _blocks(groups: torch.Tensor, segments: torch.Tensor) -> tuple[torch.Tensor,
     asked in vain."""
     starts = (groups.diff() != 0) | (segments.diff() != 0)
     parts = torch.nn.functional.pad(starts.cumsum(0), (1, 0))
-    beyond = -len(groups) % BLOCK  # the last block's rest is of a group of its own, so no block with it counts as whole
-    padded = [torch.nn.functional.pad(one, (0, beyond), value=int(one.max()) + 1).view(-1, BLOCK) for one in (groups, parts)]
-    prompt = torch.nn.functional.pad(segments == PROMPT_SEGMENT, (0, beyond)).view(-1, BLOCK)
-    (group, last_group), (part, last_part) = (one.aminmax(dim=1) for one in padded)
+    group, part, segment = (one.view(-1, BLOCK) for one in (groups, parts, segments))
+    prompt = segment == PROMPT_SEGMENT
+    (group, last_group), (part, last_part) = (one.aminmax(dim=1) for one in (group, part))
 
     def meet(first: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         return (first[:, None] <= last[None, :]) & (first[None, :] <= last[:, None])

@@ -1,0 +1,120 @@
+"""Whole commands on the pretended GPU, beside the same on the CPU: the package is unchanged, and knows no other device than cuda."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from closeness import PRECISION, apart
+from parts import write_tasks
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.slow
+
+LORA = ["model.lora.rank=2", "trainer.gradient_checkpointing=true", "trainer.logprob_chunk_tokens=8"]
+DAPO = ["algorithm=dapo", "algorithm.max_generation_rounds=2", "trainer.layout=masked", "trainer.recompute_logprobs=true"]
+PADDED = ["trainer.layout=padded", "trainer.epochs_per_step=2", "algorithm.importance_cap=2"]
+BFLOAT16 = ["trainer.dtype=bfloat16"]
+VARIANTS = {
+    "packed": [],
+    "packed, bfloat16": BFLOAT16,
+    "LoRA, checkpointing, chunks, all in bfloat16": [*LORA, *BFLOAT16, "model.dtype=bfloat16"],
+    "LoRA, checkpointing, chunks": LORA,
+    "masked, DAPO, recomputed": DAPO,
+    "padded, epochs, importance": PADDED,
+}
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole-runs")
+    tasks = write_tasks(folder / "tasks.jsonl")
+    return [
+        "experiment=debug",
+        "data=jsonl", f"data.path={tasks}", f"data.directory={folder / 'data'}",
+        "model=nano", "sampling.max_new_tokens=10", "sampling.group_size=4",
+        "trainer.steps=1", "trainer.prompts_per_step=4", "trainer.prompts_per_mini_batch=2",
+        "evaluation.tasks=2", "evaluation.samples=0", "trainer.threads=1", "engine.kv_cache_gib=0.1", "-q",
+    ]  # fmt: skip
+
+
+def run(gpu, verb, words, folder, device):
+    """`gapo VERB` into `folder`; what was said."""
+    done = gpu.ask("command", words=[verb, *words, f"trainer.device={device}", f"hydra.run.dir={folder}"], device=device)
+    assert done["code"] == 0, done["said"]
+    assert (done["operations"] > 0) == (device == "cuda")
+    return done["said"]
+
+
+def weights(folder, name="model.safetensors"):
+    (newest,) = sorted(Path(folder, "checkpoints").glob(f"step-*/{name}"))[-1:]
+    return load_file(newest)
+
+
+def assert_same_weights(found, expected, closeness):
+    assert found.keys() == expected.keys()
+    assert apart(*(torch.cat([one[name].flatten() for name in sorted(one)]) for one in (found, expected))) < closeness
+
+
+def token_ids(folder, step=1):
+    return [ids.tolist() for ids in pd.read_parquet(Path(folder, "rollouts", f"step-{step:05d}.parquet"))["token_ids"]]
+
+
+def rows(folder):
+    return [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_training_is_the_cpus(gpu, words, tmp_path, name):
+    """In bfloat16, where a token drawn may be another, that it runs, learns and is finite."""
+    settings = VARIANTS[name]
+    said = run(gpu, "train", [*words, *settings], tmp_path / "gpu", "cuda")
+    assert "using masked" not in said  # packed, where it is asked for
+    learnt = [row["actor/grad_norm"] for row in rows(tmp_path / "gpu") if "actor/grad_norm" in row]
+    assert learnt
+    assert all(0 < norm < 1e3 for norm in learnt)
+    if "trainer.dtype=bfloat16" in settings:
+        return
+    run(gpu, "train", [*words, *settings], tmp_path / "cpu", "cpu")
+    assert token_ids(tmp_path / "gpu") == token_ids(tmp_path / "cpu")
+    kind = "adapter_model.safetensors" if settings is LORA else "model.safetensors"
+    # of adapters that began at 0 each number is the first step's: its gradient's rounding shows whole
+    closeness = 1e-2 if settings is LORA else PRECISION["float32"]
+    assert_same_weights(weights(tmp_path / "gpu", kind), weights(tmp_path / "cpu", kind), closeness)
+
+
+def test_a_run_that_is_stopped_goes_on(gpu, words, tmp_path):
+    run(gpu, "train", [*words, "trainer.steps=2"], tmp_path / "whole", "cuda")
+    run(gpu, "train", words, tmp_path / "half", "cuda")
+    run(gpu, "train", [*words, "trainer.steps=2", f"resume={tmp_path / 'half'}"], tmp_path / "half", "cuda")
+    assert token_ids(tmp_path / "half", 2) == token_ids(tmp_path / "whole", 2)
+    assert_same_weights(weights(tmp_path / "half"), weights(tmp_path / "whole"), 1e-9)
+
+
+def test_supervised_training_in_packed_rows_is_the_cpus(gpu, words, tmp_path):
+    settings = ["stage=sft", "supervised.layout=packed", "supervised.tokens=600", "supervised.tokens_per_batch=300"]
+    for device in ("cpu", "cuda"):
+        run(gpu, "train", [*words, *settings], tmp_path / device, device)
+    assert_same_weights(weights(tmp_path / "cuda"), weights(tmp_path / "cpu"), PRECISION["float32"])
+
+
+def test_an_evaluation_is_the_cpus(gpu, words, tmp_path):
+    for device in ("cpu", "cuda"):
+        run(gpu, "eval", words, tmp_path / device, device)
+    found, expected = (
+        next(Path(tmp_path, device, "eval").glob("*.json")).read_text().replace("cuda", "cpu") for device in ("cuda", "cpu")
+    )
+    numbers = re.compile(r"-?\d+\.\d+")
+    assert numbers.findall(found) == numbers.findall(expected)
+
+
+@pytest.mark.parametrize("dtype", PRECISION)
+def test_doctor_finds_nothing_wrong(gpu, words, dtype):
+    done = gpu.ask(
+        "command", words=["doctor", *words, "trainer.device=cuda", f"trainer.dtype={dtype}", "--json"], device="cuda"
+    )
+    report = json.loads(done["said"][done["said"].index("{") :])
+    assert {check["name"]: check["sentence"] for check in report["checks"] if not check["holds"]} == {}
+    assert done["operations"] > 0
