@@ -26,7 +26,7 @@ VERBS = [
     "evolve",
     "report",
     "export",
-    "export-tasks",
+    "export-tasks", "handover",
     "plan",
     "doctor",
 ]

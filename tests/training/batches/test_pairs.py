@@ -173,7 +173,7 @@ def test_other_pairs_have_another_hash():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"pairs": "rejects"}, "dpo.pairs=rejects: need one of rejected, rollouts, both; did you mean rejected?"),
+        ({"pairs": "rejects"}, "dpo.pairs=rejects: need one of rejected, rollouts, both, sampled; did you mean rejected?"),
         ({"pairs": "rollouts"}, "dpo.pairs=rollouts: needs dpo.rollouts=RUN"),
         ({"rollouts": "run"}, "dpo.rollouts=run: is not read with dpo.pairs=rejected; give dpo.pairs=rollouts, or both"),
         ({"epochs": None}, "need at least one of them, or training never ends"),
