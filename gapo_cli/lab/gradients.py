@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -54,6 +55,16 @@ class Products:
     def trials(self) -> int:
         return len(self.squares)
 
+    @cached_property
+    def own_with_truth(self) -> np.ndarray:
+        """(P,) of each prompt's gradients with its own true one, added up over trials."""
+        return np.einsum("tpp->p", self.with_truth)
+
+    @cached_property
+    def own_squares(self) -> np.ndarray:
+        """(P,) of each prompt's gradients with themselves, added up over trials."""
+        return np.einsum("tpp->p", self.squares)
+
 
 def compare_gradients(
     pool: Pool,
@@ -67,17 +78,15 @@ def compare_gradients(
     """`sketches`: (N, K) of each of the pool's P prompts. All variants see the same draws."""
     true = np.stack([_mean_gradient(truth, own) for truth, own in zip(pool.truth, sketches, strict=True)])
     draws = _all_draws(pool, max(group_sizes), trials, seed)
-    counts = resample_counts(len(sketches), seed)
+    prompts = len(sketches)
+    # all of them, then what the bootstrap draws; one prompt has no interval
+    weightings = [np.ones(prompts), *(resample_counts(prompts, seed) if prompts > 1 else ())]
     found: list[GradientFindings] = []
     for size in group_sizes:
         first: np.ndarray | None = None
         for variant in variants:
             products = _products(variant, draws.first(size), sketches, true)
-            values, drawn = measures_of(products, np.ones(len(sketches))), None
-            # one prompt has no interval
-            if len(sketches) > 1:
-                drawn = np.stack([measures_of(products, weights) for weights in counts])
-            rows = np.concatenate([values[None], drawn if drawn is not None else np.empty((0, len(MEASURES)))])
+            rows = np.stack([measures_of(products, weights) for weights in weightings])
             difference = Measure() if first is None else _measure((rows - first)[:, MEASURES.index("update_cosine")])
             measures = {name: _measure(rows[:, at]) for at, name in enumerate(MEASURES)}
             found.append(GradientFindings(variant, size, measures, difference))
@@ -118,8 +127,8 @@ def _products(variant: Variant, draws: Draws, sketches: Sequence[np.ndarray], tr
 def measures_of(products: Products, weights: np.ndarray) -> np.ndarray:
     """(len(MEASURES),) with the prompts weighted by `weights` (P,); NaN where nothing is defined."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        product = weights @ np.einsum("tpp->p", products.with_truth)
-        square = weights @ np.einsum("tpp->p", products.squares)
+        product = weights @ products.own_with_truth
+        square = weights @ products.own_squares
         agreement = product / np.sqrt(square * products.trials * (weights @ np.diag(products.true)))
         updates, lengths = ((one @ weights) @ weights for one in (products.with_truth, products.squares))
         true = weights @ products.true @ weights

@@ -18,8 +18,8 @@ from gapo_cli.config.typed import build_section
 from gapo_cli.errors import UserError
 from gapo_cli.launching.allowed_code import ALLOW
 from gapo_cli.launching.building import HELPERS
-from gapo_cli.launching.lab_words import ESTIMATORS, make_variants, read_numbers
-from gapo_cli.launching.overrides import key_of
+from gapo_cli.launching.lab_words import ESTIMATORS, make_variants, only_value, read_numbers
+from gapo_cli.launching.overrides import key_of, paths_and_settings
 from gapo_cli.runs.layout import CONFIG, ROLLOUT_FILE
 from gapo_cli.stages.lab_gradients import GradientSettings
 
@@ -40,23 +40,16 @@ class GradientRequest:
 
 def gradient_request(words: Sequence[str], config_dir: Path | None = None) -> GradientRequest:
     """Raises UserError for words that are neither a folder nor settings, and for a folder whose config cannot be read."""
-    paths = [Path(word) for word in words if "=" not in word or Path(word).exists()]
+    paths, keyed = paths_and_settings(words)
     if len(paths) != 1:
         raise UserError("gapo lab gradients: name one folder of gapo rollout, as outputs/rollout/TIME")
     rollouts = paths[0].parent if paths[0].name == ROLLOUT_FILE else paths[0]
-    keyed = [word for word in words if "=" in word and not Path(word).exists()]
     of_run = [word for word in keyed if key_of(word).split(".")[0] in OF_THE_RUN]
     given = dict(word.split("=", 1) for word in keyed if word not in of_run)
     allowed = given.pop(ALLOW, None)
     names = [name.strip() for name in given.pop("estimators", ",".join(ESTIMATORS)).split(",")]
     sizes = read_numbers("group_size", given.pop("group_size"), int) if "group_size" in given else None
-    one = {}
-    for key in NUMBERS:
-        if key in given:
-            values = read_numbers(key, given.pop(key), int)
-            if len(values) != 1:
-                raise UserError(f"{key}: need one value")
-            one[key] = values[0]
+    one = {key: only_value(key, read_numbers(key, given.pop(key), int)) for key in NUMBERS if key in given}
     swept = {"tau": DEFAULT_TAUS} if "gapo" in names else {}
     swept |= {key: read_numbers(key, text, float) for key, text in given.items()}
     variants = tuple(make_variants(names, swept, config_dir, allowed))

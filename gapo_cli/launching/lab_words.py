@@ -21,6 +21,7 @@ from gapo_cli.lab.replay import Variant
 from gapo_cli.launching.allowed_code import ALLOW, check_parts
 from gapo_cli.launching.building import build_part
 from gapo_cli.launching.composition import compose_overrides, open_tree
+from gapo_cli.launching.overrides import paths_and_settings
 
 ESTIMATORS = ("grpo", "gapo", "median")
 TAUS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
@@ -37,17 +38,15 @@ class LabRequest:
 
 def lab_request(words: Sequence[str], config_dir: Path | None = None) -> LabRequest:
     """Raises UserError for words that are neither rollouts nor settings."""
-    rollouts = tuple(Path(word) for word in words if "=" not in word or Path(word).exists())
+    rollouts, keyed = paths_and_settings(words)
     if not rollouts:
         raise UserError("gapo lab: name a rollouts.parquet or a run's folder, as outputs/rollout/TIME")
-    given = dict(word.split("=", 1) for word in words if "=" in word and not Path(word).exists())
+    given = dict(word.split("=", 1) for word in keyed)
     allowed = given.pop(ALLOW, None)
     names = [name.strip() for name in given.pop("estimators", ",".join(ESTIMATORS)).split(",")]
     kinds = [kind.strip() for kind in given.pop("kind", "flip").split(",")]
     numbers = {key: read_numbers(key, given.pop(key), kind) for key, kind in NUMBERS.items() if key in given}
-    for key in ONE_VALUE:
-        if len(numbers.get(key, (0,))) != 1:
-            raise UserError(f"{key}: need one value")
+    one = {key: only_value(key, numbers[key]) for key in ONE_VALUE if key in numbers}
     swept: dict[str, Sequence[float]] = {key: read_numbers(key, text, float) for key, text in given.items()}
     variants = make_variants(names, swept, config_dir, allowed)
     corruptions = tuple(
@@ -56,8 +55,7 @@ def lab_request(words: Sequence[str], config_dir: Path | None = None) -> LabRequ
         for probability in numbers.get("corruption", DEFAULT_CORRUPTIONS)
         if probability > 0
     )
-    one = {key: numbers[key][0] for key in ONE_VALUE if key in numbers}
-    return LabRequest(rollouts, LabSettings(tuple(variants), numbers.get("group_size"), corruptions, **one))
+    return LabRequest(tuple(rollouts), LabSettings(tuple(variants), numbers.get("group_size"), corruptions, **one))
 
 
 def read_numbers(key: str, text: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
@@ -65,6 +63,13 @@ def read_numbers(key: str, text: str, kind: Callable[[str], Any]) -> tuple[Any, 
         return tuple(kind(part) for part in text.split(","))
     except ValueError as error:
         raise UserError(f"{key}={text}: need {'whole ' if kind is int else ''}numbers, as {key}=4,8") from error
+
+
+def only_value(key: str, values: Sequence[Any]) -> Any:
+    """Raises UserError where a key that takes one value has several."""
+    if len(values) != 1:
+        raise UserError(f"{key}: need one value")
+    return values[0]
 
 
 def make_variants(

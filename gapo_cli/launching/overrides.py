@@ -1,4 +1,4 @@
-"""What a person types after a verb, turned into Hydra overrides. Pure: knows neither Hydra nor the yaml tree.
+"""What a person types after a verb, turned into Hydra overrides. Knows neither Hydra nor the yaml tree.
 
 `tau=0.5` is short for `estimator.tau=0.5`, `samples=8` for `evaluation.samples=8`; `estimator=dapo` means
 `algorithm=dapo estimator=grpo`; after `eval`, `on zeta` means `data=zeta`, `baseline=copy` is `evaluation.baseline=copy` and
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from gapo_cli.errors import UserError
 
@@ -125,3 +126,10 @@ def unquoted(value: str) -> str:
     if len(value) < 2 or value[0] != value[-1] or value[0] not in "'\"":
         return value
     return re.sub(r"\\(.)", r"\1", value[1:-1])
+
+
+def paths_and_settings(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The words of a command that takes paths beside settings: a word with "=" in it that names what exists is a path too."""
+    is_path = ["=" not in word or Path(word).exists() for word in words]
+    paths = [Path(word) for word, path in zip(words, is_path, strict=True) if path]
+    return paths, [word for word, path in zip(words, is_path, strict=True) if not path]

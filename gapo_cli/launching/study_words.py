@@ -14,7 +14,7 @@ from typing import Any
 
 import gapo_cli.conf
 from gapo_cli.errors import UserError, did_you_mean
-from gapo_cli.launching.overrides import continue_from, expand, key_of, unquoted
+from gapo_cli.launching.overrides import continue_from, expand, key_of, paths_and_settings, unquoted
 from gapo_cli.runs.study_definition import StudyDefinition, make_definition
 
 STUDIES, SCALES = Path("study"), Path("study/scale")
@@ -73,8 +73,8 @@ def restricted(definition: StudyDefinition, patterns: Sequence[str]) -> StudyDef
 
 def report_request(words: Sequence[str]) -> tuple[list[Path], dict[str, Any]]:
     """Of `gapo study report`: the folders, and what is to be other than their study says."""
-    folders = [Path(word) for word in words if "=" not in word or Path(word).exists()]
-    tuned, others = tuned_values([word for word in words if "=" in word and not Path(word).exists()])
+    folders, keyed = paths_and_settings(words)
+    tuned, others = tuned_values(keyed)
     others += [f"study.{key}" for key in ("reuse", "only") if tuned.pop(key, None) is not None]
     if others:
         raise UserError(f"{', '.join(others)}: gapo study report trains nothing; need folders and study.KEY=VALUE")
