@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 
 from gapo_cli.errors import UserError
 from gapo_cli.launching.composition import compose_overrides, without_hydra
+from gapo_cli.runs.layout import CONFIG
 from gapo_cli.runs.outcome import DONE, read_outcome
-from gapo_cli.runs.run_data import read_run, run_folders
+from gapo_cli.runs.run_data import read_config, run_folders
 from gapo_cli.runs.sweep_plan import PlannedJob
 
 FREE_KEYS = ("resume", "allow_targets")
@@ -36,7 +37,7 @@ def taking_finished_runs(
         for run in runs:
             outcome = read_outcome(run)
             if outcome is not None and outcome.status == DONE:
-                found.setdefault(settings_text(read_run(run).config), run)
+                found.setdefault(settings_text(read_config(run / CONFIG, [])), run)
     if not found:
         return tuple(jobs)
     taken = []

@@ -121,7 +121,7 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 def read_run(path: Path, name: str | None = None) -> RunData:
     """Reads what is there. Nothing missing or damaged raises an error: it becomes a note."""
     notes: list[str] = []
-    config = _read_config(path / CONFIG, notes)
+    config = read_config(path / CONFIG, notes)
     metrics = _read_metrics(path / METRICS, notes)
     rollouts = steps_in(path / ROLLOUTS, ".parquet")
     if not rollouts and (path / ROLLOUT_FILE).is_file():
@@ -174,7 +174,8 @@ def change_of(run: RunData) -> dict[Mode, Measure]:
     return paired_differences(before, after)
 
 
-def _read_config(path: Path, notes: list[str]) -> dict[str, Any]:
+def read_config(path: Path, notes: list[str]) -> dict[str, Any]:
+    """The settings of a run, of its resolved config; {} with a note where that is missing or damaged."""
     from omegaconf import OmegaConf
     from yaml import YAMLError
 
