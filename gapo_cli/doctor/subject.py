@@ -78,14 +78,15 @@ class Subject:
 
     @cached_property
     def groups(self) -> list[Group]:
-        """Answers with rewards drawn at random: what they are worth is not what is examined."""
+        """Answers with rewards drawn at random: what they are worth is not what is examined. All advantages are made negative:
+        where a sure model gives one answer again and again, those of both signs add up to a gradient that is rounding alone."""
         sampled = sample_encoded(self.engine, self.template, self.encoded, self.sampling, self.seeds)
         random = np.random.default_rng(self.seed)
         groups = []
         for one in sampled:
             rewards = random.permutation(np.arange(len(one.completions)) / 64)
             groups.append(Group(one.task, one.prompt_token_ids, one.completions, {}, rewards, rewards))
-        return with_advantages(groups, self.estimator)
+        return [replace(group, advantages=-1 - np.abs(group.advantages)) for group in with_advantages(groups, self.estimator)]
 
     @property
     def seeds(self) -> list[int]:

@@ -16,6 +16,7 @@ from gapo_cli.doctor.subject import Subject
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.errors import UserError
 from gapo_cli.estimators.gapo import GAPO
+from gapo_cli.estimators.grpo import GRPO
 from gapo_cli.models.load import load_model
 from gapo_cli.records import Advantages
 from gapo_cli.training.batches.mini_batches import MicroBatch, cut_mini_batch
@@ -58,6 +59,21 @@ class NeverSynced(OtherEngine):
 
 @pytest.mark.parametrize("name", INVARIANTS)
 def test_what_ships_keeps_each_invariant(subject, name):
+    found = INVARIANTS[name](subject)
+    assert found.holds, found.sentence
+
+
+class Sure(OtherEngine):
+    """Gives one answer to a prompt again and again."""
+
+    def generate(self, prompts, sampling, seeds, progress=None):
+        return [(group[0],) * len(group) for group in super().generate(prompts, sampling, seeds)]
+
+
+@pytest.mark.parametrize("name", ["micro-batches", "packed = padded", "sync"])
+def test_a_sure_model_keeps_them(subject, name):
+    """Advantages that add up to 0 would give a gradient of rounding alone."""
+    subject.engine, subject.estimator = Sure(subject.policy), GRPO()
     found = INVARIANTS[name](subject)
     assert found.holds, found.sentence
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -125,11 +125,17 @@ def with_fault(name: str, call: str, **arguments: Any) -> Any:
 
 
 def evaluate(expression: str) -> str:
-    """What Python makes of it, where `there` is [0, 1, 2, 3] on the device, and `here` on the CPU."""
+    """What Python makes of it, where `there` is [0, 1, 2, 3] on the device, and `here` on the CPU; `autocast` calls a function in
+    bfloat16."""
+
+    def autocast(compute: Callable[[], Any]) -> Any:
+        with torch.autocast("cuda", torch.bfloat16):
+            return compute()
+
     with on("cuda"):
         here = torch.arange(4.0)
-        found = eval(expression, {"torch": torch, "pickle": pickle, "here": here, "there": here.to("cuda")})
-        return repr(found)
+        names = {"torch": torch, "pickle": pickle, "autocast": autocast, "here": here, "there": here.to("cuda")}
+        return repr(eval(expression, names))
 
 
 def command(words: list[str], device: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
         ("torch.tensor([1], device='cuda').device.type", "'cuda'"),
         ("there.new_zeros(2).device.type, torch.zeros_like(there).device.type", "('cuda', 'cuda')"),
         ("torch.nn.Linear(4, 4).to('cuda')(there).device.type", "'cuda'"),
-        ("[torch.autocast('cuda', torch.bfloat16).__enter__(), (there[None] @ there[:, None]).dtype][1]", "torch.bfloat16"),
+        ("autocast(lambda: there[None] @ there[:, None]).dtype", "torch.bfloat16"),
         ("here[here.long()].device.type", "'cpu'"),
     ],
 )
