@@ -26,7 +26,8 @@ VERBS = [
     "evolve",
     "report",
     "export",
-    "export-tasks", "handover",
+    "export-tasks",
+    "handover",
     "plan",
     "doctor",
 ]
