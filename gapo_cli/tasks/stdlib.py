@@ -23,6 +23,7 @@ from typing import Any
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.hardware import usable_cores
 from gapo_cli.interfaces import Progress, no_progress
+from gapo_cli.processes.orphans import end_with_parent
 from gapo_cli.records import EditTask, HistoryEvent, Source, TaskSet
 from gapo_cli.tasks.families import ChangeSet
 from gapo_cli.tasks.families.catalogue import all_families
@@ -83,7 +84,7 @@ class StandardLibrary:
             )
         tasks: list[EditTask] = []
         unreadable = 0
-        with ProcessPoolExecutor(self.workers or usable_cores()) as pool:
+        with ProcessPoolExecutor(self.workers or usable_cores(), initializer=end_with_parent) as pool:
             work = partial(tasks_of_file, root, source=self)
             for done, found in enumerate(pool.map(work, paths, chunksize=8), start=1):
                 progress("reading the standard library", done, len(paths))
