@@ -66,6 +66,8 @@ def test_no_torch_is_imported(pool):
         ([], "gapo lab: name a rollouts.parquet or a run's folder"),
         (["before", "estimators=gappo"], "estimator=gappo: unknown estimator; did you mean gapo?"),
         (["before", "taau=0.3"], "taau: none of grpo, gapo, median has it; did you mean tau?"),
+        (["before", "hydra.run.dir=here"], "hydra.run.dir: none of grpo, gapo, median has it; need one of corruption, "),
+        (["before", "tau=much"], "tau=much: need numbers, as tau=4,8"),
         (["before", "tau=0"], "tau=0.0: need 0 < tau <= 1"),
         (["before", "group_size=four"], "group_size=four: need whole numbers, as group_size=4,8"),
         (["before", "group_size=100"], "group_size=100: before has 64 completions a prompt"),

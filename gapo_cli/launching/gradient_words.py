@@ -50,9 +50,7 @@ def gradient_request(words: Sequence[str], config_dir: Path | None = None) -> Gr
     names = [name.strip() for name in given.pop("estimators", ",".join(ESTIMATORS)).split(",")]
     sizes = read_numbers("group_size", given.pop("group_size"), int) if "group_size" in given else None
     one = {key: only_value(key, read_numbers(key, given.pop(key), int)) for key in NUMBERS if key in given}
-    swept = {"tau": DEFAULT_TAUS} if "gapo" in names else {}
-    swept |= {key: read_numbers(key, text, float) for key, text in given.items()}
-    variants = tuple(make_variants(names, swept, config_dir, allowed))
+    variants = tuple(make_variants(names, given, config_dir, allowed, DEFAULT_TAUS))
     settings = GradientSettings(variants, sizes, **one)
     config = config_of(rollouts, of_run)
     return GradientRequest(

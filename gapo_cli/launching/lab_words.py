@@ -47,8 +47,7 @@ def lab_request(words: Sequence[str], config_dir: Path | None = None) -> LabRequ
     kinds = [kind.strip() for kind in given.pop("kind", "flip").split(",")]
     numbers = {key: read_numbers(key, given.pop(key), kind) for key, kind in NUMBERS.items() if key in given}
     one = {key: only_value(key, numbers[key]) for key in ONE_VALUE if key in numbers}
-    swept: dict[str, Sequence[float]] = {key: read_numbers(key, text, float) for key, text in given.items()}
-    variants = make_variants(names, swept, config_dir, allowed)
+    variants = make_variants(names, given, config_dir, allowed)
     corruptions = tuple(
         Corruption(kind, probability)
         for kind in kinds
@@ -73,9 +72,14 @@ def only_value(key: str, values: Sequence[Any]) -> Any:
 
 
 def make_variants(
-    names: Sequence[str], swept: Mapping[str, Sequence[float]], config_dir: Path | None, allowed: str | None
+    names: Sequence[str],
+    swept: Mapping[str, str],
+    config_dir: Path | None,
+    allowed: str | None,
+    taus: Sequence[float] = TAUS,
 ) -> list[Variant]:
-    """Each estimator at each of its settings. Raises UserError for an unknown estimator, and for a setting that none has."""
+    """Each estimator at each of its settings. `swept`: of a setting, its numbers as typed; `taus`: where it has none of tau. Raises
+    UserError for an unknown estimator, for a setting that none has, and for what are no numbers."""
     estimators = build_estimators(names, config_dir, allowed)
     has = {name: {field.name for field in fields(one)} if is_dataclass(one) else set() for name, one in estimators.items()}
     for key in swept:
@@ -85,7 +89,7 @@ def make_variants(
             raise UserError(
                 f"{key}: none of {', '.join(names)} has it; {near + ' ' if near else ''}need one of {', '.join(known)}"
             )
-    varied = {"tau": TAUS, **swept}
+    varied: dict[str, Sequence[float]] = {"tau": taus, **{key: read_numbers(key, text, float) for key, text in swept.items()}}
     variants = []
     for name, estimator in estimators.items():
         keys = [key for key in varied if key in has[name]]
