@@ -29,6 +29,16 @@ class NoisyLength:
 
 def make_run(folder: Path, model: Path) -> list[str]:
     """The words of `gapo train` for the run, whose data and reward are made in `folder`."""
+    return [
+        *rewarded_run(folder, model),
+        "algorithm=dapo", "algorithm.max_generation_rounds=100", "sampling.max_new_tokens=20", "sampling.group_size=2",
+        f"trainer.steps={STEPS}", "trainer.checkpoint_every=2", "trainer.optimizer.learning_rate=0.008",
+        "evaluation.every_steps=1", "trainer.prompts_per_step=3",
+    ]  # fmt: skip
+
+
+def rewarded_run(folder: Path, model: Path) -> list[str]:
+    """The words of a run with a tiny model whose answers earn something. What it needs is made in `folder`."""
     import torch
 
     from gapo_cli.config.model import ModelConfig
@@ -48,7 +58,4 @@ def make_run(folder: Path, model: Path) -> list[str]:
     return [
         *smallest(tasks, folder / "model"),
         "--config-dir", str(folder / "own"), "reward=noisy", "allow_targets=[killed_run]", f"data.directory={folder / 'data'}",
-        "algorithm=dapo", "algorithm.max_generation_rounds=100", "sampling.max_new_tokens=20", "sampling.group_size=2",
-        f"trainer.steps={STEPS}", "trainer.checkpoint_every=2", "trainer.optimizer.learning_rate=0.008",
-        "evaluation.every_steps=1", "trainer.prompts_per_step=3",
     ]  # fmt: skip

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import torch
 from closeness import PRECISION, apart
-from parts import write_tasks
+from killed_run import rewarded_run
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
 
 LORA = ["model.lora.rank=2", "trainer.gradient_checkpointing=true", "trainer.logprob_chunk_tokens=8"]
-DAPO = ["algorithm=dapo", "algorithm.max_generation_rounds=2", "trainer.layout=masked", "trainer.recompute_logprobs=true"]
+DAPO = ["algorithm=dapo", "algorithm.max_generation_rounds=100", "trainer.layout=masked", "trainer.recompute_logprobs=true"]
 PADDED = ["trainer.layout=padded", "trainer.epochs_per_step=2", "algorithm.importance_cap=2"]
 BFLOAT16 = ["trainer.dtype=bfloat16"]
 VARIANTS = {
@@ -28,15 +28,12 @@ VARIANTS = {
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole-runs")
-    tasks = write_tasks(folder / "tasks.jsonl")
+def words(tmp_path_factory, model):
     return [
-        "experiment=debug",
-        "data=jsonl", f"data.path={tasks}", f"data.directory={folder / 'data'}",
-        "model=nano", "sampling.max_new_tokens=10", "sampling.group_size=4",
-        "trainer.steps=1", "trainer.prompts_per_step=4", "trainer.prompts_per_mini_batch=2",
-        "evaluation.tasks=2", "evaluation.samples=0", "trainer.threads=1", "engine.kv_cache_gib=0.1", "-q",
+        *rewarded_run(tmp_path_factory.mktemp("whole-runs"), Path(model)),
+        "sampling.max_new_tokens=20", "sampling.group_size=6",
+        "trainer.steps=1", "trainer.prompts_per_step=4", "trainer.prompts_per_mini_batch=2", "trainer.optimizer.learning_rate=1e-3",
+        "evaluation.every_steps=0", "evaluation.tasks=2", "evaluation.samples=0", "engine.kv_cache_gib=0.1", "-q",
     ]  # fmt: skip
 
 
@@ -73,8 +70,7 @@ def test_training_is_the_cpus(gpu, words, tmp_path, name):
     said = run(gpu, "train", [*words, *settings], tmp_path / "gpu", "cuda")
     assert "using masked" not in said  # packed, where it is asked for
     learnt = [row["actor/grad_norm"] for row in rows(tmp_path / "gpu") if "actor/grad_norm" in row]
-    assert learnt
-    assert all(0 < norm < 1e3 for norm in learnt)
+    assert 0 < max(learnt) < 1e3
     if "trainer.dtype=bfloat16" in settings:
         return
     run(gpu, "train", [*words, *settings], tmp_path / "cpu", "cpu")
