@@ -136,6 +136,23 @@ class LookingBack(Protocol):
     def before_update(self, policy: Any) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class TermCost:
+    """What a LossTerm costs. `forward`, `backward`: passes of its own, as shares of the update's tokens, on average over a
+    rollout batch. `keeps_weights`: it has a copy of the trained weights."""
+
+    forward: float = 0.0
+    backward: float = 0.0
+    keeps_weights: bool = False
+
+
+@runtime_checkable
+class CostlyTerm(Protocol):
+    """A LossTerm that says what it costs, for `gapo plan`. `updates`: optimizer steps of a rollout batch."""
+
+    def cost(self, updates: int) -> TermCost: ...
+
+
 class Engine(Protocol):
     """`generate` returns, for each prompt (token ids), `sampling.group_size` Completions with regions not yet parsed.
     `seeds`: one a prompt; equal seed, prompt and weights give equal completions, however prompts are batched.

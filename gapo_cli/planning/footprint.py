@@ -15,7 +15,7 @@ from gapo_cli.config.model import ModelConfig, ShapeConfig
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.experiment import Experiment
-from gapo_cli.interfaces import EngineMemory, PlannedEngine, RolloutScale
+from gapo_cli.interfaces import CostlyTerm, EngineMemory, PlannedEngine, RolloutScale, TermCost
 from gapo_cli.planning import cost
 from gapo_cli.planning.cost import BYTES, Pass
 from gapo_cli.quantities import MEBIBYTE
@@ -78,6 +78,12 @@ class Settings:
         """As `trained`, without the head, which a critic has no copy of."""
         own_head = not self.adapters and not self.shape.tied_embeddings
         return self.trained - (cost.head_parameters(self.shape) if own_head else 0)
+
+    @property
+    def term_costs(self) -> list[TermCost]:
+        """Of the loss terms that say what they cost."""
+        terms = self.algorithm.terms.values()
+        return [term.cost(self.updates_per_step) for term in terms if isinstance(term, CostlyTerm)]
 
     @property
     def updates_per_step(self) -> int:
@@ -143,6 +149,8 @@ def standing(settings: Settings) -> dict[str, int]:
         "reference": weights_bytes(shape, trainer.reference_dtype) if copied else 0,
         "optimizer": int(MOMENT_BYTES[trainer.optimizer.name] * settings.trained),
     }
+    if any(term.keeps_weights for term in settings.term_costs):
+        found["terms' weights"] = BYTES["float32"] * settings.trained
     ppo = settings.algorithm.ppo
     if ppo is not None:
         # its passes come after the policy's, keep no more and end in gradients that take no more than the policy's did
@@ -185,6 +193,8 @@ def _passing(settings: Settings, one: Pass) -> dict[str, int]:
         "activations": cost.activations(shape, one, trainer.dtype, settings.adapters, trainer.gradient_checkpointing),
         "logits": cost.logits(shape, positions),
     }
+    # a term's pass of all of a micro-batch's prompts is there together with the pass that it is added to
+    parts = {name: size * (1 + sum(term.backward > 0 for term in settings.term_costs)) for name, size in parts.items()}
     if trainer.dtype == "bfloat16":
         parts["half-precision weights"] = _cast_bytes(settings)
     return parts

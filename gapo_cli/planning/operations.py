@@ -23,10 +23,11 @@ class Operations:
     reference: float
     update: float
     critic: float = 0.0
+    terms: float = 0.0
 
     @property
     def learning(self) -> float:
-        return self.old_logprobs + self.reference + self.update + self.critic
+        return self.old_logprobs + self.reference + self.update + self.critic + self.terms
 
     @property
     def total(self) -> float:
@@ -64,12 +65,12 @@ def busiest_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[
 
     sampling = busiest(0, [prompt + limit for prompt in prompts], lambda one: one.prompts + one.decoding)
     size = settings.trainer.prompts_per_mini_batch
-    found = Operations(sampling.prompts, sampling.decoding, 0.0, 0.0, 0.0, 0.0)
+    found = Operations(sampling.prompts, sampling.decoding, 0.0, 0.0, 0.0)
     for start in range(0, len(prompts), size):
         stop = min(start + size, len(prompts))
         sizes = [prompts[place] + group * answers[place] for place in range(start, stop)]
         most = busiest(start, sizes, lambda one: one.learning)
-        found += Operations(0.0, 0.0, most.old_logprobs, most.reference, most.update, most.critic)
+        found += Operations(0.0, 0.0, most.old_logprobs, most.reference, most.update, most.critic, most.terms)
     return found
 
 
@@ -92,6 +93,8 @@ def step_flops(settings: Settings, prompts: Sequence[int], answers: Sequence[int
         reference=forward if settings.algorithm.needs_reference else 0.0,
         update=trainer.epochs_per_step * (forward + backward + again),
         critic=critic_flops(settings, passes),
+        terms=trainer.epochs_per_step
+        * sum(term.forward * forward + term.backward * (backward + again) for term in settings.term_costs),
     )
 
 

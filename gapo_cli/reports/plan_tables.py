@@ -20,6 +20,7 @@ WORK = {
     "reference": "reference",
     "update": "update",
     "critic": "critic",
+    "terms": "loss terms",
 }
 
 

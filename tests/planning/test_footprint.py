@@ -13,7 +13,9 @@ from gapo_cli.planning import cost
 from gapo_cli.planning.cost import Pass
 from gapo_cli.planning.footprint import LIBRARIES, Settings, memory, micro_batches
 from gapo_cli.planning.operations import busiest_flops, sampling_flops, step_flops, step_tokens
+from gapo_cli.training.objectives.jacobian import Jacobian
 from gapo_cli.training.objectives.kl import LowVarKL
+from gapo_cli.training.objectives.smoothness import Smoothness
 
 # 364 parameters: 264 in matrices, 20 in norms, 40 each in embedding and head (tests/models/test_cost.py)
 SHAPE = ShapeConfig(layers=2, hidden_size=4, heads=2, key_value_heads=1, head_size=3, feed_forward_size=5, vocabulary=10)
@@ -128,6 +130,21 @@ def test_operations_of_a_critic_are_those_of_a_trunk():
     assert head.critic == cost.forward_flops(SHAPE, trunk)
     assert copied.critic == 2 * cost.forward_flops(SHAPE, trunk) + cost.backward_flops(SHAPE, trunk)
     assert (head.update, copied.update) == (without.update, without.update)
+
+
+def test_terms_that_make_passes_or_keep_weights_are_counted():
+    jacobian, smoothness = (
+        changed(terms={"robust": term}, prompts_per_step=2, prompts_per_mini_batch=1)
+        for term in (Jacobian(0.1, share=0.5), Smoothness(0.1))
+    )
+    row = Pass(9, 6, 41)
+    assert step_flops(SETTINGS, [5], [3], "packed").terms == 0
+    both = cost.forward_flops(SHAPE, row) + cost.backward_flops(SHAPE, row)
+    assert step_flops(jacobian, [5], [3], "packed").terms == 0.5 * both
+    # the first of two optimizer steps costs none
+    assert step_flops(smoothness, [5], [3], "packed").terms == 0.5 * cost.forward_flops(SHAPE, row)
+    assert memory(smoothness, [5]).update["terms' weights"] == 4 * 364
+    assert memory(jacobian, [5]).update["activations"] == 2 * memory(SETTINGS, [5]).update["activations"]
 
 
 def test_tokens_of_a_step_are_counted_as_a_run_counts_them():

@@ -3,7 +3,7 @@ ends a run by.
 
 A token counts once for each pass through a model: where it is sampled, read as a prompt, compared with the starting model or valued
 by a critic. In a pass that learns it counts three times, for the backward pass makes two matrix products where the forward pass makes
-one. Padding counts. Evaluations do not, nor does what gradient checkpointing computes again.
+one. Padding counts. Evaluations do not, nor do the passes that loss terms make, nor what gradient checkpointing computes again.
 """
 
 from __future__ import annotations

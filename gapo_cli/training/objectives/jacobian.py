@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gapo_cli.config.checks import require
+from gapo_cli.interfaces import TermCost
 from gapo_cli.seeds import derived_seed
 
 if TYPE_CHECKING:  # building a term loads no torch
@@ -47,6 +48,9 @@ class Jacobian:
         require(self.coefficient >= 0, f"Jacobian: coefficient={self.coefficient}: need 0 or more")
         require(self.step > 0, f"Jacobian: step={self.step}: need above 0")
         require(0 < self.share <= 1, f"Jacobian: share={self.share}: need 0 < share <= 1")
+
+    def cost(self, updates: int) -> TermCost:
+        return TermCost(forward=self.share, backward=self.share)
 
     def before_update(self, policy: Any) -> None:
         self.seed = seed_of_weights(policy.model)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gapo_cli.config.checks import require
+from gapo_cli.interfaces import TermCost
 
 if TYPE_CHECKING:  # building a term loads no torch
     from torch import Tensor
@@ -33,6 +34,9 @@ class Smoothness:
 
     def __post_init__(self) -> None:
         require(self.coefficient >= 0, f"Smoothness: coefficient={self.coefficient}: need 0 or more")
+
+    def cost(self, updates: int) -> TermCost:
+        return TermCost(forward=1 - 1 / updates, keeps_weights=True)
 
     def before_update(self, policy: Any) -> None:
         for parameter in policy.model.parameters():
