@@ -21,8 +21,10 @@ TINY_CONTEXT = 256
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# a shell starts what goes to the background with Ctrl-C ignored, and a command that a test starts would inherit that
+# a shell starts what goes to the background with Ctrl-C ignored, nohup ignores a terminal's end, and a command that a test starts
+# would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

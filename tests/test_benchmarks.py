@@ -54,6 +54,7 @@ def test_processes(benchmark, tiny_model_folder, tmp_path, monkeypatch):
     assert all(len(row[key]) == 2 for row in rows for key in ("ours_seconds", "rival_seconds"))
 
 
+@pytest.mark.slow
 def test_the_script_for_a_gpu_runs_all_its_parts_on_next_to_nothing(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.chdir(tmp_path)
@@ -96,6 +97,7 @@ def test_a_part_that_fails_or_takes_too_long_leaves_the_others_their_time(monkey
     ]
 
 
+@pytest.mark.slow
 def test_packed_layout(benchmark, tiny_model_folder, tmp_path):
     row, *others = benchmark("packed_layout", "--model", str(tiny_model_folder), "--shapes", "40,8,4", "--no-memory")
     # the second rival is a package that not every machine has
@@ -109,6 +111,7 @@ def test_packed_layout(benchmark, tiny_model_folder, tmp_path):
     assert page.startswith("before") and page.endswith("after\n")
 
 
+@pytest.mark.slow
 def test_scaling(benchmark, tiny_model_folder, tmp_path):
     sizes = ["--lengths", "16", "32", "--group-sizes", "2", "4", "--prompts", "1", "2", "--prompt", "32", "--group-size", "2"]
     rows = benchmark("scaling", "--model", str(tiny_model_folder), "--layers", "0", "--new-tokens", "4", *sizes)
@@ -120,6 +123,7 @@ def test_scaling(benchmark, tiny_model_folder, tmp_path):
     assert (tmp_path / "scaling.svg").is_file()
 
 
+@pytest.mark.slow
 def test_step_profile(benchmark, tiny_model_folder, tmp_path):
     tasks = write_tasks(tmp_path / "tasks.jsonl")
     overrides = [*smallest(tasks, tiny_model_folder), f"data.directory={tmp_path / 'data'}"]
@@ -132,6 +136,7 @@ def test_step_profile(benchmark, tiny_model_folder, tmp_path):
         assert sum(parts.values()) == pytest.approx(cpu)
 
 
+@pytest.mark.slow
 def test_torch_engine(benchmark, tiny_model_folder):
     sizes = ["--prompt-tokens", "24", "--group-size", "3", "--new-tokens", "5"]
     rows = benchmark("torch_engine", "--model", str(tiny_model_folder), *sizes)
@@ -139,6 +144,7 @@ def test_torch_engine(benchmark, tiny_model_folder):
     assert all(len(row["cpu_seconds"]["ours"]) == len(row["cpu_seconds"]["rival"]) == 2 for row in rows)
 
 
+@pytest.mark.slow
 def test_zero_advantages(benchmark, tiny_model_folder, monkeypatch):
     sizes = ["--groups", "8", "--prompts", "3", "--prompt", "12", "--answer", "4"]
     rows = benchmark("zero_advantages", "--model", str(tiny_model_folder), *sizes)
@@ -150,6 +156,7 @@ def test_zero_advantages(benchmark, tiny_model_folder, monkeypatch):
     assert all(len(row["cpu_seconds"]["ours"]) == 2 for row in rows)
 
 
+@pytest.mark.slow
 def test_robustness_terms(benchmark, tiny_model_folder):
     sizes = ["--groups", "4", "--prompts", "4", "--prompt", "12", "--answer", "4"]
     rows = benchmark("robustness_terms", "--model", str(tiny_model_folder), *sizes, "--models", "smollm2-135m")
@@ -159,6 +166,7 @@ def test_robustness_terms(benchmark, tiny_model_folder):
     assert all(len(row["share_of_step"]) == 2 and row["setting"] == "smollm2-135m" for row in rows)
 
 
+@pytest.mark.slow
 def test_baselines_cost(benchmark, tiny_model_folder):
     sizes = ["--groups", "4", "--prompts", "2", "--prompt", "12", "--answer", "4"]
     rows = benchmark("baselines_cost", "--model", str(tiny_model_folder), *sizes)
@@ -170,6 +178,7 @@ def test_baselines_cost(benchmark, tiny_model_folder):
     assert all(len(row["cpu_seconds"]["ours"]) == len(row["cpu_seconds"]["rival"]) == 2 for row in rows)
 
 
+@pytest.mark.slow
 def test_logit_chunks(benchmark):
     rows = benchmark("logit_chunks", "--tokens", "12", "--width", "8", "--vocabulary", "50", "--chunks", "5", "12")
     assert [row["setting"] for row in rows] == ["5", "12"]
@@ -189,6 +198,7 @@ def test_thread_spin(benchmark, monkeypatch, tmp_path):
     assert str(tmp_path) not in (tmp_path / "thread_spin.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_command_for_the_same_again_has_the_changed_options_and_no_path(benchmark, tiny_model_folder, tmp_path):
     benchmark("packed_layout", "--model", str(tiny_model_folder), "--shapes", "40,8,4", "--no-memory")
     again = "python benchmarks/packed_layout.py --shapes 40,8,4 --repeats 2 --threads 1 --no-memory"

@@ -180,6 +180,7 @@ def test_a_users_own_yaml_wins_and_adds(here, capsys):
     assert "estimator=mine: unknown estimator" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_prepare_writes_the_set_and_what_it_is_made_of(here, tasks, capsys):
     command = ["prepare", "data=jsonl", f"data.path={tasks}"]
     assert run_command(command) == 0
@@ -195,6 +196,7 @@ def test_prepare_writes_the_set_and_what_it_is_made_of(here, tasks, capsys):
     assert "was there already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_prepare_shows_how_many_rows_it_skipped_each_time(here, tasks, capsys):
     with tasks.open("a") as stream:
         stream.write("{broken\n")
@@ -208,11 +210,13 @@ def test_prepare_shows_how_many_rows_it_skipped_each_time(here, tasks, capsys):
     assert "skipped 1 of 25 rows" in (folder / "statistics.md").read_text()
 
 
+@pytest.mark.slow
 def test_quiet_shows_nothing(here, tasks, capsys):
     assert run_command(["prepare", "data=jsonl", f"data.path={tasks}", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_train_writes_where_hydra_run_dir_says_and_nowhere_else(here, tasks, tiny_model_folder, capsys):
     words = [*smallest(tasks, tiny_model_folder), "hydra.run.dir=runs/one", "tau=0.25"]
     assert run_command(["train", *words]) == 0
@@ -235,6 +239,7 @@ def test_train_writes_where_hydra_run_dir_says_and_nowhere_else(here, tasks, tin
     )
 
 
+@pytest.mark.slow
 def test_resume_takes_over_the_settings_of_the_run_and_its_folder(here, tasks, tiny_model_folder):
     assert run_command(["train", *smallest(tasks, tiny_model_folder), "hydra.run.dir=one", "estimator=grpo", "-q"]) == 0
     assert run_command(["train", "resume=one", "trainer.steps=3", "-q"]) == 0
@@ -246,6 +251,7 @@ def test_resume_takes_over_the_settings_of_the_run_and_its_folder(here, tasks, t
     assert sorted(path.name for path in here.iterdir()) == ["data", "one"]
 
 
+@pytest.mark.slow
 def test_a_resume_that_is_refused_leaves_the_settings_of_the_run(here, tasks, tiny_model_folder, capsys):
     assert run_command(["train", *smallest(tasks, tiny_model_folder), "hydra.run.dir=one", "-q"]) == 0
     settings = {path: path.read_text() for path in (here / "one").rglob("*.yaml")}
@@ -254,6 +260,7 @@ def test_a_resume_that_is_refused_leaves_the_settings_of_the_run(here, tasks, ti
     assert {path: path.read_text() for path in (here / "one").rglob("*.yaml")} == settings
 
 
+@pytest.mark.slow
 def test_rollout_keeps_its_groups_as_parquet(here, tasks, tiny_model_folder):
     import pandas as pd
 
@@ -263,6 +270,7 @@ def test_rollout_keeps_its_groups_as_parquet(here, tasks, tiny_model_folder):
     assert run_command(["rollout", *smallest(tasks, tiny_model_folder), "hydra.run.dir=one", "-q"]) == 2
 
 
+@pytest.mark.slow
 def test_eval_and_report_write_their_pages(here, tasks, tiny_model_folder, capsys):
     words = smallest(tasks, tiny_model_folder)
     (data,) = (word for word in words if word.startswith("data="))
@@ -329,6 +337,7 @@ def test_a_path_below_the_home_folder_is_written_out_in_words_and_options(comman
     assert named.replace("HOME", str(here / "ada")) in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_unforeseen_error_is_one_line_and_debug_shows_its_traceback(here, monkeypatch, capsys):
     monkeypatch.setattr(launch, "run_stage", stage_that(RuntimeError("it broke")))
     assert run_command(["prepare"]) == 1

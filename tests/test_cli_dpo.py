@@ -27,6 +27,7 @@ def rows_of(run):
     return [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_pairs_from_rejected_texts_and_rollouts_are_learnt_from_together(words, capsys):
     assert run_command(["rollout", *words, "rollout.tasks=6", "hydra.run.dir=sampled"]) == 0
     rewards = pd.read_parquet("sampled/rollouts.parquet").groupby("task_id")["reward"]
@@ -42,6 +43,7 @@ def test_pairs_from_rejected_texts_and_rollouts_are_learnt_from_together(words, 
     assert "Reward margin" in Path("run/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_ran_out_of_memory_is_resumed_bit_for_bit(words, tiny_model_folder, monkeypatch, capsys):
     train = ["train", *smallest(Path("tasks.jsonl"), tiny_model_folder), "stage=dpo", "dpo.steps=4", "dpo.epochs=null", "-q"]
     assert run_command([*train, "hydra.run.dir=whole"]) == 0

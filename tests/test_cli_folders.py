@@ -20,6 +20,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file() and path.name != ".lock"}
 
 
+@pytest.mark.slow
 def test_no_other_verb_changes_the_folder_of_a_training_run(words, capsys):
     assert run_command(["train", *words, "hydra.run.dir=run"]) == 0
     before = contents("run")

@@ -36,12 +36,14 @@ def test_a_pool_gives_tables_a_page_and_numbers(pool, tmp_path, capsys):
     assert (tmp_path / "out/lab.md").read_text().startswith("# Laboratory\n")
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_numbers(pool, tmp_path):
     for folder in ("one", "two"):
         assert run_command(["lab", str(pool), "trials=4", "group_size=4", "tau=0.5", "corruption=0", "-o", folder, "-q"]) == 0
     assert (tmp_path / "one/lab.csv").read_bytes() == (tmp_path / "two/lab.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_training_run_shows_what_can_be_known_without_a_pool(finished_run, tmp_path, capsys):
     assert run_command(["lab", str(finished_run), "-o", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
@@ -50,6 +52,7 @@ def test_a_training_run_shows_what_can_be_known_without_a_pool(finished_run, tmp
     assert "Reward shapes" in (tmp_path / "out/lab.md").read_text()
 
 
+@pytest.mark.slow
 def test_no_torch_is_imported(pool):
     code = (
         "import sys; from gapo_cli.cli.entry import run_command;"
@@ -90,6 +93,7 @@ def test_missing_rewards_are_said_and_left_out(pool, capsys):
     assert "before: 3 completions have no reward and are left out" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_gradients_of_a_pool_come_from_the_model_that_sampled_it(tmp_path, monkeypatch, tiny_model_folder, capsys):
     monkeypatch.chdir(tmp_path)
     tasks = write_tasks(tmp_path / "tasks.jsonl")

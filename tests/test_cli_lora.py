@@ -71,6 +71,7 @@ def test_adapters_are_trained_resumed_evaluated_and_merged(words, tiny_model_fol
     torch.testing.assert_close(logits("plain"), trained, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stage",
     [["trainer.steps=1"], ["stage=sft", "supervised.layout=packed", "supervised.epochs=1", "supervised.log_every=1"]],
@@ -85,6 +86,7 @@ def test_adapters_over_weights_in_half_precision_are_trained(words, stage):
     assert all(map(math.isfinite, norms))
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_an_adapter_and_compares_with_it(words):
     run("train", *words, *LORA, "hydra.run.dir=first", "trainer.steps=1", "evaluation.every_steps=0")
     adapter = "first/checkpoints/step-00001"
@@ -97,6 +99,7 @@ def test_training_goes_on_from_an_adapter_and_compares_with_it(words):
     assert base == json.loads(Path(adapter, "adapter_config.json").read_text())["base_model_name_or_path"]
 
 
+@pytest.mark.slow
 def test_an_export_has_the_precision_that_is_asked_for_and_no_trainers_state(words):
     run("train", *words, "hydra.run.dir=plain", "trainer.steps=1")
     run("export", "plain", "half", "--dtype", "bfloat16")

@@ -34,6 +34,7 @@ def answers_of(run_dir):
     return [(row.text, row.score, row.advantage) for table in found for row in table.itertuples()]
 
 
+@pytest.mark.slow
 def test_two_processes_make_one_run_that_one_screen_shows(words, tmp_path):
     done = run([*GAPO, *words, "trainer.processes=2", "trainer.steps=1"], tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

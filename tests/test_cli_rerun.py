@@ -34,6 +34,7 @@ def rerun(*words):
     return run_command(["train", "--rerun", "old", "hydra.run.dir=new", *words])
 
 
+@pytest.mark.slow
 def test_a_run_is_repeated_from_its_folder_and_matches(here, capsys):
     assert rerun() == 0
     assert capsys.readouterr().out.endswith(
@@ -43,6 +44,7 @@ def test_a_run_is_repeated_from_its_folder_and_matches(here, capsys):
     assert json.loads((here / "new" / "inputs.json").read_text()) == json.loads((here / "old" / "inputs.json").read_text())
 
 
+@pytest.mark.slow
 def test_what_came_out_differently_is_named(here, capsys):
     metrics = here / "old" / "metrics.jsonl"
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
@@ -77,6 +79,7 @@ def test_a_run_on_other_data_or_another_model_is_not_begun(here, capsys):
     assert not (here / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_default_that_has_changed_since_is_taken_from_the_run_and_named(here, capsys):
     saved = here / "old" / "config.resolved.yaml"
     config = yaml.safe_load(saved.read_text())

@@ -50,6 +50,7 @@ def lines_of(path):
     return path.read_text().splitlines() if path.exists() else []
 
 
+@pytest.mark.slow
 def test_eval_measures_a_model_that_is_nowhere_on_this_machine(here, serve):
     served, words = serve("--fail", "500,429")
     assert run_command(["eval", *words]) == 0
@@ -61,12 +62,14 @@ def test_eval_measures_a_model_that_is_nowhere_on_this_machine(here, serve):
     assert "# no/such-model on jsonl, split eval" in (here / "one" / "evaluation.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_raw_template_asks_for_completions(here, serve):
     served, words = serve()
     assert run_command(["eval", *words, "prompt=zeta1", "model.chat=false"]) == 0
     assert {request["path"] for request in served.requests} == {"/v1/completions"}
 
 
+@pytest.mark.slow
 def test_rollouts_of_a_served_model_are_scored_and_kept_with_their_prompts(here, serve):
     _, words = serve()
     assert run_command(["rollout", *words]) == 0
@@ -78,6 +81,7 @@ def test_rollouts_of_a_served_model_are_scored_and_kept_with_their_prompts(here,
     assert rows["prompt"].str.startswith("system: ").all()
 
 
+@pytest.mark.slow
 def test_tasks_that_the_server_finds_too_long_count_as_wrong_and_stop_rollouts(here, serve, capsys):
     _, words = serve()
     tasks = here.parent / "mine.jsonl"
@@ -100,6 +104,7 @@ def test_tasks_that_the_server_finds_too_long_count_as_wrong_and_stop_rollouts(h
     assert len(pd.read_parquet(here / "two" / "rollouts.parquet")) == 2 * (TASKS_PER_SPLIT - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["rl", "sft"])
 def test_a_served_model_is_not_trained(stage, here, serve, capsys):
     served, words = serve()
@@ -113,6 +118,7 @@ def test_a_served_model_is_not_trained(stage, here, serve, capsys):
     assert not (here / "one").exists()
 
 
+@pytest.mark.slow
 def test_a_served_model_is_not_swept_over(here, serve, capsys):
     served, words = serve()
     assert run_command(["sweep", *words, "seed=0,1"]) == 2

@@ -32,6 +32,7 @@ def words(tmp_path, monkeypatch, tiny_model_folder):
     return ["mine", *smallest(write_tasks(tmp_path / "mine.jsonl"), tiny_model_folder), "hydra.sweep.dir=one"]
 
 
+@pytest.mark.slow
 def test_a_study_runs_adds_seeds_while_undecided_and_ends_with_a_verdict(words, tmp_path, capsys):
     assert run_command(["study", *words, "study.until_decided=true", "--config-dir", "own"]) == 0
     shown = capsys.readouterr().out

@@ -27,6 +27,7 @@ def jobs_of(folder):
     ]
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_every_combination_and_compares_them(words, tmp_path):
     assert run_command(["sweep", "tau=0.5,1.0", "seed=0,1", *words, "-q"]) == 0
     folder = tmp_path / "one"
@@ -46,6 +47,7 @@ def without_model(words):
     return [word for word in words if not word.startswith("model.path=")]
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_shown_with_its_reason_and_the_others_run_on(words, tmp_path, tiny_model_folder, capsys):
     assert run_command(["sweep", f"model.path={tmp_path}/none,{tiny_model_folder}", *without_model(words)]) == 1
     failed, done = jobs_of(tmp_path / "one")
@@ -65,6 +67,7 @@ def test_jobs_side_by_side_by_joblib_end_as_they_do_one_by_one(words, tmp_path, 
     assert pd.read_csv(tmp_path / "one" / "sweep.csv")["runs"].to_list() == [0, 1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_sweep_and_still_compares_what_there_is(words, tmp_path, monkeypatch, capsys):
     started = []
 
@@ -82,6 +85,7 @@ def test_ctrl_c_stops_the_sweep_and_still_compares_what_there_is(words, tmp_path
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_a_sweep_is_not_written_over(words, monkeypatch, capsys):
     monkeypatch.setattr(sweep_launch, "run_stage", lambda config, display: None)
     assert run_command(["sweep", "seed=0,1", *words, "-q"]) == 0
@@ -116,6 +120,7 @@ def test_a_killed_sweep_goes_on_with_the_jobs_that_are_left_and_ends_as_if_nothi
     assert pd.read_csv(tmp_path / "one" / "sweep.csv")["runs"].to_list() == [3]
 
 
+@pytest.mark.slow
 def test_failed_jobs_are_run_again_alone_and_only_when_asked_for(words, tmp_path, tiny_model_folder, capsys):
     later = tmp_path / "later"
     assert run_command(["sweep", f"model.path={later},{tiny_model_folder}", *without_model(words)]) == 1
@@ -129,6 +134,7 @@ def test_failed_jobs_are_run_again_alone_and_only_when_asked_for(words, tmp_path
     assert written_at(tmp_path / "one" / "1") == done
 
 
+@pytest.mark.slow
 def test_resume_auto_goes_on_with_the_newest_unfinished_sweep_that_was_started_with_these_words(
     words, tmp_path, monkeypatch, capsys
 ):
@@ -172,6 +178,7 @@ def test_the_cores_are_shared_out_among_the_jobs_side_by_side(monkeypatch):
     assert [sweep_launch.threads_per_job(config[n_jobs], jobs) for n_jobs, jobs in ((-1, 3), (2, 3), (16, 9))] == [2, 4, 1]
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_there_is_said_before_the_data_are_built(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = [

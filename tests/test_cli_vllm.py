@@ -103,6 +103,7 @@ def test_a_half_precision_engine_is_trained_with_and_its_error_can_be_weighed(wo
         assert TOLERANCE["float32"] < row["training/rollout_logprobs_diff_mean"] < TOLERANCE["bfloat16"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

@@ -49,6 +49,7 @@ def test_the_tree_has_every_group_of_the_command_line():
     assert groups >= {"model", "data", "prompt", "estimator", "algorithm", "reward", "engine", "trainer", "experiment"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_each_option_composes_and_builds(option):
     if option == "reward=parses":
@@ -69,6 +70,7 @@ def test_the_defaults_build_for_each_verb(verb):
     assert (experiment.verb, experiment.run_dir, experiment.estimator_name) == (verb, Path("run"), "gapo")
 
 
+@pytest.mark.slow
 def test_every_estimator_goes_with_every_algorithm():
     default = experiment_of("train", []).algorithm.name  # with which each estimator is built above
     algorithms = [option for option in OPTIONS if option.startswith("algorithm=")]

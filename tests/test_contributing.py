@@ -38,6 +38,7 @@ def test_the_page_has_a_class_a_yaml_a_test_and_two_commands():
     assert len(COMMANDS.findall(page)) == 2
 
 
+@pytest.mark.slow
 def test_the_test_of_the_new_estimator_passes(folder):
     command, _ = COMMANDS.findall(PAGE.read_text())
     done = run(folder, command)
@@ -45,6 +46,7 @@ def test_the_test_of_the_new_estimator_passes(folder):
     assert "1 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_trains_with_the_new_estimator(folder, tiny_model_folder):
     import pandas as pd
 

@@ -163,6 +163,7 @@ def strings_and_comments(path: Path) -> str:
     return "\n".join(texts + comments)
 
 
+@pytest.mark.slow
 def test_messages_docstrings_and_comments_of_the_code_use_plain_words():
     found = {
         str(path.relative_to(ROOT)): words

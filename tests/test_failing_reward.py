@@ -54,6 +54,7 @@ def test_a_reward_that_raises_ends_the_run_with_a_checkpoint_and_its_batch(words
     assert np.isnan([group.scores for group in kept]).all()
 
 
+@pytest.mark.slow
 def test_a_reward_that_raises_is_counted_where_that_is_asked_for(words, tmp_path):
     assert run_command([*words, "reward.on_error=missing", "-q"]) == 0
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -55,6 +55,7 @@ def written(runs):
     return found
 
 
+@pytest.mark.slow
 def test_every_metric_that_is_written_is_defined_with_its_writer(written):
     for writer, keys in written.items():
         for key in keys:

@@ -28,6 +28,7 @@ def imported_modules():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("requirement", PROJECT["project"]["dependencies"])
 def test_every_dependency_is_imported(requirement):
     name = re.match(r"[A-Za-z0-9_-]+", requirement).group()

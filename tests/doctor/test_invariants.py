@@ -92,6 +92,7 @@ def greedy_is_warm(asked):
     return replace(asked, temperature=1.0) if asked.temperature == 0 else asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [

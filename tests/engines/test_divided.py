@@ -32,6 +32,7 @@ def test_a_process_alone_has_its_engine_itself():
     assert divided(engine, ALONE) is engine
 
 
+@pytest.mark.slow
 def test_each_rank_answers_its_share_and_gets_all(tmp_path):
     def work(ranks):
         own = Echo([])
@@ -46,6 +47,7 @@ def test_each_rank_answers_its_share_and_gets_all(tmp_path):
     assert found[1] == (["10", "20", "30"], [2, 3], [2, 3], True)
 
 
+@pytest.mark.slow
 def test_a_rank_without_a_prompt_does_not_ask_its_engine(tmp_path):
     def work(ranks):
         own = Echo([])
@@ -54,6 +56,7 @@ def test_a_rank_without_a_prompt_does_not_ask_its_engine(tmp_path):
     assert on_ranks(2, work, tmp_path) == [(["7"], 1), (["7"], 0)]
 
 
+@pytest.mark.slow
 def test_an_engine_that_fails_on_one_rank_fails_on_all(tmp_path):
     class Failing(Echo):
         def generate(self, prompts, sampling, seeds, progress=None):
@@ -67,6 +70,7 @@ def test_an_engine_that_fails_on_one_rank_fails_on_all(tmp_path):
     assert on_ranks(2, work, tmp_path) == ["rank 1: the server is gone", "the server is gone"]
 
 
+@pytest.mark.slow
 def test_only_an_engine_that_can_sleep_is_told_to(tmp_path):
     def work(ranks):
         return [isinstance(divided(engine([]), ranks), SleepingEngine) for engine in (Echo, Sleepy)]

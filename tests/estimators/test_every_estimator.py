@@ -58,6 +58,7 @@ def test_scaled_rewards_scale_the_advantages_only_where_nothing_divides(name, re
         np.testing.assert_allclose(scaled, straight, rtol=1e-3)
 
 
+@pytest.mark.slow
 @estimators
 @given(rewards=reward_batches(), data=st.data())
 def test_missing_reward_equals_the_group_without_it(name, rewards, data):

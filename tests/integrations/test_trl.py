@@ -64,10 +64,12 @@ def check(seen):
     return spanning
 
 
+@pytest.mark.slow
 def test_the_advantages_in_the_loss_are_ours(tiny_model_folder, tmp_path):
     assert check(train(tiny_model_folder, tmp_path, processes=1, answers=8)) == 0
 
 
+@pytest.mark.slow
 def test_they_are_where_groups_span_two_processes(tiny_model_folder, tmp_path):
     # 6 answers a process: of three groups of 4 the middle one spans both
     seen = train(tiny_model_folder, tmp_path, processes=2, answers=6)

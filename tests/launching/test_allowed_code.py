@@ -65,6 +65,7 @@ IN_YAML = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "section", "sentence"), IN_YAML)
 def test_a_part_of_a_strangers_yaml_runs_nothing(trap, tmp_path, capsys, option, section, sentence):
     file = tmp_path / "theirs" / f"{option}.yaml"

@@ -35,6 +35,7 @@ def search(words, launch, display=None, **keywords):
     return evolve(words, display or QuietDisplay(), Path("own"), launch=launch, **keywords)
 
 
+@pytest.mark.slow
 def test_a_search_breeds_compares_and_measures_and_never_sees_eval_before(words, tmp_path):
     fake = FakeLaunch(fails=[1])
     result = search(words, fake)
@@ -70,6 +71,7 @@ def test_a_search_breeds_compares_and_measures_and_never_sees_eval_before(words,
         )
 
 
+@pytest.mark.slow
 def test_a_search_killed_again_and_again_ends_as_one_that_was_left_alone(words, tmp_path):
     alone = search(words, FakeLaunch())
     others = [word for word in words if not word.startswith("hydra.sweep.dir")] + ["hydra.sweep.dir=two"]
@@ -97,6 +99,7 @@ def test_a_search_killed_again_and_again_ends_as_one_that_was_left_alone(words, 
     assert nothing.ran == []
 
 
+@pytest.mark.slow
 def test_seconds_are_a_budget_too_and_the_first_individual_shows_whether_they_are_enough(words):
     result = search([*words, "evolve.seconds=95", "evolve.baselines=false"], FakeLaunch())
     # 10 s each: two generations take 80, a third would make it 120
@@ -113,6 +116,7 @@ def test_seconds_are_a_budget_too_and_the_first_individual_shows_whether_they_ar
     assert len(fake.ran) == 1
 
 
+@pytest.mark.slow
 def test_a_run_beside_the_search_that_failed_is_named_and_not_measured(words):
     result = search(words, FakeLaunch(fails=[12]))
     assert [one.name.split(",")[0] for one in result.findings.held] == [
@@ -121,6 +125,7 @@ def test_a_run_beside_the_search_that_failed_is_named_and_not_measured(words):
     assert result.failed == 1
 
 
+@pytest.mark.slow
 def test_where_all_fail_the_first_reason_is_told(words):
     with pytest.raises(UserError, match="one: no individual has a fitness; the first: diverged"):
         search(words, FakeLaunch(fails=range(99)))
@@ -177,6 +182,7 @@ def test_an_unknown_space_is_answered_with_the_nearest():
         requested_search(["promt"])
 
 
+@pytest.mark.slow
 def test_an_objective_that_no_evaluation_gives_is_refused(words):
     Path("own/evolve/mine.yaml").write_text(SPACE.replace("val/exact_match", "val/sampled/pass@8"))
     with pytest.raises(
@@ -186,6 +192,7 @@ def test_an_objective_that_no_evaluation_gives_is_refused(words):
         search(words, FakeLaunch())
 
 
+@pytest.mark.slow
 def test_data_without_a_dev_split_have_one_cut_or_are_refused(words, tmp_path):
     write_tasks(tmp_path / "mine.jsonl")
     with pytest.raises(
@@ -195,6 +202,7 @@ def test_data_without_a_dev_split_have_one_cut_or_are_refused(words, tmp_path):
         search(words, FakeLaunch())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_every_space_that_ships_composes(name):
     definition = requested_search([name])

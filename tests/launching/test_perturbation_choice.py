@@ -97,6 +97,7 @@ def test_what_is_no_perturbation_is_answered_in_one_sentence(chosen, words, verb
         chosen(*words, verb=verb)
 
 
+@pytest.mark.slow
 def test_the_command_measures_robustness(tmp_path, monkeypatch, capsys):
     from parts import write_tasks
 

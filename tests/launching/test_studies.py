@@ -34,6 +34,7 @@ def experiments(name, scale):
             yield job, build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_composes_at_every_scale(name, scale):
@@ -52,6 +53,7 @@ def test_the_main_study_at_the_papers_scale_has_its_nine_models_and_four_setting
     assert len(definition.jobs(range(3))) == 9 * 4 * 3
 
 
+@pytest.mark.slow
 def test_corruption_reaches_the_experiment_and_no_corruption_is_none():
     found = {job.setting: experiment.corruption for job, experiment in experiments("corruption", "nano")}
     assert found["gapo, p = 0"] is None
@@ -65,6 +67,7 @@ def test_jobs_run_seed_by_seed_and_the_users_experiment_replaces_the_scales(tmp_
     assert "experiment=nano_16_updates" in definition.overrides
 
 
+@pytest.mark.slow
 def test_the_preset_takes_16_optimizer_steps_a_rollout_batch():
     (_, experiment), *_ = [(job, one) for job, one in experiments("main", "nano")]
     assert experiment.trainer.prompts_per_step // experiment.trainer.prompts_per_mini_batch == 2
@@ -73,6 +76,7 @@ def test_the_preset_takes_16_optimizer_steps_a_rollout_batch():
     assert config.trainer.prompts_per_step // config.trainer.prompts_per_mini_batch == 16
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_is_needed_and_what_would_be_run(tmp_path, monkeypatch):
     lines = []
 
@@ -124,6 +128,7 @@ def test_a_part_of_a_study_is_chosen_by_patterns_of_its_settings_names():
         requested_study(["corruption", "study.only=tau"])
 
 
+@pytest.mark.slow
 def test_a_finished_run_of_the_same_settings_stands_for_a_job_and_no_other_does(tmp_path):
     words = ["tau", "study.seeds=1", "study.only=tau 0.3,tau 0.5"]
     with open_tree(None) as hydra:

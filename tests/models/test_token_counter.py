@@ -36,6 +36,7 @@ def test_nothing_is_loaded_before_a_count_is_asked_for(tmp_path):
         template.render(task)
 
 
+@pytest.mark.slow
 def test_counting_does_not_import_torch(tiny_model_folder):
     code = (
         "import sys; from gapo_cli.models.token_counter import TokenCounter\n"

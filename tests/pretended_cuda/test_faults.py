@@ -4,6 +4,8 @@ import pytest
 from closeness import PRECISION, apart
 from deliberate_faults import REFUSED, WRONG
 
+pytestmark = pytest.mark.slow
+
 
 def call_of(fault):
     """The job that comes by the fault, and its settings."""

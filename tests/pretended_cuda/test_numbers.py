@@ -3,6 +3,8 @@
 import pytest
 from closeness import PRECISION, apart
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("dtype", PRECISION)
 def test_logprobs_and_gradients_are_the_cpus_in_each_layout(gpu, model, dtype):

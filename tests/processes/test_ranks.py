@@ -53,6 +53,7 @@ def fails(sentence):
     raise UserError(sentence)
 
 
+@pytest.mark.slow
 def test_ranks_add_gather_and_agree(tmp_path):
     def work(ranks):
         one, other = torch.full((2, 2), float(ranks.rank + 1)), torch.full((3,), 10.0**ranks.rank, dtype=torch.float64)
@@ -77,6 +78,7 @@ def test_ranks_add_gather_and_agree(tmp_path):
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.slow
 def test_what_fails_on_one_rank_fails_on_all_with_its_sentence(tmp_path):
     def work(ranks):
         said = []
@@ -103,6 +105,7 @@ def test_what_fails_on_one_rank_fails_on_all_with_its_sentence(tmp_path):
     assert second == [("UserError", "bad"), ("UserError", "bad 0"), ("UserError", "worse"), ("IndexError", index), 1]
 
 
+@pytest.mark.slow
 def test_a_rank_that_was_killed_is_named_by_those_that_wait_for_it(tmp_path):
     def work(ranks):
         pid = ranks.gather(os.getpid())[1]
@@ -128,6 +131,7 @@ def test_a_rank_that_fails_alone_leaves_word_why(tmp_path):
     assert (type(second), str(second)) == (UserError, "no room")
 
 
+@pytest.mark.slow
 def test_ranks_that_fail_alike_meet_and_one_that_fails_alone_does_not(tmp_path, monkeypatch):
     from datetime import timedelta
 

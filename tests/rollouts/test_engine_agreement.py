@@ -38,6 +38,7 @@ def moved(policy, by):
     return policy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_engine_with_the_trainers_weights_agrees_within_rounding(tiny_config, dtype):
     policy = load_model(tiny_config, dtype=dtype)
@@ -48,6 +49,7 @@ def test_an_engine_with_the_trainers_weights_agrees_within_rounding(tiny_config,
     assert row["training/rollout_logprobs_diff_mean"] < row["training/rollout_logprobs_diff_max"]
 
 
+@pytest.mark.slow
 def test_an_engine_that_was_not_synced_stops_the_run(tiny_policy, tiny_config):
     engine = TorchEngine(load_model(tiny_config), 64)  # a copy of the weights
     groups = sampled_groups(engine)
@@ -63,6 +65,7 @@ def test_an_engine_that_was_not_synced_stops_the_run(tiny_policy, tiny_config):
     check_engine_logprobs(engine, trained, sampled_groups(engine), SAMPLING.temperature)
 
 
+@pytest.mark.slow
 def test_the_temperature_is_part_of_what_is_compared(tiny_policy):
     engine = TorchEngine(tiny_policy, 64)
     with pytest.raises(UserError, match="does not sample from the trainer's weights"):
@@ -79,6 +82,7 @@ def test_a_coarse_engine_is_given_its_dtypes_tolerance_and_a_setting_goes_before
         check_engine_logprobs(engine, trained, groups, SAMPLING.temperature, tolerance=1e-6)
 
 
+@pytest.mark.slow
 def test_log_probabilities_that_are_no_numbers_are_no_agreement(tiny_policy):
     engine = TorchEngine(tiny_policy, 64)
     groups = [
@@ -101,6 +105,7 @@ def test_an_engine_without_log_probabilities_cannot_be_trained_with(tiny_policy)
         check_engine_logprobs(engine, tiny_policy, groups, SAMPLING.temperature)
 
 
+@pytest.mark.slow
 def test_what_is_compared_comes_from_all_over_the_batch(tiny_policy):
     groups = sampled_groups(TorchEngine(tiny_policy, 64), count=9)
     # linspace(0, 8, 3): groups 0, 4, 8; of four completions each those at 0 % 4, 4 % 4, 8 % 4; of nine chosen, one a group

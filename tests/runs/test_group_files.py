@@ -162,6 +162,7 @@ def made_groups(draw):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups=st.lists(made_groups(), min_size=1, max_size=5), dropped=st.lists(st.booleans(), min_size=5, max_size=5))
 def test_groups_come_back_as_they_were_written(groups, dropped, tmp_path):

@@ -41,6 +41,7 @@ def test_what_cannot_be_exported_is_said_in_a_sentence(prepared, tmp_path, capsy
     assert "has no split 'test'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_exported_tasks_are_prepared_by_name(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_tasks(tmp_path / "tasks.jsonl")

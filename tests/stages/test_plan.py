@@ -160,6 +160,7 @@ def test_decoding_is_timed_for_as_many_rows_as_the_engine_decodes_at_a_time(expe
     assert rows == [100, 20, 100, 32]
 
 
+@pytest.mark.slow
 def test_a_device_that_is_not_here_needs_its_figures(experiment):
     elsewhere = replace(experiment, trainer=replace(experiment.trainer, device="cuda"), plan=PlanConfig(flops=1e12))
     found = plan(elsewhere, QuietDisplay())

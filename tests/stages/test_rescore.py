@@ -31,6 +31,7 @@ def test_the_names_of_delta_chrf_are_those_that_have_constants():
     assert DELTA_CHRF == tuple(CONSTANTS)
 
 
+@pytest.mark.slow
 def test_answers_are_measured_again_without_torch(answered):
     program = (
         "import sys; from gapo_cli.cli.entry import run_command; "
@@ -56,6 +57,7 @@ def test_answers_are_measured_again_without_torch(answered):
     assert scores["exact_match"].sum() == 1
 
 
+@pytest.mark.slow
 def test_answers_of_runs_before_the_later_columns_are_measured_too(answered):
     path = answered / "eval" / "step-00000.parquet"
     pd.read_parquet(path).drop(columns=list(LATER_COLUMNS)).to_parquet(path)
@@ -65,6 +67,7 @@ def test_answers_of_runs_before_the_later_columns_are_measured_too(answered):
     assert again["greedy"]["overall"]["behaviour"]["reversal_ratio"]["value"] == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_rescored_is_said_in_a_sentence(answered, capsys):
     assert run_command(["eval", "rescore=nowhere"]) == 2
     assert "rescore=nowhere: no such folder; name a run of gapo eval or gapo train" in capsys.readouterr().err

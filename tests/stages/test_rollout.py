@@ -51,6 +51,7 @@ def stopping_at(part, monkeypatch):
     monkeypatch.setattr(RolloutParts, "add", add_or_stop)
 
 
+@pytest.mark.slow
 def test_so_many_tasks_are_chosen_by_the_seed_and_the_first_line_says_how_many(here, words, capsys):
     assert run_command(["rollout", *words, "rollout.tasks=5", "hydra.run.dir=one"]) == 0
     shown = capsys.readouterr().out
@@ -68,6 +69,7 @@ def test_so_many_tasks_are_chosen_by_the_seed_and_the_first_line_says_how_many(h
     assert numbers["one"] == sorted(numbers["one"]) and numbers["other"] != numbers["one"]
 
 
+@pytest.mark.slow
 def test_parts_change_nothing_but_rounding(here, words):
     rollout(*words, "hydra.run.dir=whole")
     rollout(*words, IN_PARTS, "hydra.run.dir=parts")
@@ -81,6 +83,7 @@ def test_parts_change_nothing_but_rounding(here, words):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", ["the same command", "resume"])
 def test_a_stopped_rollout_goes_on_and_ends_as_one_that_was_not(again, here, words, monkeypatch, capsys):
     rollout(*words, IN_PARTS, "hydra.run.dir=whole")
@@ -119,6 +122,7 @@ def test_a_killed_rollout_goes_on_and_ends_as_one_that_was_not(here, words):
     assert (here / "one" / "rollouts.parquet").read_bytes() == (here / "whole" / "rollouts.parquet").read_bytes()
 
 
+@pytest.mark.slow
 def test_parts_of_other_settings_are_refused(here, words, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         stopping_at(1, patch)
@@ -131,6 +135,7 @@ def test_parts_of_other_settings_are_refused(here, words, monkeypatch, capsys):
     rollout("resume=one")  # the settings of the run are its own still
 
 
+@pytest.mark.slow
 def test_a_model_that_changed_since_is_told(here, words, monkeypatch, tmp_path, tiny_model_folder, capsys):
     with monkeypatch.context() as patch:
         stopping_at(1, patch)
@@ -145,6 +150,7 @@ def test_a_model_that_changed_since_is_told(here, words, monkeypatch, tmp_path, 
     assert "model's model.safetensors was" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_served_model_that_was_interrupted_goes_on(here, tmp_path, words, monkeypatch):
     served = start_server(tmp_path)
     try:
@@ -187,6 +193,7 @@ def test_the_length_penalty_is_taken_off_as_in_training(here, dapo):
     assert rows["reward"].to_numpy() == pytest.approx(rows["score"].to_numpy() + penalty, abs=0)
 
 
+@pytest.mark.slow
 def test_a_replay_of_trainings_first_step_has_its_rewards_and_advantages(here, dapo):
     assert run_command(["train", *dapo, "trainer.steps=1", "hydra.run.dir=run", "-q"]) == 0
     recorded = here / "run" / "rollouts" / "step-00001.parquet"
@@ -200,6 +207,7 @@ def test_a_replay_of_trainings_first_step_has_its_rewards_and_advantages(here, d
         np.testing.assert_array_equal((mine.baseline, mine.low, mine.high), (other.baseline, other.low, other.high))
 
 
+@pytest.mark.slow
 def test_recorded_rollouts_are_scored_again_with_another_reward_and_nothing_else_changes(here, words, capsys):
     rollout(*words, "hydra.run.dir=one")
     # neither data nor model nor prompt of the recording is needed
@@ -218,6 +226,7 @@ def test_recorded_rollouts_are_scored_again_with_another_reward_and_nothing_else
     assert "hydra.run.dir=one: holds a run of gapo rollout; name another folder\n" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_pool_is_replayed_in_smaller_groups_and_not_in_larger_ones(here, words, capsys):
     rollout(*words, "sampling.group_size=5", IN_PARTS, "hydra.run.dir=pool")
     replay = [*words, "engine=replay", "engine.path=pool"]
@@ -234,6 +243,7 @@ def test_a_pool_is_replayed_in_smaller_groups_and_not_in_larger_ones(here, words
     assert "give the value that it was recorded with" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_recorded_answers_needs_every_task_and_is_sampled(here, words, capsys):
     rollout(*words, "rollout.split=eval", "hydra.run.dir=pool")
     replay = [*words, "engine=replay", "engine.path=pool"]
@@ -246,6 +256,7 @@ def test_an_evaluation_of_recorded_answers_needs_every_task_and_is_sampled(here,
     assert "pool: has no answers to task train-" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_groups_larger_than_what_the_engine_holds_are_the_same(here, words):
     rollout(*words, "sampling.group_size=6", "rollout.tasks=3", "hydra.run.dir=whole")
     rollout(*words, "sampling.group_size=6", "rollout.tasks=3", "engine.max_rows=4", IN_PARTS, "hydra.run.dir=cut")
@@ -271,6 +282,7 @@ def test_what_is_no_recording_is_one_sentence(path, sentence, here, capsys):
     assert list(here.rglob("config.resolved.yaml")) == []
 
 
+@pytest.mark.slow
 def test_the_tasks_of_a_training_run_are_answered_by_its_newest_policy(here, words):
     assert run_command(["train", *words, "trainer.steps=4", "hydra.run.dir=run", "-q"]) == 0  # 16 prompts of 12 tasks
     rollout(*words, "engine=replay", "engine.path=run", "hydra.run.dir=again")

@@ -89,6 +89,7 @@ def test_training_says_where_everything_lies(experiment):
     assert environment["packages"]["torch"]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_in_its_own_folder_and_equals_one_that_never_stopped(experiment, tmp_path):
     whole = replace(experiment, run_dir=tmp_path / "whole", trainer=replace(experiment.trainer, steps=4))
     train(whole, QuietDisplay())

@@ -42,6 +42,7 @@ def test_a_prepared_set_has_both_splits_and_is_not_built_again(zeta_folder):
     assert (first.built, second.built, first.folder) == (True, False, second.folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("split", "targets"), [("train", ["uno", "dos"]), ("eval", ["tres"]), ("all", ["uno", "dos", "tres"])])
 def test_data_split_names_what_is_evaluated(zeta_folder, split, targets):
     experiment = experiment_of("eval", zeta_folder, f"data.split={split}")

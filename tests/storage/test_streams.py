@@ -43,6 +43,7 @@ def test_a_reader_that_went_away_is_no_failure():
     assert process.stderr.read() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_an_output_that_is_closed_is_as_one_that_nobody_reads(closed, tmp_path):
     command = f'"{sys.executable}" -m gapo_cli train --print-config {closed}'

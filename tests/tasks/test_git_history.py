@@ -433,6 +433,7 @@ def test_wrong_options_are_named_with_what_is_allowed(options, sentence):
         GitHistory(repo=".", **options)
 
 
+@pytest.mark.slow
 def test_prepare_builds_once_and_again_when_the_repository_has_grown(tmp_path):
     repository = Repository(tmp_path / "work")
     repository.commit(a_py=numbered(30))
@@ -453,6 +454,7 @@ def test_prepare_builds_once_and_again_when_the_repository_has_grown(tmp_path):
     assert again.built and again.folder != first.folder
 
 
+@pytest.mark.slow
 def test_every_task_fits_the_files_that_git_has(tmp_path):
     """Random edits: up to its target a task is the new file, and from its region's end on the old one."""
     generator = random.Random(5)
@@ -486,6 +488,7 @@ def old_path(task: EditTask) -> str:
     return next((event.old_path for event in task.history if event.kind == "rename" and event.path == task.path), task.path)
 
 
+@pytest.mark.slow
 def test_this_projects_own_history_gives_tasks_that_fit_its_files():
     if not (PROJECT / ".git").exists():
         pytest.skip("an unpacked source archive has no history")

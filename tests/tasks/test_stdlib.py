@@ -38,6 +38,7 @@ def test_this_pythons_library_gives_every_split_tasks_of_every_family():
     assert min(map(len, found.values())) > 300
 
 
+@pytest.mark.slow
 def test_whole_top_level_packages_stay_on_one_side(task_set):
     where: dict[str, set[str]] = {}
     for name, tasks in task_set.splits.items():
@@ -71,17 +72,20 @@ def test_tasks_change_something_within_whole_lines(task_set):
         assert task.history and max(len(task.region), len(task.target)) <= 100
 
 
+@pytest.mark.slow
 def test_building_twice_gives_the_same_tasks_in_the_same_order(task_set, library):
     again = StandardLibrary(tasks_per_file=2, workers=1, root=library, shares=(0.5, 0.2, 0.3)).build()
     assert again.splits == task_set.splits
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_tasks(task_set, library):
     other = StandardLibrary(tasks_per_file=2, seed=1, root=library, shares=(0.5, 0.2, 0.3)).build()
     assert {task.id for task in other.splits["train"]} & {task.id for task in task_set.splits["train"]}
     assert other.splits["train"] != task_set.splits["train"]
 
 
+@pytest.mark.slow
 def test_a_family_by_itself_gives_the_tasks_that_it_gives_among_others(task_set, library):
     alone = StandardLibrary(tasks_per_file=2, families=("not_in",), root=library, shares=(0.5, 0.2, 0.3)).build()
     among = {task for name in task_set.splits for task in (t.id for t in task_set.splits[name]) if "/not_in/" in task}

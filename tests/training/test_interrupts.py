@@ -68,6 +68,7 @@ def test_outside_the_main_thread_nothing_waits():
     assert ended == [True]
 
 
+@pytest.mark.slow
 def test_a_command_that_is_terminated_says_so_and_ends_with_the_shells_code(tmp_path):
     process = subprocess.Popen([*GAPO, "prepare"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline().startswith("preparing")

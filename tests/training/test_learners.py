@@ -27,6 +27,7 @@ def rows_of(run):
     return [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_learner_of_ones_own_has_the_life_of_the_others(words, monkeypatch, capsys):
     assert run_command(["train", *words, "hydra.run.dir=whole"]) == 0
     rows = rows_of("whole")
@@ -52,6 +53,7 @@ def test_a_learner_of_ones_own_has_the_life_of_the_others(words, monkeypatch, ca
     assert "all 4 counts are done; give more of them" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_stage_is_not_resumed(words, capsys):
     assert run_command(["train", *words, "hydra.run.dir=run"]) == 0
     capsys.readouterr()

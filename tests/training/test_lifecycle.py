@@ -179,6 +179,7 @@ def test_the_reward_rises_with_training(make_loop, tmp_path):
     assert np.mean(scores[-10:]) > 1.3 * np.mean(scores[:10])  # 0.168 before, 0.253 at the end
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make_loop, tmp_path, whole_run):
     make_loop("halves", steps=2).run()
     checkpoint = find_checkpoint(tmp_path / "halves")
@@ -187,6 +188,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make_loop, tmp_pa
     assert_equal_runs(tmp_path / "halves", whole_run)
 
 
+@pytest.mark.slow
 def test_with_dynamic_sampling_a_resumed_run_goes_on_with_the_surplus(make_loop, tmp_path):
     make_loop("whole", DYNAMIC).run()
     make_loop("halves", DYNAMIC, steps=2).run()

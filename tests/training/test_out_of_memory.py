@@ -78,6 +78,7 @@ def test_other_errors_go_through_as_they_are():
     assert not is_out_of_memory(ValueError("out of memory"))
 
 
+@pytest.mark.slow
 def test_the_sentence_says_what_was_done_how_much_was_asked_for_and_what_helps():
     with (
         pytest.raises(OutOfMemory) as raised,
@@ -172,6 +173,7 @@ def failing(module, times):
     return logprobs
 
 
+@pytest.mark.slow
 def test_training_ends_with_the_advice_and_the_last_checkpoint_can_be_resumed(words, monkeypatch, capsys):
     # two mini-batches a step, one pass each: the third is in the second step
     with monkeypatch.context() as patched:
@@ -184,6 +186,7 @@ def test_training_ends_with_the_advice_and_the_last_checkpoint_can_be_resumed(wo
     assert run_command(["train", "resume=run", "-q"]) == 0
 
 
+@pytest.mark.slow
 def test_the_supervised_stage_names_its_own_key(words, monkeypatch, capsys):
     settings = [
         "stage=sft",
@@ -198,6 +201,7 @@ def test_the_supervised_stage_names_its_own_key(words, monkeypatch, capsys):
     assert "supervised.max_tokens_per_microbatch=255 would save" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ask", [["train", "stage=sft"], ["eval"]], ids=" ".join)
 def test_what_loads_no_reference_is_not_told_to_do_without_it(words, monkeypatch, capsys, ask):
     monkeypatch.setattr(TorchEngine, "generate", lambda *_, **__: torch.empty(TOO_MUCH))
@@ -207,6 +211,7 @@ def test_what_loads_no_reference_is_not_told_to_do_without_it(words, monkeypatch
     assert "algorithm.terms" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["rollout", "eval"])
 def test_sampling_that_does_not_fit_names_the_rows_of_the_engine(words, monkeypatch, capsys, verb):
     monkeypatch.setattr(TorchEngine, "generate", lambda *_, **__: torch.empty(TOO_MUCH))
@@ -216,6 +221,7 @@ def test_sampling_that_does_not_fit_names_the_rows_of_the_engine(words, monkeypa
     assert "engine.max_rows=" in said
 
 
+@pytest.mark.slow
 def test_a_machine_with_too_little_memory_ends_a_run_in_a_sentence(words, capsys):
     # 4,096 rows in one pass, of a model of two layers
     large = ["trainer.layout=padded", "trainer.max_tokens_per_microbatch=0", "sampling.group_size=2048", "evaluation.tasks=1"]

@@ -215,6 +215,7 @@ def signalled_at(call, rank):
     return lambda policy: Signalled(policy, max_rows=16)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_rank_stops_all_at_the_same_step(begin, tmp_path):
     whole(begin("one"))(ALONE)
 

@@ -32,6 +32,7 @@ def by_kind(block_mask):
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(groups)
 def test_the_rule_of_the_block_mask_is_the_dense_mask(groups):
@@ -41,6 +42,7 @@ def test_the_rule_of_the_block_mask_is_the_dense_mask(groups):
     assert torch.equal(create_mask(rule, 1, 1, width, width, device="cpu"), dense_mask([spans], width))
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(long_groups)
 def test_a_row_is_filled_up_to_whole_blocks_and_nothing_looks_at_what_fills_it(groups):
@@ -55,6 +57,7 @@ def test_a_row_is_filled_up_to_whole_blocks_and_nothing_looks_at_what_fills_it(g
     assert seen.any(1).all()  # softmax over nothing is NaN
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(long_groups)
 def test_no_block_is_missed_and_none_is_whole_that_is_not(groups):
@@ -82,6 +85,7 @@ def test_blocks_of_other_completions_and_other_groups_are_not_computed():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heads", [(2, 2), (4, 2)])
 @pytest.mark.parametrize("groups", [[(9, [5, 0, 3]), (4, [2])], [(300, [130, 5, 260]), (40, [2])]])
 def test_output_is_that_of_the_dense_mask(groups, heads):
@@ -92,6 +96,7 @@ def test_output_is_that_of_the_dense_mask(groups, heads):
     assert torch.allclose(ours, under_the_mask(spans, *states), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_of_any_length_are_compiled_three_times_in_a_run():
     """For the first width, then for any, with gradients and without. torch stops at 8. Dynamo alone is asked: what it hands on is what
     a GPU's compiler would compile."""

@@ -76,6 +76,7 @@ ragged = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(ragged)
 def test_both_layouts_name_the_same_tokens_in_the_same_order_and_leave_no_query_without_a_key(groups):
@@ -92,6 +93,7 @@ def test_both_layouts_name_the_same_tokens_in_the_same_order_and_leave_no_query_
         assert tokens.tolist() == before
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(ragged)
 def test_what_a_predictor_sees_is_the_prompt_and_the_completion_up_to_itself(groups):

@@ -105,6 +105,7 @@ def test_gradient_checkpointing_changes_neither_logprobs_nor_gradient(name):
     assert len(passes) == 2  # once forward, once again for the backward pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointing"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_lora_adapters_have_the_same_gradient_in_both_layouts(name, checkpointing):

@@ -9,6 +9,7 @@ from shared_prefix_cases import SCALE, groups, results, some_states, spans_of, u
 from gapo_cli.models.packing.split_attention import SplitAttention
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(groups, st.sampled_from([(2, 2), (4, 2), (3, 1)]))
 def test_parts_give_the_output_and_gradients_of_the_dense_mask(groups, heads):

@@ -126,6 +126,7 @@ def relative_error(ours, theirs):
     return float((ours - theirs).norm() / theirs.norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("algorithm", [PLAIN, KL, BOTH], ids=["plain", "kl", "kl and entropy"])
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)

@@ -65,6 +65,7 @@ def moved(loop):
     return loop
 
 
+@pytest.mark.slow
 def test_training_tells_the_pairs_apart(make_loop):
     loop = make_loop(epochs=8)
     outcome = loop.run()
@@ -131,6 +132,7 @@ def run_until_power_goes_off(loop, steps):
         loop.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 2])
 def test_a_resumed_run_equals_one_that_never_stopped(make_loop, rank):
     if rank:

@@ -269,6 +269,7 @@ def rows_of(loop):
     return [repeatable(json.loads(line)) for line in loop.files.metrics.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_the_same_seed_gives_the_same_weights(make_loop):
     loops = [make_loop(name, seed, scramble=0.0) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
     results = [result_of(loop) for loop in loops]
@@ -335,6 +336,7 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_last_whole_batch(make_loop):
     assert torch.equal(weights_of(resumed), weights_of(whole))
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_with_dropout_and_resumed_bit_for_bit(make_loop):
     pytest.importorskip("peft", reason="the extra lora is not installed")
     lora = {"lora": LoraConfig(rank=2, dropout=0.3), "layout": "packed", "tokens": 1500}
