@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gapo_cli.evaluation.paired import Comparison
 from gapo_cli.evaluation.predictions import MODES, Mode
+from gapo_cli.reports.paired_words import probability_words
 from gapo_cli.reports.tables import NOTHING, Table
 from gapo_cli.runs.family import MEASURED, Individual
 from gapo_cli.search.findings import Findings, Held
@@ -44,7 +45,7 @@ def difference_words(one: Comparison) -> str:
     if found.low is not None and found.high is not None:
         text += f" [{POINTS * found.low:+.2f}, {POINTS * found.high:+.2f}]"
         text += "; not told apart" if found.low <= 0 <= found.high else ""
-    return text + ("" if p is None else f" (exact test p = {p:.3f})")
+    return text + ("" if p is None else f" (exact test, {probability_words(p)})")
 
 
 def evolve_tables(found: Findings) -> list[Table]:

@@ -43,11 +43,15 @@ def difference_words(one: Comparison) -> str:
     )
 
 
+def probability_words(p_value: float) -> str:
+    return f"p = {p_value:.3f}" if p_value >= 0.001 else "p < 0.001"
+
+
 def verdict(one: Comparison) -> str:
     first, second, p_value = one.this_right or 0, one.other_right or 0, one.p_value
     if p_value is None or first + second == 0:
         return "They are right on the same tasks: nothing tells them apart."
-    p_words = f"p = {p_value:.3f}" if p_value >= 0.001 else "p < 0.001"
+    p_words = probability_words(p_value)
     if p_value >= SIGNIFICANT:
         return (
             f"McNemar's exact test, {p_words}: a split of {first} to {second} is what chance may well give between two equally "

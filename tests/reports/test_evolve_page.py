@@ -85,7 +85,7 @@ def test_the_sentences_say_who_won_and_whether_it_is_told_apart(found):
     assert outcome_lines(found) == [
         "4 individuals in 2 generations, 20 each of trainer.steps; 1 without a fitness",
         "The winner is 2: rate=2 (val/exact_match 0.5, tokens 150 on dev)",
-        "The winner against one long run, on eval: +2.00 points of exact match [-1.00, +5.00]; not told apart (exact test p = 0.300)",
+        "The winner against one long run, on eval: +2.00 points of exact match [-1.00, +5.00]; not told apart (exact test, p = 0.300)",
     ]
     assert "| one long run | 50.00 [40.00, 60.00] | +2.00 [-1.00, +5.00] | 80 | 9 |" in evolve_markdown(found)
 
