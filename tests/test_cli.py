@@ -84,6 +84,14 @@ MISTAKES = [
     (["train", "reward=zzz"], "reward=zzz: unknown reward; need one of (bleu, delta_chrf, ed, edem, em"),
     (["train", "model=Qwen/Qwen3-0.6B"], "a folder or a hub name goes in by model=hf model.path=..."),
     (["train", "trainer=3"], "trainer=3: unknown trainer"),
+    (["train", "trainer=[]"], "trainer=[]: unknown trainer"),
+    (["train", "data=[]"], "data=[]: unknown data"),
+    (["train", "model=[nano]"], "model=[nano]: unknown model"),
+    (["train", "prompt=[]"], "prompt=[]: unknown prompt"),
+    (["train", "estimator={}"], "estimator={}: unknown estimator"),
+    (["train", "reward=inf"], "reward=inf: unknown reward"),
+    (["train", "reward=1"], "reward=1: unknown reward"),
+    (["train", "experiment=[debugg]"], "experiment=debugg: unknown experiment; did you mean debug?"),
     (["train", "trainer.step=3"], "trainer.step=3: unknown key; did you mean trainer.steps?"),
     (["train", "steps=3"], "steps=3: unknown key; did you mean trainer.steps or dpo.steps?"),
     (["train", "estimater=gapo"], "estimater=gapo: unknown key; did you mean estimator?"),
@@ -315,6 +323,14 @@ def test_ctrl_c_ends_a_real_run_with_a_checkpoint(here, tasks, tiny_model_folder
     assert saved[-1].name == f"step-{last:05d}"
 
 
+@pytest.mark.parametrize("name", ["inf", "nan", "1", "true"])
+def test_a_yaml_that_hydra_does_not_read_as_a_name_is_said(name, here, capsys):
+    (here / "own/reward").mkdir(parents=True)
+    (here / f"own/reward/{name}.yaml").write_text("_target_: gapo_cli.rewards.exact_match.ExactMatch\n")
+    assert run_command(["train", "--config-dir", "own", f"reward={name}"]) == 2
+    assert f"reward={name}: is not read as a name; give {name}.yaml another name" in capsys.readouterr().err
+
+
 def stage_that(raises):
     def stage(*_):
         raise raises
@@ -328,6 +344,11 @@ def stage_that(raises):
         (["report", "~/runs/a"], "HOME/runs/a: no such folder"),
         (["train", "--config-dir=~/own"], "--config-dir HOME/own: is not a folder"),
         (["export", "~/runs/a", "~/model"], "HOME/runs/a: no such folder"),
+        (["sweep", "resume=~/s"], "HOME/s"),
+        (["study", "resume=~/s"], "HOME/s"),
+        (["study", "main", "study.reuse=~/s"], "HOME/s"),
+        (["evolve", "resume='~/s'"], "HOME/s"),
+        (["eval", "run=~/nothing"], "HOME/nothing"),
         (["lab", "--output=~/lab", "~/pool"], "HOME/pool: no such file or folder"),
     ],
 )

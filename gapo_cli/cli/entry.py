@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -21,6 +20,7 @@ from gapo_cli.cli.app import app
 from gapo_cli.cli.running import FAILED, MISTAKE, STOPPED
 from gapo_cli.errors import UserError
 from gapo_cli.hardware import let_threads_yield
+from gapo_cli.launching.overrides import at_home
 from gapo_cli.processes.ranks import LostRank, ProcessesFailed
 from gapo_cli.processes.screen import hide_screen
 from gapo_cli.storage.streams import make_lasting
@@ -74,14 +74,6 @@ def run_command(arguments: Sequence[str]) -> int:
         say_error("stopped")
         return Stopped.exit_code
     return code
-
-
-def at_home(word: str) -> str:
-    """`~/x` and `--option=~/x` written out, as not every shell does; the values of settings are written out where they are read."""
-    option, equals, path = word.rpartition("=")
-    if not path.startswith("~/") or (equals and not option.startswith("--")):
-        return word
-    return option + equals + str(Path(path).expanduser())
 
 
 def say_error(sentence: str) -> None:

@@ -38,6 +38,8 @@ from gapo_cli.runs.layout import OVERRIDES
 
 OPTIONAL = frozenset({"experiment"})
 """Groups that a run can do without."""
+SEVERAL = frozenset({"experiment", "perturbation"})
+"""Groups of which a run can have several options, as a list."""
 LAUNCHER = "hydra/launcher"
 PLUGINS = {"cores": "joblib", "slurm": "submitit_slurm", "local_ray": "ray"}
 """Our launchers, and the one of a plugin of Hydra's that each is made of."""
@@ -181,12 +183,22 @@ def check_choices(hydra: Any, parsed: Sequence[Override], sweep: bool) -> None:
             if value is None:
                 need = "leave it out, or name" if group in OPTIONAL else "a run needs"
                 raise UserError(f"{group}=null: {need} one of {', '.join(sorted(options))}")
-            if isinstance(value, dict):
-                continue
-            if not isinstance(value, list) and str(value) not in options:
-                raise UserError(unknown_option(group, str(value), options))
+            typed = str(value) if several else override.input_line.partition("=")[2]
+            check_choice(group, value, typed, options)
             if group == LAUNCHER and PLUGINS.get(str(value), str(value)) not in options:
                 raise UserError(f"{LAUNCHER}={value}: needs: {install_of(PLUGINS[str(value)])}")
+
+
+def check_choice(group: str, value: Any, typed: str, options: Sequence[str]) -> None:
+    """Raises UserError for what is not an option of the group, nor a dictionary of its keys. `typed`: what Hydra's grammar has made
+    `value` of; some words are numbers to it, or true and false."""
+    if isinstance(value, list) and group in SEVERAL:
+        for one in value:
+            check_choice(group, one, str(one), options)
+    elif not (isinstance(value, str) and str(value) in options) and not (isinstance(value, dict) and value):
+        if typed in options:
+            raise UserError(f"{group}={typed}: is not read as a name; give {typed}.yaml another name")
+        raise UserError(unknown_option(group, typed if not isinstance(value, str) else str(value), options))
 
 
 def unknown_option(group: str, value: str, options: Sequence[str]) -> str:

@@ -66,7 +66,6 @@ def expand_one(verb: str, word: str) -> Iterable[str]:
                 f"estimator={value}: {swept[0]} is an algorithm, not an estimator, and cannot be swept beside them; "
                 f"sweep algorithm=grpo,{swept[0]}"
             )
-    value = at_home(value)
     if key in PATH_KEYS and not unquoted(value).strip():
         raise UserError(f"{key}=: is empty (perhaps a variable that is not set); name a folder, or leave it out")
     if key in PATH_KEYS and not PLAIN_VALUE.fullmatch(value):
@@ -82,12 +81,20 @@ def expand_one(verb: str, word: str) -> Iterable[str]:
     return [f"{SHORT_KEYS.get(key, key)}={value}"]
 
 
-def at_home(value: str) -> str:
-    """A value with `~/` and `~name/` at the beginning of a path written out: a shell does so only at the beginning of a word."""
+def at_home(word: str) -> str:
+    """A word of a command line with `~/` and `~name/` written out where a path begins: in `~/x`, `--option=~/x`, `KEY=~/x,~/y` and
+    `KEY=[~/x]`. Shells do so at the beginning of a word only, or after some keys. `~KEY`, which takes a key away, stays."""
+    if word.startswith("~/"):
+        return os.path.expanduser(word)
+    key, equals, value = word.partition("=")
+    return key + equals + _value_at_home(value) if equals else word
+
+
+def _value_at_home(value: str) -> str:
     if value[:1] in ("'", '"'):
         plain = unquoted(value)
-        return quoted(at_home(plain)) if plain.startswith("~") else value
-    return re.sub(r"(?:(?<=^)|(?<=,))~[\w.\-]*(?=/|,|$)", lambda found: os.path.expanduser(found[0]), value)
+        return quoted(_value_at_home(plain)) if plain.startswith("~") else value
+    return re.sub(r"(?:(?<=^)|(?<=[,\[]))~[\w.\-]*(?=/|,|\]|$)", lambda found: os.path.expanduser(found[0]), value)
 
 
 def check_algorithm(overrides: Sequence[str]) -> None:

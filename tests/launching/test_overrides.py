@@ -3,7 +3,7 @@
 import pytest
 
 from gapo_cli.errors import UserError
-from gapo_cli.launching.overrides import continue_from, expand, quoted, unquoted
+from gapo_cli.launching.overrides import at_home, continue_from, expand, quoted, unquoted
 
 
 @pytest.mark.parametrize(
@@ -80,24 +80,25 @@ def test_values_are_taken_out_of_their_quotes(typed, value):
     assert unquoted(typed) == value
 
 
-def test_a_path_below_the_home_folder_is_written_out_in_every_key(monkeypatch):
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("hydra.run.dir=~/runs/a", "hydra.run.dir=/home/ada/runs/a"),
+        ("data.path='~/my tasks'", "data.path='/home/ada/my tasks'"),
+        ("model.path=~/a,~/b", "model.path=/home/ada/a,/home/ada/b"),
+        ("study.reuse=[~/a,~/b]", "study.reuse=[/home/ada/a,/home/ada/b]"),
+        ("engine.path=~", "engine.path=/home/ada"),
+        ("--output=~/a=b", "--output=/home/ada/a=b"),
+        ("~/a=b", "/home/ada/a=b"),
+        ("tau=0.3", "tau=0.3"),
+        ("data.path='a~b'", "data.path='a~b'"),
+        ("~model.lora", "~model.lora"),
+        ("train", "train"),
+    ],
+)
+def test_a_path_below_the_home_folder_is_written_out(word, found, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
-    words = [
-        "hydra.run.dir=~/runs/a",
-        "data.path='~/my tasks'",
-        "model.path=~/a,~/b",
-        "engine.path=~",
-        "tau=0.3",
-        "data.path='a~b'",
-    ]
-    assert expand("train", words) == [
-        "hydra.run.dir=/home/ada/runs/a",
-        "data.path='/home/ada/my tasks'",
-        "model.path=/home/ada/a,/home/ada/b",
-        "engine.path=/home/ada",
-        "estimator.tau=0.3",
-        "data.path='a~b'",
-    ]
+    assert at_home(word) == found
 
 
 def test_a_word_that_takes_a_key_away_is_no_path():
