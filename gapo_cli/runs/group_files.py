@@ -216,14 +216,15 @@ def _table(
         "dropped": per_group(list(dropped), pa.bool_()),
         "sampled_at": per_group([group.sampled_at for group in groups], pa.int32()),
         "counted": pa.array([completion.counted for completion in completions], pa.int32()),
+        "cursor": pa.array([completion.cursor for completion in completions], pa.int32()),
         "prompt_token_ids": once([group.prompt_token_ids for group in groups], pa.list_(pa.int32())),
         "task": once([json.dumps(group.task.to_dict(), ensure_ascii=False) for group in groups], pa.string()),
     }
     return pa.table(columns).replace_schema_metadata({VERSION_KEY: VERSION})
 
 
-OF_COMPLETION = ("token_ids", "logprobs", "text", "finish_reason", "region", "malformed", "counted")
-"""The fields of a Completion, each a column."""
+OF_COMPLETION = ("token_ids", "logprobs", "text", "finish_reason", "region", "malformed", "counted", "cursor")
+"""The fields of a Completion, each a column; files of before have no cursor."""
 OF_GROUP = ("task", "prompt_token_ids", "baseline", "low", "high", "sampled_at", "prompt", "dropped")
 READ = ("completion", *OF_COMPLETION, *OF_GROUP, "score", "reward", "advantage")
 
@@ -231,7 +232,7 @@ READ = ("completion", *OF_COMPLETION, *OF_GROUP, "score", "reward", "advantage")
 def _groups_of(table: pa.Table) -> list[StoredGroup]:
     starts = np.flatnonzero(table["completion"].to_numpy() == 0)
     ends = np.append(starts, len(table))[1:]
-    columns = [table[name].to_pylist() for name in OF_COMPLETION]
+    columns = [table[name].to_pylist() if name in table.column_names else [None] * len(table) for name in OF_COMPLETION]
     rows = [
         Completion(tuple(token_ids), tuple(logprobs), *others) for token_ids, logprobs, *others in zip(*columns, strict=True)
     ]

@@ -4,7 +4,7 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from parts import assert_same_groups, completion_of, edit_task
 from gapo_cli.errors import DataError
 from gapo_cli.records import Completion, EditTask, Group, Hint, HistoryEvent, Source
 from gapo_cli.runs import group_files
-from gapo_cli.runs.group_files import iterate_groups, join_files, read_groups, write_groups
+from gapo_cli.runs.group_files import OF_COMPLETION, iterate_groups, join_files, read_groups, write_groups
 from gapo_cli.runs.group_json import group_from_dict, group_to_dict
 
 COLUMNS = [
@@ -51,6 +51,7 @@ COLUMNS = [
     "dropped",
     "sampled_at",
     "counted",
+    "cursor",
     "prompt_token_ids",
     "task",
 ]
@@ -90,6 +91,10 @@ def test_every_completion_is_a_row_with_its_group(tmp_path):
     assert math.isnan(rows["score"][3])
     assert rows["component_em"].tolist()[:3] == [0.5, 1.0, 1.5]
     assert rows["dropped"].tolist() == [False, False, True, True]
+
+
+def test_every_field_of_a_completion_has_its_column():
+    assert set(OF_COMPLETION) == {field.name for field in fields(Completion)}
 
 
 def test_malformed_answers_have_no_region(tmp_path):
@@ -136,8 +141,9 @@ def completions(draw):
     region = draw(st.none() | texts)
     reason = None if region is not None else draw(st.sampled_from(["no_marker", "truncated"]))
     counted = draw(st.none() | st.integers(0, 9))
+    cursor = None if region is None else draw(st.none() | st.integers(0, len(region)))
     return Completion(
-        tuple(ids), tuple(logprobs), draw(texts), draw(st.sampled_from(["stop", "length"])), region, reason, counted
+        tuple(ids), tuple(logprobs), draw(texts), draw(st.sampled_from(["stop", "length"])), region, reason, counted, cursor
     )
 
 
