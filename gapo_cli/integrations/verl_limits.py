@@ -9,6 +9,7 @@ from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment, check_settings
 from gapo_cli.integrations.verl_settings import VERL, Cluster, updates_per_step
 from gapo_cli.interfaces import UnboundedReward
+from gapo_cli.training.learners.policy_gradient import PolicyGradient
 from gapo_cli.training.objectives.entropy import EntropyBonus
 from gapo_cli.training.objectives.kl import LowVarKL
 
@@ -28,7 +29,7 @@ def check(experiment: Experiment, cluster: Cluster) -> None:
 def refusals(experiment: Experiment) -> Iterator[tuple[str, bool, str]]:
     """(the setting, whether it is refused, what to do instead)."""
     algorithm, trainer, optimizer = experiment.algorithm, experiment.trainer, experiment.trainer.optimizer
-    yield f"stage={experiment.learner.name}", experiment.learner.name != "rl", "choose stage=rl"
+    yield f"stage={experiment.learner.name}", not isinstance(experiment.learner, PolicyGradient), "choose stage=rl"
     for name, term in algorithm.terms.items():
         known = isinstance(term, LowVarKL | EntropyBonus)
         yield f"algorithm.terms.{name} ({type(term).__name__})", not known, f"set algorithm.terms.{name}.coefficient=0"
