@@ -96,7 +96,7 @@ def test_values_are_taken_out_of_their_quotes(typed, value):
         ("train", "train"),
     ],
 )
-def test_a_path_below_the_home_folder_is_written_out(word, found, monkeypatch):
+def test_a_path_below_the_home_folder_is_written_out_in_every_key(word, found, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
     assert at_home(word) == found
 
