@@ -192,7 +192,6 @@ class SeveralRanks(Ranks):
         while True:
             words = {rank: self._last_word(rank) for rank in range(self.count) if rank != self.rank}
             silent = [rank for rank, word in words.items() if word is None]
-            silent = [rank for rank, word in words.items() if word is None]
             for rank, word in words.items():
                 if word:
                     return f"rank {rank}: {word}"

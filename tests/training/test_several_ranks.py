@@ -18,7 +18,7 @@ from parts import LengthReward, Listening, edit_task, make_experiment, run_of
 from ranks_parts import on_ranks
 from safetensors.torch import load_file
 
-from gapo_cli.config.algorithm import AlgorithmConfig
+from gapo_cli.config.algorithm import AlgorithmConfig, PPOConfig
 from gapo_cli.config.model import LoraConfig, ModelConfig
 from gapo_cli.config.preference import PreferenceConfig
 from gapo_cli.config.sampling import EvaluationConfig
@@ -41,9 +41,19 @@ KL = AlgorithmConfig(name="grpo", terms={"kl": LowVarKL(0.01)})
 DAPO = AlgorithmConfig(name="dapo", dynamic_sampling=True, max_generation_rounds=50)
 LORA = LoraConfig(rank=2)
 OPTIMIZER = replace(USUAL, learning_rate=1e-4)
+PPO = PPOConfig(replace(OPTIMIZER, learning_rate=1e-3), kl_in_reward=0.1)
+OF_CRITIC = ("advantage", "baseline")
+"""Columns of rollouts that a critic gives."""
 ROUNDING = 0.02
 """How far apart weights may end, by norm, as a share of what the last step has moved them: Adam makes full steps of gradients that
 are nothing but rounding."""
+
+
+class PlaceReward:
+    """What an answer earns is where it stands, from 0 to 0.75: the tiny model's answers earn nothing by themselves."""
+
+    def __call__(self, predictions, tasks):
+        return {"score": np.arange(len(predictions)) % 4 / 4}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,7 +80,7 @@ def begin(tmp_path, tiny_model_folder):
                 seed=5,
                 ranks=ranks,
                 algorithm=algorithm,
-                reward=reward or LengthReward(),
+                reward=reward or PlaceReward(),
                 engine=engine or (lambda policy: TorchEngine(policy, max_rows=16)),
                 trainer=TrainerConfig(steps=steps, **settings | trainer),
                 evaluation=EvaluationConfig(samples=2, every_steps=1),
@@ -103,7 +113,9 @@ def rows_of(run):
 
 
 def assert_same_run(ours, theirs, weights=ROUNDING):
-    """Answers, rewards and advantages equal bit for bit; log-probabilities and metrics, weights and moments within rounding."""
+    """Answers, rewards and advantages equal bit for bit; log-probabilities and metrics, weights and moments within rounding. So are
+    a critic's advantages, which come from weights."""
+    with_critic = "critic/vf_loss" in rows_of(theirs)[-1]
     for folder in ("rollouts", "eval"):
         names = sorted(path.name for path in theirs.glob(f"{folder}/*.parquet"))
         assert sorted(path.name for path in ours.glob(f"{folder}/*.parquet")) == names
@@ -114,12 +126,16 @@ def assert_same_run(ours, theirs, weights=ROUNDING):
                     assert np.concatenate(list(found[column])) == pytest.approx(
                         np.concatenate(list(expected[column])), abs=1e-3
                     )
+                elif with_critic and column in OF_CRITIC:
+                    assert list(found[column]) == pytest.approx(list(expected[column]), abs=1e-4)
                 else:
                     assert found[column].astype(str).tolist() == expected[column].astype(str).tolist(), (name, column)
     for found, expected in zip(rows_of(ours), rows_of(theirs), strict=True):
         assert {key for key in found.keys() ^ expected.keys() if not key.startswith("timing")} == set()
         for key in expected:
-            if key.startswith(("val/", "critic/", "group/", "reward/", "response_length/", "actor/computed", "actor/lr")):
+            if with_critic and key.startswith(("critic/", "group/")):
+                assert found[key] == pytest.approx(expected[key], rel=1e-2, abs=1e-4), key
+            elif key.startswith(("val/", "critic/", "group/", "reward/", "response_length/", "actor/computed", "actor/lr")):
                 assert found[key] == expected[key], key
             elif key.startswith(("actor/", "sft/", "dpo/")):
                 assert found[key] == pytest.approx(expected[key], rel=1e-2, abs=1e-5), key
@@ -144,6 +160,8 @@ RL = {
     "recomputed": {"recompute_logprobs": True, "epochs_per_step": 2},
     "dapo": {"algorithm": DAPO},
     "lora": {"lora": LORA},
+    "ppo, critic=copy": {"algorithm": AlgorithmConfig("ppo", critic="copy", ppo=PPO)},
+    "ppo, critic=head": {"algorithm": AlgorithmConfig("ppo", critic="head", ppo=replace(PPO, kl_in_reward=0.0))},
 }
 
 
@@ -175,7 +193,7 @@ def test_two_ranks_learn_from_examples_and_pairs_as_one_process_does(begin, tmp_
     assert_same_run(tmp_path / "two", tmp_path / "one")
 
 
-class NoisyReward(LengthReward):
+class NoisyReward(PlaceReward):
     """Draws from the global source of chance, on the rank that scores."""
 
     def __call__(self, predictions, tasks):
@@ -184,13 +202,14 @@ class NoisyReward(LengthReward):
 
 
 @pytest.mark.slow
-def test_resumed_on_as_many_ranks_a_run_is_the_same_bit_for_bit_and_on_one_its_tokens_are(begin, tmp_path):
-    reward = {"reward": NoisyReward()}
-    on_ranks(2, whole(begin("whole", **reward)), tmp_path / "whole-ranks")
+@pytest.mark.parametrize("algorithm", [KL, RL["ppo, critic=copy"]["algorithm"]], ids=["grpo", "ppo"])
+def test_resumed_on_as_many_ranks_a_run_is_the_same_bit_for_bit_and_on_one_its_tokens_are(begin, tmp_path, algorithm):
+    settings = {"reward": NoisyReward(), "algorithm": algorithm}
+    on_ranks(2, whole(begin("whole", **settings)), tmp_path / "whole-ranks")
     for name in ("again", "alone"):
-        on_ranks(2, whole(begin(name, steps=1, **reward)), tmp_path / f"{name}-ranks")
-    on_ranks(2, whole(begin("again", resume=True, **reward)), tmp_path / "again-ranks")
-    whole(begin("alone", resume=True, **reward))(ALONE)
+        on_ranks(2, whole(begin(name, steps=1, **settings)), tmp_path / f"{name}-ranks")
+    on_ranks(2, whole(begin("again", resume=True, **settings)), tmp_path / "again-ranks")
+    whole(begin("alone", resume=True, **settings))(ALONE)
     assert_same_run(tmp_path / "again", tmp_path / "whole", weights=0.0)
     first, second = (
         load_file(tmp_path / run / "checkpoints/step-00002/trainer_state.safetensors") for run in ("whole", "again")
