@@ -51,7 +51,11 @@ class Torch:
         return EngineMemory({"keys and values": held, "logits of a step": 2 * 4 * rows * shape.vocabulary}, stays=False)
 
     def __call__(self, policy: LoadedModel) -> TorchEngine:
-        return TorchEngine(policy, self.max_rows, self.kv_cache_gib)
+        if policy.frame is None:
+            return TorchEngine(policy, self.max_rows, self.kv_cache_gib)
+        from gapo_cli.engines.gathering_engine import GatheringEngine
+
+        return GatheringEngine(policy, self.max_rows, self.kv_cache_gib)
 
 
 @dataclass(eq=False, repr=False)

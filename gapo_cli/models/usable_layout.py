@@ -9,6 +9,7 @@ import torch
 from gapo_cli.errors import first_line
 from gapo_cli.models.packing.shared_prefix import NO_MASK, shared_prefix_inputs
 from gapo_cli.models.packing.spans import Span
+from gapo_cli.models.sharding import passing
 
 if TYPE_CHECKING:
     from gapo_cli.models.loaded import LoadedModel
@@ -25,7 +26,8 @@ def takes_shared_prefixes(policy: LoadedModel) -> bool:
     tokens = torch.zeros(1, 2, dtype=torch.int64, device=device)
     try:
         with torch.no_grad(), policy.autocast():  # without it frozen weights in half precision meet float32 states
-            model.get_decoder()(input_ids=tokens, attention_mask=NO_MASK.to(device), use_cache=False, shared_prefix=probe)
+            inputs = {"input_ids": tokens, "attention_mask": NO_MASK.to(device), "use_cache": False, "shared_prefix": probe}
+            passing(model, lambda: model.get_decoder()(**inputs).last_hidden_state)
     except TypeError:  # a forward of its own that has no room for further keyword arguments
         return False
     return len(probe.layers) == model.config.get_text_config().num_hidden_layers

@@ -24,7 +24,7 @@ from gapo_cli.config.preference import PreferenceConfig
 from gapo_cli.config.sampling import EvaluationConfig
 from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import TrainerConfig
-from gapo_cli.engines.torch_engine import TorchEngine
+from gapo_cli.engines.torch_engine import Torch, TorchEngine
 from gapo_cli.errors import UserError
 from gapo_cli.processes.ranks import ALONE, LostRank
 from gapo_cli.training.checkpoints.checkpoints import newest_whole
@@ -81,7 +81,7 @@ def begin(tmp_path, tiny_model_folder):
                 ranks=ranks,
                 algorithm=algorithm,
                 reward=reward or PlaceReward(),
-                engine=engine or (lambda policy: TorchEngine(policy, max_rows=16)),
+                engine=engine or Torch(max_rows=16),
                 trainer=TrainerConfig(steps=steps, **settings | trainer),
                 evaluation=EvaluationConfig(samples=2, every_steps=1),
                 supervised=SupervisedConfig(
@@ -160,6 +160,7 @@ RL = {
     "recomputed": {"recompute_logprobs": True, "epochs_per_step": 2},
     "dapo": {"algorithm": DAPO},
     "lora": {"lora": LORA},
+    "shard": {"shard": True},
     "ppo, critic=copy": {"algorithm": AlgorithmConfig("ppo", critic="copy", ppo=PPO)},
     "ppo, critic=head": {"algorithm": AlgorithmConfig("ppo", critic="head", ppo=replace(PPO, kl_in_reward=0.0))},
 }
@@ -172,7 +173,7 @@ RL = {
 def test_two_ranks_do_the_run_of_one_process(begin, tmp_path, settings):
     if "lora" in settings:
         pytest.importorskip("peft", reason="the extra lora is not installed")
-    whole(begin("one", **settings))(ALONE)
+    whole(begin("one", **settings | {"shard": False}))(ALONE)
     found = on_ranks(2, whole(begin("two", **settings)), tmp_path / "ranks")
     assert found == [str(tmp_path / "two" / "checkpoints" / "step-00002")] * 2
     assert_same_run(tmp_path / "two", tmp_path / "one")
