@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from gapo_cli.errors import UserError
+from gapo_cli.processes.ranks import Ranks
 
 if TYPE_CHECKING:
     from gapo_cli.models.loaded import LoadedModel
@@ -92,7 +93,7 @@ def part_of(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    return distribute_tensor(tensor.detach().to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def without_weights(model: Any) -> Any:
@@ -128,14 +129,19 @@ def empty(frame: Any) -> None:
     fill(frame, ((name, torch.empty_like(one, device="meta")) for name, one in frame.named_parameters()))
 
 
-def whole_policy(policy: LoadedModel, *, here: bool) -> LoadedModel:
-    """The policy with all its weights on the CPU, where it is wanted `here`; else without any. All ranks call it."""
-    if not is_sharded(policy.model):
+def whole_on_first(policy: LoadedModel, ranks: Ranks) -> LoadedModel:
+    """A policy whose weights are shared, with all of them on rank 0's CPU and none on the others; any other as it is. All ranks call
+    it."""
+    if policy.frame is None:
         return policy
+
+    def gather() -> dict[str, torch.Tensor]:
+        # what is not wanted here is let go tensor by tensor
+        return {name: tensor.cpu() for name, tensor in whole_weights(policy.model) if ranks.first}
+
     model = copy.deepcopy(policy.frame)
-    # what is not wanted is let go tensor by tensor
-    kept = {name: tensor.cpu() for name, tensor in whole_weights(policy.model) if here}
-    if here:
-        fill(model, kept.items())
+    weights = ranks.together(gather, waiting=True)
+    if ranks.first:
+        fill(model, weights.items())
         model.to("cpu")
     return replace(policy, model=model, device="cpu", frame=None)

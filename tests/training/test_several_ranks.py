@@ -8,6 +8,7 @@ import math
 import os
 import signal
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
@@ -187,10 +188,11 @@ def test_of_three_ranks_one_has_no_group_to_learn_from(begin, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shard", [False, True], ids=["whole", "shard"])
 @pytest.mark.parametrize("learner", [Supervised(), Preference()], ids=["sft", "dpo"])
-def test_two_ranks_learn_from_examples_and_pairs_as_one_process_does(begin, tmp_path, learner):
+def test_two_ranks_learn_from_examples_and_pairs_as_one_process_does(begin, tmp_path, learner, shard):
     whole(begin("one", learner))(ALONE)
-    on_ranks(2, whole(begin("two", learner)), tmp_path / "ranks")
+    on_ranks(2, whole(begin("two", learner, shard=shard)), tmp_path / "ranks")
     assert_same_run(tmp_path / "two", tmp_path / "one")
 
 
@@ -203,14 +205,14 @@ class NoisyReward(PlaceReward):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", [KL, RL["ppo, critic=copy"]["algorithm"]], ids=["grpo", "ppo"])
-def test_resumed_on_as_many_ranks_a_run_is_the_same_bit_for_bit_and_on_one_its_tokens_are(begin, tmp_path, algorithm):
-    settings = {"reward": NoisyReward(), "algorithm": algorithm}
+@pytest.mark.parametrize("kind", ["packed", "ppo, critic=copy", "shard"])
+def test_resumed_on_as_many_ranks_a_run_is_the_same_bit_for_bit_and_on_one_its_tokens_are(begin, tmp_path, kind):
+    settings = {"reward": NoisyReward(), **RL[kind]}
     on_ranks(2, whole(begin("whole", **settings)), tmp_path / "whole-ranks")
     for name in ("again", "alone"):
         on_ranks(2, whole(begin(name, steps=1, **settings)), tmp_path / f"{name}-ranks")
     on_ranks(2, whole(begin("again", resume=True, **settings)), tmp_path / "again-ranks")
-    whole(begin("alone", resume=True, **settings))(ALONE)
+    whole(begin("alone", resume=True, **settings | {"shard": False}))(ALONE)
     assert_same_run(tmp_path / "again", tmp_path / "whole", weights=0.0)
     first, second = (
         load_file(tmp_path / run / "checkpoints/step-00002/trainer_state.safetensors") for run in ("whole", "again")
@@ -300,6 +302,30 @@ def test_memory_that_runs_out_as_one_rank_learns_stops_all(begin, tmp_path):
     assert said == "stopped in the middle of step 1 of 2: there is no checkpoint yet"
 
 
+@pytest.mark.slow
+def test_a_failure_in_a_pass_that_others_wait_in_ends_all_and_is_told(begin, tmp_path, monkeypatch):
+    monkeypatch.setattr("gapo_cli.processes.group.MEETING", timedelta(seconds=0.5))
+
+    def work(ranks):
+        life = begin("two", shard=True)(ranks)
+        accumulate = life.learning.updater.accumulate
+
+        def breaking(*arguments):
+            if ranks.rank == 1 and life.step == 1:
+                raise MemoryError("out of memory")
+            accumulate(*arguments)
+
+        life.learning.updater.accumulate = breaking
+        life.run()
+
+    first, second = on_ranks(2, work, tmp_path / "ranks")
+    assert isinstance(second, UserError) and str(second).startswith("out of memory learning in step 2: ")
+    run = tmp_path / "two"
+    assert isinstance(first, LostRank) and str(first) == (
+        f"rank 1: {second}; the last checkpoint is {run}/checkpoints/step-00001; go on with resume=auto hydra.run.dir={run}"
+    )
+
+
 class BrokenReward(LengthReward):
     calls = 0
 
@@ -374,11 +400,12 @@ def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_by_all(begin, tmp_path
 
 
 @pytest.mark.slow
-def test_a_rank_that_dies_ends_the_run_with_its_name_and_the_run_goes_on_from_there(begin, tmp_path):
+@pytest.mark.parametrize("shard", [False, True], ids=["whole", "shard"])
+def test_a_rank_that_dies_ends_the_run_with_its_name_and_the_run_goes_on_from_there(begin, tmp_path, shard):
     whole(begin("one", steps=3))(ALONE)
 
     def work(ranks):
-        life = begin("two", steps=3)(ranks)
+        life = begin("two", steps=3, shard=shard)(ranks)
         learn = life.learning.learn
 
         def dying(step, gathered):
@@ -398,5 +425,5 @@ def test_a_rank_that_dies_ends_the_run_with_its_name_and_the_run_goes_on_from_th
     assert first.endswith(
         f") was killed; the last checkpoint is {run}/checkpoints/step-00002; go on with resume=auto hydra.run.dir={run}"
     )
-    on_ranks(2, whole(begin("two", steps=3, resume=True)), tmp_path / "ranks")
+    on_ranks(2, whole(begin("two", steps=3, resume=True, shard=shard)), tmp_path / "ranks")
     assert_same_run(run, tmp_path / "one")
