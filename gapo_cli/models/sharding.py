@@ -71,7 +71,7 @@ def _summed(found: Any, ranks: int) -> Any:
     """The tensor, with `ranks` times its gradient behind it."""
     if not (isinstance(found, torch.Tensor) and found.requires_grad):
         return found
-    seen = found.view_as(found)  # what else is made of the tensor within the pass has its gradient already
+    seen = found.clone()  # what else is made of the tensor within the pass has its gradient already
     seen.register_hook(lambda gradient: gradient * ranks)
     return seen
 

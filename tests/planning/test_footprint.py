@@ -233,3 +233,15 @@ def test_a_process_holds_its_share_of_a_mini_batch():
     # without a budget a process makes one pass of its own groups: of two groups it has one
     assert memory(replace(SETTINGS, processes=2), [9, 9]).update["activations"] == memory(SETTINGS, [9]).update["activations"]
     assert memory(replace(SETTINGS, processes=2), [9, 9]).update["weights"] == memory(SETTINGS, [9]).update["weights"]
+
+
+def test_processes_that_share_the_weights_hold_a_part_and_gather_two_layers():
+    # a process has one of the groups, whose two answers are cut into two passes
+    found = memory(replace(changed(shard=True, max_tokens_per_microbatch=12), processes=2), [9, 9])
+    # of 364 parameters half: 4 bytes a weight and a gradient, 8 of moments
+    assert (found.update["weights"], found.update["optimizer"], found.update["gradients"]) == (728, 1456, 728)
+    # embedding and head of 40 each and two layers of 132 each, weights and gradients of 4 bytes
+    assert found.update["gathered weights"] == 8 * (80 + 2 * 132)
+    # the engine samples with the policy's own weights: all of them
+    assert found.rollout["whole weights to sample with"] == 4 * 364
+    assert "whole weights to sample with" not in found.update

@@ -33,6 +33,7 @@ from gapo_cli.training.learners.preference import Preference
 from gapo_cli.training.learners.supervised import Supervised
 from gapo_cli.training.lifecycle import Life
 from gapo_cli.training.objectives.kl import LowVarKL
+from gapo_cli.training.objectives.smoothness import Smoothness
 
 TASKS = [
     replace(edit_task(number, region=f"a = {'b' * (number % 5)}\n"), rejected=("d" * (number % 3 + 1) + "\n",))
@@ -194,6 +195,33 @@ def test_two_ranks_learn_from_examples_and_pairs_as_one_process_does(begin, tmp_
     whole(begin("one", learner))(ALONE)
     on_ranks(2, whole(begin("two", learner, shard=shard)), tmp_path / "ranks")
     assert_same_run(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"processes": None}, "one process has no other to share the weights with; give trainer.processes=N"),
+        ({"lora": LORA}, "is for training all weights; with model.lora.rank=2 set it to false"),
+        ({"optimizer": replace(OPTIMIZER, name="adamw_8bit")}, "the moments of optimizer.name=adamw_8bit cannot be divided"),
+        ({"algorithm": RL["ppo, critic=head"]["algorithm"]}, "algorithm=ppo has a critic, which is not divided"),
+        (
+            {"algorithm": AlgorithmConfig(name="grpo", terms={"smoothness": Smoothness(0.1)})},
+            "algorithm.terms.smoothness reads weights that no process has whole",
+        ),
+    ],
+)
+def test_what_cannot_be_shared_is_refused_in_a_sentence(tmp_path, tiny_config, settings, sentence):
+    trainer = {"processes": 2, "optimizer": OPTIMIZER} | {
+        name: value for name, value in settings.items() if name in ("processes", "optimizer")
+    }
+    experiment = make_experiment(
+        tmp_path,
+        replace(tiny_config, lora=settings.get("lora", LoraConfig())),
+        algorithm=settings.get("algorithm", KL),
+        trainer=TrainerConfig(2, 4, 2, shard=True, **trainer),
+    )
+    with pytest.raises(UserError, match=f"trainer.shard=true: {sentence}"):
+        experiment.learner.check(experiment)
 
 
 class NoisyReward(PlaceReward):
