@@ -10,6 +10,7 @@ from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.interfaces import EngineMemory
 from gapo_cli.planning import cost
+from gapo_cli.planning.advice import possible
 from gapo_cli.planning.cost import Pass
 from gapo_cli.planning.footprint import LIBRARIES, Settings, memory, micro_batches
 from gapo_cli.planning.operations import busiest_flops, sampling_flops, step_flops, step_tokens
@@ -245,3 +246,13 @@ def test_processes_that_share_the_weights_hold_a_part_and_gather_two_layers():
     # the engine samples with the policy's own weights: all of them
     assert found.rollout["whole weights to sample with"] == 4 * 364
     assert "whole weights to sample with" not in found.update
+
+
+def test_several_processes_are_told_that_they_may_share_the_weights_and_not_what_then_cannot_be():
+    two = replace(SETTINGS, processes=2)
+    assert "trainer.shard=true" in {words for words, *_ in possible(two)}
+    assert "trainer.shard=true" not in {words for words, *_ in possible(SETTINGS)}
+    changes = {words: found for words, _, found in possible(replace(changed(shard=True), processes=2))}
+    assert not {"trainer.shard=true", "trainer.optimizer.name=adamw_8bit"} & set(changes)
+    (adapters,) = [words for words in changes if "lora" in words]
+    assert adapters.startswith("trainer.shard=false ") and not changes[adapters].trainer.shard
