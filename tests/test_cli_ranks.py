@@ -166,8 +166,10 @@ def children_of(pid):
 
 
 @pytest.mark.slow
-def test_doctor_on_two_processes_compares_their_gradient_with_that_of_one(words, tmp_path):
-    done = run([*GAPO, "doctor", *words[1:-1], "trainer.processes=2", "--json"], tmp_path)
+@pytest.mark.parametrize("shard", ["false", "true"])
+def test_doctor_on_two_processes_compares_their_gradient_with_that_of_one(words, tmp_path, shard):
+    done = run([*GAPO, "doctor", *words[1:-1], "trainer.processes=2", f"trainer.shard={shard}", "--json"], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
-    assert checks["ranks = one process"]["holds"] and checks["checkpoint"]["holds"]
+    assert all(checks[name]["holds"] for name in ("ranks = one process", "engine = trainer", "sync", "checkpoint"))
+    assert list(tmp_path.glob("gapo-doctor-*")) == []

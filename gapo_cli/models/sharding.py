@@ -82,6 +82,11 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if gather is None else gather()
 
 
+def here(tensor: torch.Tensor) -> torch.Tensor:
+    """This rank's part of a tensor; all of one that is not shared."""
+    return tensor.to_local() if is_part(tensor) else tensor
+
+
 def is_part(tensor: Any) -> bool:
     """Whether it is a tensor of which other ranks have the rest."""
     return hasattr(tensor, "full_tensor")
