@@ -27,6 +27,7 @@ from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.engines.torch_engine import Torch, TorchEngine
 from gapo_cli.errors import UserError
+from gapo_cli.models.plain_weights import plain_weights
 from gapo_cli.processes.ranks import ALONE, LostRank
 from gapo_cli.training.checkpoints.checkpoints import newest_whole
 from gapo_cli.training.learners.preference import Preference
@@ -194,6 +195,32 @@ def test_of_three_ranks_one_has_no_group_to_learn_from(begin, tmp_path):
 def test_two_ranks_learn_from_examples_and_pairs_as_one_process_does(begin, tmp_path, learner, shard):
     whole(begin("one", learner))(ALONE)
     on_ranks(2, whole(begin("two", learner, shard=shard)), tmp_path / "ranks")
+    assert_same_run(tmp_path / "two", tmp_path / "one")
+
+
+class OwnWeights(TorchEngine):
+    """As vLLM, it has a copy of the weights, in a model of its own, and is given them one by one."""
+
+    shares_weights = False
+
+    def __init__(self, policy):
+        from gapo_cli.models.load import load_model
+
+        super().__init__(load_model(policy.config), max_rows=16)
+        self.sync(policy)
+
+    def sync(self, policy):
+        named = dict(self.policy.model.named_parameters())
+        with torch.no_grad():
+            for name, tensor in plain_weights(policy):
+                named.pop(name).copy_(tensor)
+        assert not named
+
+
+@pytest.mark.slow
+def test_an_engine_with_weights_of_its_own_gets_whole_ones_from_ranks_that_share_them(begin, tmp_path):
+    whole(begin("one", engine=OwnWeights))(ALONE)
+    on_ranks(2, whole(begin("two", engine=OwnWeights, shard=True)), tmp_path / "ranks")
     assert_same_run(tmp_path / "two", tmp_path / "one")
 
 
