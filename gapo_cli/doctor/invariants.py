@@ -212,14 +212,16 @@ def checkpoint_comes_back(subject: Subject) -> Finding:
     kept = subject.optimizer.tensors()
     tensors = together(optimizer=kept)
     with contextlib.ExitStack() as folders:
-        made = tempfile.TemporaryDirectory(prefix="gapo-doctor-", dir=subject.scratch) if ranks.first else None
-        name = ranks.from_first(lambda: folders.enter_context(made))
-        Checkpoints(Path(name), 1, ranks).save(1, policy, TrainerState(MARK, tensors, {}))
-        folder = find_checkpoint(name)
+        scratch = ranks.from_first(
+            lambda: folders.enter_context(tempfile.TemporaryDirectory(prefix="gapo-doctor-", dir=subject.scratch))
+        )
+        Checkpoints(Path(scratch), 1, ranks).save(1, policy, TrainerState(MARK, tensors, {}))
+        folder = find_checkpoint(scratch)
         size = sum(path.stat().st_size for path in folder.rglob("*"))
-        loaded = load_policy(replace(policy.config, path=str(folder)), subject.trainer)
+        start = replace(policy.config, path=str(folder))
+        loaded = ranks.together(lambda: load_policy(start, subject.trainer), waiting=subject.sharded)
         moments = under("optimizer", load_state(folder, MARK).tensors)
-        ranks.gather(None)  # before the folder is removed, all have read it
+        ranks.all_agree(True)  # before the folder is removed, all have read it
     ours, theirs = policy.model.state_dict(), loaded.model.state_dict()
     changed = [key for key in sorted(ours.keys() | theirs.keys()) if not _same(ours.get(key), theirs.get(key))]
     lost = [key for key, value in kept.items() if not _same(value, moments.get(key))]
