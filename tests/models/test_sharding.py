@@ -82,7 +82,8 @@ def passes(policy, numbers, kind):
     return learn(policy, numbers, settings.get("layout", "packed"), settings.get("chunk", 0))
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[] if kind == "tied" else pytest.mark.slow) for kind in KINDS])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_ranks_make_the_gradient_the_clipping_and_the_steps_of_one_process(tiny_config, tmp_path, kind):
     alone = load(tiny_config, kind, shared=False)
     total = passes(alone, [0, 1, 0], kind)
@@ -115,6 +116,7 @@ def test_two_ranks_make_the_gradient_the_clipping_and_the_steps_of_one_process(t
     assert held + rest == count and 0.4 * count < held < 0.6 * count
 
 
+@pytest.mark.slow
 def test_moments_come_back_and_weights_are_whole_where_they_are_asked_for(tiny_config, tmp_path):
     def work(ranks):
         policy = load_policy(tiny_config, TRAINER)
