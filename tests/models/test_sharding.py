@@ -14,6 +14,7 @@ from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.models.plain_weights import plain_weights
 from gapo_cli.models.policy import load_policy
 from gapo_cli.models.sharding import empty, fill, is_sharded, part_of, shard, whole, whole_on_first, whole_weights
+from gapo_cli.models.usable_layout import _why_flex_attention_fails, takes_shared_prefixes
 from gapo_cli.training.learners.optimizer import Optimizer
 
 BATCH = ([[5, 6, 7], [8, 9]], [[[10, 11], [12, 13, 14]], [[15], [16, 17]]], 0)
@@ -175,6 +176,19 @@ def test_passes_in_half_precision_give_one_processs_numbers(tiny_config, tmp_pat
     length = torch.cat([one.flatten() for one in expected.values()]).norm()
     apart = torch.cat([(found[name] - expected[name]).flatten() for name in expected]).norm()
     assert apart < 1e-5 * length
+
+
+@pytest.mark.slow
+def test_what_attention_they_can_do_is_tried_together_and_leaves_nothing(tiny_config, tmp_path):
+    def work(ranks):
+        policy = load_policy(tiny_config, TRAINER)
+        found = takes_shared_prefixes(policy), _why_flex_attention_fails(policy)
+        return found, all(parameter.grad is None for parameter in policy.model.parameters()), learn(policy, [ranks.rank])
+
+    alone = load_policy(tiny_config, replace(TRAINER, shard=False))
+    assert on_ranks(RANKS, work, tmp_path) == [
+        ((True, None), True, pytest.approx(learn(alone, [rank]), rel=1e-5)) for rank in range(RANKS)
+    ]
 
 
 def test_a_model_alone_is_what_it_was(tiny_config):
