@@ -14,12 +14,13 @@ from gapo_cli.config.model import ModelConfig
 from gapo_cli.config.preference import PreferenceConfig
 from gapo_cli.config.sampling import EvaluationConfig, RolloutConfig, SamplingConfig
 from gapo_cli.config.supervised import SupervisedConfig
-from gapo_cli.config.trainer import GuardsConfig, TrainerConfig
+from gapo_cli.config.trainer import GuardsConfig, OptimizerConfig, TrainerConfig
 from gapo_cli.interfaces import (
     CheckedEngine,
     Engine,
     Estimator,
     Learner,
+    LookingBack,
     Perturbation,
     Reward,
     TaskSource,
@@ -87,6 +88,7 @@ def check_settings(experiment: Experiment) -> None:
             warmup < trainer.steps,
             f"algorithm.ppo.warmup_steps={warmup}: need fewer than trainer.steps={trainer.steps}, or the policy learns nothing",
         )
+    check_sharing(experiment, trainer.optimizer)
     several_updates = trainer.epochs_per_step > 1 or trainer.prompts_per_mini_batch < trainer.prompts_per_step
     require(
         algorithm.importance_cap is None or not several_updates or trainer.recompute_logprobs is not False,
@@ -97,6 +99,37 @@ def check_settings(experiment: Experiment) -> None:
     require(
         sampling.temperature > 0,
         f"sampling.temperature={sampling.temperature}: need above 0 to train, all completions are equal at 0",
+    )
+
+
+def check_sharing(experiment: Experiment, optimizer: OptimizerConfig) -> None:
+    """Raises UserError for what cannot be where processes share the weights. `optimizer`: of the policy."""
+    trainer, algorithm = experiment.trainer, experiment.algorithm
+    if not trainer.shard:
+        return
+    require(
+        (trainer.processes or experiment.ranks.count) > 1,
+        "trainer.shard=true: one process has no other to share the weights with; give trainer.processes=N, or set it to false",
+    )
+    rank = experiment.model.lora.rank
+    require(
+        rank == 0,
+        f"trainer.shard=true: is for training all weights; with model.lora.rank={rank} set it to false: each process holds the frozen "
+        "base, with model.dtype=bfloat16 in half the memory",
+    )
+    require(
+        optimizer.name == "adamw",
+        f"trainer.shard=true: the moments of optimizer.name={optimizer.name} cannot be divided; need adamw, whose moments are",
+    )
+    require(
+        experiment.learner.name != "rl" or algorithm.critic is None,
+        "trainer.shard=true: algorithm=ppo has a critic, which is not divided; set it to false, or take another algorithm",
+    )
+    reading = [name for name, term in algorithm.terms.items() if isinstance(term, LookingBack)]
+    require(
+        experiment.learner.name != "rl" or not reading,
+        f"trainer.shard=true: algorithm.terms.{''.join(reading[:1])} reads weights that no process has whole; set it to false, or "
+        "leave the term out",
     )
 
 

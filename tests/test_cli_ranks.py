@@ -61,6 +61,18 @@ def test_torchrun_on_two_nodes_makes_the_run_of_one_process(words, tmp_path):
 
 
 @pytest.mark.slow
+def test_processes_that_share_the_weights_make_the_run_of_one(words, tmp_path):
+    for name, settings in {"one": [], "shared": ["trainer.processes=2", "trainer.shard=true"]}.items():
+        (tmp_path / name).mkdir()
+        done = run([*GAPO, *words, *settings], tmp_path / name)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert answers_of(tmp_path / "shared" / "run") == answers_of(tmp_path / "one" / "run")
+    best = tmp_path / "shared" / "run" / "checkpoints" / "best"
+    again = run([*GAPO, "eval", *words[1:-1], f"model.path={best}", "hydra.run.dir=eval"], tmp_path)
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.slow
 def test_a_mistake_is_said_once_and_nothing_is_left(words, tmp_path):
     wrong = ["trainer.processes=2", "algorithm.importance_cap=2.0", "trainer.recompute_logprobs=false"]
     done = run([*GAPO, *words, *wrong], tmp_path)
@@ -75,6 +87,7 @@ REFUSED = [
     (["train"], {"SLURM_STEP_NUM_TASKS": "4"}, "SLURM_STEP_NUM_TASKS=4: srun has started several processes that know nothing"),
     (["sweep", "seed=0,1", "trainer.processes=2"], {}, "trainer.processes=2: each job of a sweep or a study is one process"),
     (["train", "trainer.processes=0"], {}, "trainer.processes=0: need 1 or more, or null"),
+    (["train", "trainer.shard=true"], {}, "trainer.shard=true: one process has no other to share the weights with"),
     (
         ["eval"],
         {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"},
@@ -153,8 +166,10 @@ def children_of(pid):
 
 
 @pytest.mark.slow
-def test_doctor_on_two_processes_compares_their_gradient_with_that_of_one(words, tmp_path):
-    done = run([*GAPO, "doctor", *words[1:-1], "trainer.processes=2", "--json"], tmp_path)
+@pytest.mark.parametrize("shard", ["false", "true"])
+def test_doctor_on_two_processes_compares_their_gradient_with_that_of_one(words, tmp_path, shard):
+    done = run([*GAPO, "doctor", *words[1:-1], "trainer.processes=2", f"trainer.shard={shard}", "--json"], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
-    assert checks["ranks = one process"]["holds"] and checks["checkpoint"]["holds"]
+    assert all(checks[name]["holds"] for name in ("ranks = one process", "engine = trainer", "sync", "checkpoint"))
+    assert list(tmp_path.glob("gapo-doctor-*")) == []

@@ -59,7 +59,8 @@ class TrainerConfig:
     `recompute_logprobs`: old log-probabilities are the trainer's own, by an extra pass, and not the engine's (None: where the
     engine has weights of its own, or with importance sampling). `logprob_tolerance`: mean difference in nats between the
     engine's log-probabilities and the trainer's from which on a run is stopped (None: by dtype). `processes`: how many share the run
-    (None: as many as torchrun has started, else one); `threads` are each one's."""
+    (None: as many as torchrun has started, else one); `threads` are each one's. `shard`: they share the weights, gradients and
+    moments, each of them holds a part (gapo_cli/models/sharding.py)."""
 
     steps: int
     prompts_per_step: int
@@ -80,6 +81,7 @@ class TrainerConfig:
     threads: int = 0
     budget_tokens: int | None = None
     processes: int | None = None
+    shard: bool = False
 
     def __post_init__(self) -> None:
         one_of("trainer.layout", self.layout, LAYOUTS)

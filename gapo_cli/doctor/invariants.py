@@ -6,6 +6,7 @@ A check samples a few answers to made-up tasks, computes the same thing in two w
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +19,18 @@ from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.doctor.sampling_check import Drawn, look_at_draws
 from gapo_cli.doctor.subject import STEP, Subject
 from gapo_cli.models.policy import load_policy
+from gapo_cli.models.sharding import here, whole
 from gapo_cli.records import Completion
 from gapo_cli.rollouts.advantages import with_advantages
 from gapo_cli.rollouts.engine_agreement import check_engine_logprobs, measure_mismatch
-from gapo_cli.training.checkpoints.checkpoints import Checkpoints, TrainerState, find_checkpoint, load_state, under
+from gapo_cli.training.checkpoints.checkpoints import (
+    Checkpoints,
+    TrainerState,
+    find_checkpoint,
+    load_state,
+    together,
+    under,
+)
 
 TRIAL_ANSWERS = 16
 """To a prompt, where distributions are looked at."""
@@ -45,7 +54,7 @@ def relative_difference(first: Sequence[torch.Tensor], second: Sequence[torch.Te
     """|first - second| / |first| over all tensors; infinite where `first` is 0 and `second` is not."""
 
     def norm(tensors: Sequence[torch.Tensor]) -> float:
-        return float(torch.stack([torch.linalg.vector_norm(one, dtype=torch.float64) for one in tensors]).norm())
+        return float(torch.stack([whole(torch.linalg.vector_norm(one, dtype=torch.float64)) for one in tensors]).norm())
 
     length, apart = norm(first), norm([one - other for one, other in zip(first, second, strict=True)])
     return apart / length if length else (float("inf") if apart else float("nan"))
@@ -143,11 +152,12 @@ def ranks_make_the_gradient_of_one(subject: Subject) -> Finding:
     """The parts of all ranks, of rank 0's answers, add up to what each computes alone."""
     layout, budget, ranks = subject.trainer.layout, subject.narrow, subject.ranks
     groups = ranks.from_first(lambda: subject.groups)
-    whole = ranks.together(lambda: subject.gradient(layout, budget, groups))
-    parts = ranks.together(lambda: subject.gradient(layout, budget, groups, ranks))
-    ranks.add(parts)
+    alone = ranks.together(lambda: subject.gradient(layout, budget, groups), waiting=subject.sharded)
+    parts = ranks.together(lambda: subject.gradient(layout, budget, groups, ranks), waiting=subject.sharded)
+    if not subject.sharded:
+        ranks.add(parts)
     words = f"divided among {ranks.count} ranks"
-    return _same_gradient(subject, relative_difference(whole, parts), words, "use trainer.processes=1 on this machine")
+    return _same_gradient(subject, relative_difference(alone, parts), words, "use trainer.processes=1 on this machine")
 
 
 def equal_rewards_teach_nothing(subject: Subject) -> Finding:
@@ -197,22 +207,24 @@ def sync_reaches_the_engine(subject: Subject) -> Finding:
 
 def checkpoint_comes_back(subject: Subject) -> Finding:
     """The model and the optimizer's moments, by the writer and the readers of training, bit for bit. Of several ranks the first
-    tries it, as it alone writes: transformers does not write on others."""
-    return subject.ranks.from_first(lambda: _checkpoint_comes_back(subject))
-
-
-def _checkpoint_comes_back(subject: Subject) -> Finding:
-    policy = subject.policy
-    with tempfile.TemporaryDirectory(prefix="gapo-doctor-", dir=subject.scratch) as name:
-        tensors = {f"optimizer.{key}": value for key, value in subject.optimizer.tensors().items()}
-        Checkpoints(Path(name), keep=1).save(1, policy, TrainerState(MARK, tensors, {}))
-        folder = find_checkpoint(name)
+    writes, and all read."""
+    policy, ranks = subject.policy, subject.ranks
+    kept = subject.optimizer.tensors()
+    tensors = together(optimizer=kept)
+    with contextlib.ExitStack() as folders:
+        scratch = ranks.from_first(
+            lambda: folders.enter_context(tempfile.TemporaryDirectory(prefix="gapo-doctor-", dir=subject.scratch))
+        )
+        Checkpoints(Path(scratch), 1, ranks).save(1, policy, TrainerState(MARK, tensors, {}))
+        folder = find_checkpoint(scratch)
         size = sum(path.stat().st_size for path in folder.rglob("*"))
-        loaded = load_policy(replace(policy.config, path=str(folder)), subject.trainer)
+        start = replace(policy.config, path=str(folder))
+        loaded = ranks.together(lambda: load_policy(start, subject.trainer), waiting=subject.sharded)
         moments = under("optimizer", load_state(folder, MARK).tensors)
+        ranks.all_agree(True)  # before the folder is removed, all have read it
     ours, theirs = policy.model.state_dict(), loaded.model.state_dict()
     changed = [key for key in sorted(ours.keys() | theirs.keys()) if not _same(ours.get(key), theirs.get(key))]
-    lost = [key for key, value in subject.optimizer.tensors().items() if not _same(value, moments.get(key))]
+    lost = [key for key, value in kept.items() if not _same(value, moments.get(key))]
     for what, names, count in (("weights", changed, len(ours)), ("moments of the optimizer", lost, len(tensors))):
         if names:
             return Finding(
@@ -224,7 +236,9 @@ def _checkpoint_comes_back(subject: Subject) -> Finding:
 
 
 def _same(first: torch.Tensor | None, second: torch.Tensor | None) -> bool:
-    return first is not None and second is not None and first.dtype == second.dtype and torch.equal(first.cpu(), second.cpu())
+    if first is None or second is None or first.dtype != second.dtype or first.shape != second.shape:
+        return False
+    return torch.equal(here(first).cpu(), here(second).cpu())
 
 
 INVARIANTS: Mapping[str, Callable[[Subject], Finding]] = {

@@ -17,6 +17,7 @@ import torch
 
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.models.sharding import passing
 from gapo_cli.records import Completion
 
 TAILS = (0.8, 0.9, 0.95)
@@ -133,6 +134,12 @@ def answer_logits(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (N, vocabulary) float32 that predict the N tokens of a prompt's completions, and the tokens (N,): by the model's
     own causal pass, prompt first, and none of the layouts that training and engines have."""
+    return passing(policy.model, lambda: _answer_logits(policy, prompt, completions))
+
+
+def _answer_logits(
+    policy: LoadedModel, prompt: Sequence[int], completions: Sequence[Completion]
+) -> tuple[torch.Tensor, torch.Tensor]:
     trunk, head = policy.model.get_decoder(), policy.model.get_output_embeddings()
     answers = [list(completion.token_ids) for completion in completions]
     width = max(map(len, answers))

@@ -17,6 +17,7 @@ from gapo_cli.doctor.made_up_tasks import RENAMED, probe_tasks
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Engine, Estimator, Template
 from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.models.sharding import is_sharded
 from gapo_cli.processes.ranks import ALONE, Ranks
 from gapo_cli.records import Completion, Group
 from gapo_cli.rollouts.advantages import with_advantages
@@ -40,7 +41,8 @@ STEP = {"float32": 1e-3, "bfloat16": 1e-2}
 @dataclass
 class Subject:
     """What is examined. `scratch`: a folder on the disk that checkpoints will lie on; `ranks`: the processes that examine, each of
-    them a subject of its own."""
+    them a subject of its own. Where these share the weights, the engine is one of all of them: they look at the same answers, in as
+    many passes."""
 
     policy: LoadedModel
     engine: Engine
@@ -62,6 +64,10 @@ class Subject:
         tokens = min(self.sampling.max_new_tokens, ANSWER_TOKENS)
         self.sampling = replace(self.sampling, group_size=min(self.sampling.group_size, ANSWERS), max_new_tokens=tokens)
         self.sampling = with_stops(self.sampling, self.template)
+
+    @property
+    def sharded(self) -> bool:
+        return is_sharded(self.policy.model)
 
     @cached_property
     def encoded(self) -> Sequence[EncodedTask]:
@@ -106,13 +112,17 @@ class Subject:
         self, layout: str, budget: int, groups: Sequence[Group] | None = None, ranks: Ranks = ALONE
     ) -> list[torch.Tensor]:
         """The gradient of one mini-batch of `groups` (None: its own), by parameter, as the product's own update computes it;
-        with `ranks`, this one's part of it."""
+        with `ranks`, this one's part of it. Of a model whose weights are shared the gradient is too, and all their parts are added up."""
         trainer = replace(self.trainer, layout=layout)
         update = PolicyUpdate(self.policy, None, self.optimizer, self.algorithm, trainer, self.sampling.temperature)
         groups = (self.groups if groups is None else groups)[:LEARNT_GROUPS]
-        batch = cut_mini_batch(groups, [True] * len(groups), self.algorithm, layout, budget, self.policy.device, ranks)
+        batch = cut_mini_batch(
+            groups, [True] * len(groups), self.algorithm, layout, budget, self.policy.device, ranks, evenly=self.sharded
+        )
         update.accumulate(batch, UpdateMetrics())
         found = [torch.zeros_like(one) if one.grad is None else one.grad for one in self.optimizer.parameters]
+        if self.sharded and ranks.alone:  # each has computed all of it
+            found = [one / self.ranks.count for one in found]
         for parameter in self.optimizer.parameters:
             parameter.grad = None
         return found

@@ -4,8 +4,9 @@ what is finished makes room for the prompts that wait. Nothing of a model's gene
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,7 @@ from gapo_cli.engines.decoding.schedule import Decoding, Written, bytes_per_toke
 from gapo_cli.engines.stop_texts import whole_text
 from gapo_cli.engines.token_answers import check_prompts, malformed
 from gapo_cli.interfaces import EngineMemory, Progress, RolloutScale, no_progress
+from gapo_cli.models.sharding import empty, fill, whole_weights
 from gapo_cli.quantities import GIBIBYTE
 from gapo_cli.records import Completion
 
@@ -51,7 +53,8 @@ class Torch:
         return EngineMemory({"keys and values": held, "logits of a step": 2 * 4 * rows * shape.vocabulary}, stays=False)
 
     def __call__(self, policy: LoadedModel) -> TorchEngine:
-        return TorchEngine(policy, self.max_rows, self.kv_cache_gib)
+        kind = TorchEngine if policy.frame is None else GatheringEngine
+        return kind(policy, self.max_rows, self.kv_cache_gib)
 
 
 @dataclass(eq=False, repr=False)
@@ -126,3 +129,33 @@ class TorchEngine:
             finish_reason="stop" if stopped else "length",
             malformed=malformed(self.policy, tokens),
         )
+
+
+@dataclass(eq=False, repr=False)
+class GatheringEngine(TorchEngine):
+    """For a policy whose weights are shared by ranks (trainer.shard=true): each samples from a copy that has all of them. `sync` fills
+    it, on all ranks, and `sleep` lets it go, so it is there while answers are sampled and not while the policy learns."""
+
+    copied: Any = field(init=False)
+    asleep: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.copied = copy.deepcopy(self.policy.frame)
+        self.sync(self.policy)
+
+    def sync(self, policy: LoadedModel) -> None:
+        fill(self.copied, whole_weights(policy.model))
+        self.policy = replace(policy, model=self.copied.to(policy.device), frame=None)
+        self.asleep = False
+
+    def sleep(self) -> None:
+        empty(self.copied)
+        self.asleep = True
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, seeds: Sequence[int], progress: Progress = no_progress
+    ) -> list[tuple[Completion, ...]]:
+        if self.asleep:  # other ranks may have no prompts, and so would not help to gather
+            raise RuntimeError("the engine was put to sleep and has had no sync since")
+        return super().generate(prompts, sampling, seeds, progress)

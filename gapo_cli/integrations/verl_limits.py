@@ -76,7 +76,7 @@ def named(experiment: Experiment) -> list[str]:
     trainer, evaluation, algorithm = experiment.trainer, experiment.evaluation, experiment.algorithm
     found = [
         "The rows are in gapo's order of its first epoch; verl then repeats that order.",
-        "engine, trainer.layout, trainer.threads, trainer.processes, guards: verl has its own; it samples with vLLM on --nodes times --gpus workers.",
+        "engine, trainer.layout, trainer.threads, trainer.processes, trainer.shard, guards: verl has its own; it samples with vLLM on --nodes times --gpus workers.",
     ]
     if trainer.device == "cpu":
         found.append("trainer.device=cpu: verl has no platform for CPUs of its own; for GPUs, hand over with trainer=gpu.")

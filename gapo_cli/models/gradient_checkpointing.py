@@ -20,13 +20,18 @@ from gapo_cli.errors import UserError
 def checkpoint_layers(model: Any) -> None:
     """From now on each layer of the trunk keeps its input only. Passes without gradient, sampling among them, are as before.
     Raises UserError for a model whose layers cannot do it."""
-    layers = [module for module in model.get_decoder().modules() if isinstance(module, GradientCheckpointingLayer)]
+    layers = layers_of(model)
     if not layers:
         raise UserError(
             f"trainer.gradient_checkpointing=true: {type(model).__name__} has no layers that can do it; set it to false"
         )
     for layer in layers:
         layer.forward = functools.partial(_checkpointed, layer.forward)
+
+
+def layers_of(model: Any) -> list[Any]:
+    """Those of the trunk that can, none for a model that transformers has not written so."""
+    return [module for module in model.get_decoder().modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
 def _checkpointed(forward: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:

@@ -17,7 +17,7 @@ class LoadedModel:
     which is what an optimizer works on; frozen ones are held in `config.dtype`. `dtype` "bfloat16" means that forward passes
     inside `autocast()` compute in bfloat16. `device`: "cpu", "cuda", ... `eos_token_ids`: all tokens that end an answer;
     `begin_ids`: what comes before a raw prompt; `phantom_ids`: rows of the vocabulary that the tokenizer has no token for,
-    which are never drawn."""
+    which are never drawn. `frame`: of a model whose weights are shared by ranks (`gapo_cli.models.sharding`), a copy without weights."""
 
     model: Any
     tokenizer: Any
@@ -27,9 +27,16 @@ class LoadedModel:
     eos_token_ids: tuple[int, ...]
     begin_ids: tuple[int, ...] = ()
     phantom_ids: tuple[int, ...] = ()
+    frame: Any = None
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
+        # what autocast remembers are weights in half precision, which ranks that share them could not let go layer by layer
+        return torch.autocast(
+            torch.device(self.device).type,
+            dtype=torch.bfloat16,
+            enabled=self.dtype == "bfloat16",
+            cache_enabled=self.frame is None,
+        )
 
     @property
     def eos_token_id(self) -> int:

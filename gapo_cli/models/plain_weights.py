@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gapo_cli.models.sharding import whole
+
 if TYPE_CHECKING:
     from gapo_cli.models.loaded import LoadedModel
 
@@ -21,7 +23,7 @@ def plain_weights(loaded: LoadedModel) -> Iterator[tuple[str, torch.Tensor]]:
     """(name, tensor) of every weight, in the model's order and on its device, under the names that `save_pretrained` writes.
     Weights that no adapter touches are the policy's own tensors, detached and not copied: read them before the next step.
     A merged weight is made when it is reached, added in float32 and rounded once to the dtype of the base, so that one of
-    them is in memory at a time (all of them for the few architectures, mixtures of experts above all, whose weights
+    them is in memory at a time; so is one that ranks have parts of, all of which run through all weights (all of them for the few architectures, mixtures of experts above all, whose weights
     transformers stores otherwise than it computes with them)."""
     from transformers.core_model_loading import revert_weight_conversion
 
@@ -47,7 +49,7 @@ def _merged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
         if id(parameter) in seen or name.startswith(of_adapters):
             continue
         seen.add(id(parameter))
-        plain, weight = name.replace(BASE_LAYER, ""), parameter.detach()
+        plain, weight = name.replace(BASE_LAYER, ""), whole(parameter.detach())
         if plain in adapted:
             weight = _with_delta(adapted[plain], weight)
         yield plain, weight

@@ -16,12 +16,14 @@ from gapo_cli.models.linear import use_onednn
 from gapo_cli.models.load import load_model
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.lora import POLICY, add_adapter, has_adapter
+from gapo_cli.models.sharding import shard
 
 
 def load_policy(config: ModelConfig, trainer: TrainerConfig) -> LoadedModel:
     """With `config.lora.rank` a model that has no adapter gets a new one. Raises what `load_model` does, and UserError for
-    adapters that cannot be made or differ from the loaded one, and for weights to train that are held in half precision."""
-    policy = load_model(config, trainer.device, trainer.dtype)
+    adapters that cannot be made or differ from the loaded one, and for weights to train that are held in half precision. With
+    `trainer.shard` all ranks call it."""
+    policy = load_model(config, "cpu" if trainer.shard else trainer.device, trainer.dtype)
     rank = config.lora.rank
     if has_adapter(policy.model):
         loaded = policy.model.peft_config[POLICY].r
@@ -41,7 +43,14 @@ def load_policy(config: ModelConfig, trainer: TrainerConfig) -> LoadedModel:
         )
     if trainer.gradient_checkpointing:
         checkpoint_layers(policy.model)
-    return policy
+    if not trainer.shard:
+        return policy
+    require(
+        not has_adapter(policy.model),
+        f"trainer.shard=true: model.path={config.path} is an adapter, whose base is not shared; set it to false, or merge the adapter "
+        "first by `gapo export`",
+    )
+    return shard(policy, trainer.device)
 
 
 def _lasting_name(config: ModelConfig) -> str:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gapo_cli.errors import first_line
+from gapo_cli.errors import UserError, first_line
 from gapo_cli.models.packing.shared_prefix import NO_MASK, shared_prefix_inputs
 from gapo_cli.models.packing.spans import Span
+from gapo_cli.models.sharding import is_sharded, passing
 
 if TYPE_CHECKING:
     from gapo_cli.models.loaded import LoadedModel
@@ -25,7 +26,8 @@ def takes_shared_prefixes(policy: LoadedModel) -> bool:
     tokens = torch.zeros(1, 2, dtype=torch.int64, device=device)
     try:
         with torch.no_grad(), policy.autocast():  # without it frozen weights in half precision meet float32 states
-            model.get_decoder()(input_ids=tokens, attention_mask=NO_MASK.to(device), use_cache=False, shared_prefix=probe)
+            inputs = {"input_ids": tokens, "attention_mask": NO_MASK.to(device), "use_cache": False, "shared_prefix": probe}
+            passing(model, lambda: model.get_decoder()(**inputs).last_hidden_state)
     except TypeError:  # a forward of its own that has no room for further keyword arguments
         return False
     return len(probe.layers) == model.config.get_text_config().num_hidden_layers
@@ -34,8 +36,8 @@ def takes_shared_prefixes(policy: LoadedModel) -> bool:
 def usable_layout(
     layout: str, policy: LoadedModel, key: str = "trainer.layout", otherwise: str = "masked", dropout: bool = False
 ) -> tuple[str, str | None]:
-    """`layout`, or `otherwise` where the policy has no attention for "packed", with a sentence that says so. `key`: of the
-    setting. `dropout`: whether passes drop out what the model's config says, as in training mode."""
+    """`layout`, or `otherwise` where the policy has no attention for "packed", with a sentence that says so; where its weights are
+    shared, UserError. `key`: of the setting. `dropout`: whether passes drop out what the model's config says, as in training mode."""
     if layout != "packed":
         return layout, None
     dropped = getattr(policy.model.config.get_text_config(), "attention_dropout", 0.0)
@@ -51,26 +53,36 @@ def usable_layout(
         reason = _why_flex_attention_fails(policy)
     if reason is None:
         return layout, None
+    if is_sharded(policy.model):  # a pass that was broken off has left weights gathered
+        raise UserError(f"{key}=packed: {reason}; with trainer.shard=true give {key}={otherwise}")
     return otherwise, f"{key}=packed: {reason}; using {otherwise}, the same numbers with more arithmetic"
 
 
 def _why_flex_attention_fails(policy: LoadedModel) -> str | None:
     """Found out by compiling and running it, forward and backward, for one length and then for lengths of any size."""
-    device = torch.device(policy.device)
-    trained = next(parameter for parameter in policy.model.parameters() if parameter.requires_grad)
     try:
         for width in PROBED_WIDTHS:
-            tokens = torch.zeros(1, width, dtype=torch.int64, device=device)
-            inputs = shared_prefix_inputs([Span(range(width), ())], device)
-            with policy.autocast():
-                hidden = policy.model.get_decoder()(input_ids=tokens, use_cache=False, **inputs).last_hidden_state
-            torch.autograd.grad(hidden.float().sum(), trained)
+            _pass_packed(policy, width)
     except torch.OutOfMemoryError:
         raise  # a dense mask takes more
     except Exception as error:  # noqa: BLE001 whatever compiler or driver lack, there is another way to the same numbers
         cause = f"{type(error).__name__}: {first_line(error)}"
         return f"flex_attention does not run on trainer.device={policy.device} ({cause})"
     return None
+
+
+def _pass_packed(policy: LoadedModel, width: int) -> None:
+    """Forward and backward over one sequence of so many tokens."""
+    model, device = policy.model, torch.device(policy.device)
+    tokens = torch.zeros(1, width, dtype=torch.int64, device=device)
+    inputs = shared_prefix_inputs([Span(range(width), ())], device)
+    with policy.autocast():
+        hidden = passing(model, lambda: model.get_decoder()(input_ids=tokens, use_cache=False, **inputs).last_hidden_state)
+    if is_sharded(model):  # there autograd.grad knows no weights
+        hidden.float().sum().backward()
+        model.zero_grad(set_to_none=True)
+    else:
+        torch.autograd.grad(hidden.float().sum(), next(one for one in model.parameters() if one.requires_grad))
 
 
 class _Probe:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
+from gapo_cli.interfaces import LookingBack
 from gapo_cli.planning.footprint import Settings, memory
 
 WORTH_SAYING = 0.01
@@ -86,7 +87,7 @@ def possible(settings: Settings) -> Iterator[tuple[str, str, Settings]]:
     if room is not None:
         engine = replace(settings.engine, kv_cache_gib=room / FEWER)
         yield f"engine.kv_cache_gib={room / FEWER:g}", "fewer answers at a time", replace(settings, engine=engine)
-    if trainer.optimizer.name == "adamw":
+    if trainer.optimizer.name == "adamw" and not trainer.shard:
         eight = replace(trainer.optimizer, name="adamw_8bit")
         yield of_trainer("optimizer.name=adamw_8bit", "moments in 8 bits, by bitsandbytes", optimizer=eight)
     if algorithm.critic == "copy":
@@ -94,6 +95,8 @@ def possible(settings: Settings) -> Iterator[tuple[str, str, Settings]]:
         yield "algorithm.critic=head", "policy and critic share a trunk", shared
     if trainer.dtype == "float32" and not settings.adapters:
         yield of_trainer("dtype=bfloat16", "passes in half precision", dtype="bfloat16")
+    if settings.processes > 1 and can_share(settings):
+        yield of_trainer("shard=true", "weights are sent in each pass", shard=True)
     if algorithm.needs_reference and not settings.adapters:
         keys = [f"algorithm.terms.{name}.coefficient=0" for name in algorithm.reference_terms]
         words = " ".join(keys + ["algorithm.ppo.kl_in_reward=0"] * (algorithm.kl_in_reward > 0))
@@ -102,11 +105,19 @@ def possible(settings: Settings) -> Iterator[tuple[str, str, Settings]]:
     if model.dtype == "float32":
         half = f"trainer.dtype={HALF} model.dtype={HALF}" if trainer.dtype == "float32" else f"model.dtype={HALF}"
         lora = replace(model.lora, rank=model.lora.rank or RANK)
-        held = replace(settings, model=replace(model, dtype=HALF, lora=lora), trainer=replace(trainer, dtype=HALF))
+        held = replace(settings, model=replace(model, dtype=HALF, lora=lora), trainer=replace(trainer, dtype=HALF, shard=False))
         if settings.adapters:
             yield half, "frozen weights in half precision", held
         else:
-            yield f"model.lora.rank={RANK} {half}", "adapters are trained; the weights, frozen, in half precision", held
+            whole = "trainer.shard=false " if trainer.shard else ""
+            yield f"{whole}model.lora.rank={RANK} {half}", "adapters are trained; the weights, frozen, in half precision", held
+
+
+def can_share(settings: Settings) -> bool:
+    """Whether processes may share the weights, and do not yet (`gapo_cli.experiment.check_sharing`)."""
+    algorithm, trainer = settings.algorithm, settings.trainer
+    whole = settings.adapters or algorithm.critic is not None or trainer.optimizer.name != "adamw"
+    return not (trainer.shard or whole or any(isinstance(term, LookingBack) for term in algorithm.terms.values()))
 
 
 def rows_of(engine: Any) -> int | None:

@@ -25,6 +25,8 @@ MOMENT_BYTES = {"adamw": 2 * 4, "adamw_8bit": 2 * (1 + 4 / 256)}
 """Of both moments, a parameter; in 8 bits with a float32 scale for each 256."""
 LIBRARIES = 400 * MEBIBYTE
 """Python, torch and transformers before a model is loaded, on a CPU (docs/how-to/plan-a-run.md)."""
+GATHERED_LAYERS = 2
+"""At a time, where processes share the weights: FSDP gathers the next layer while one is computed."""
 HEAP_SLACK = 0.6
 """On a CPU: what the C library's heap keeps beside tensors that are in use, as a share of those that come and go. Measured,
 between 0.3 and 1.1 (docs/how-to/plan-a-run.md)."""
@@ -49,6 +51,11 @@ class Settings:
         return cls(
             shape, experiment.model, experiment.trainer, experiment.algorithm, experiment.sampling, experiment.engine, processes
         )
+
+    @property
+    def holders(self) -> int:
+        """Among how many processes weights, gradients and moments are divided."""
+        return self.processes if self.trainer.shard else 1
 
     def share(self, prompts: int) -> int:
         """How many of so many prompts a process has at most, where all are as long."""
@@ -144,10 +151,11 @@ def standing(settings: Settings) -> dict[str, int]:
     adapters = BYTES["float32"] * settings.trained if settings.adapters else 0
     # with adapters the reference is the policy's own weights with the adapters off
     copied = settings.algorithm.needs_reference and not settings.adapters
+    holders = settings.holders
     found = {
-        "weights": weights_bytes(shape, model.dtype) + adapters,
-        "reference": weights_bytes(shape, trainer.reference_dtype) if copied else 0,
-        "optimizer": int(MOMENT_BYTES[trainer.optimizer.name] * settings.trained),
+        "weights": (weights_bytes(shape, model.dtype) + adapters) // holders,
+        "reference": weights_bytes(shape, trainer.reference_dtype) // holders if copied else 0,
+        "optimizer": int(MOMENT_BYTES[trainer.optimizer.name] * settings.trained) // holders,
     }
     if any(term.keeps_weights for term in settings.term_costs):
         found["terms' weights"] = BYTES["float32"] * settings.trained
@@ -156,6 +164,13 @@ def standing(settings: Settings) -> dict[str, int]:
         # its passes come after the policy's, keep no more and end in gradients that take no more than the policy's did
         found["critic"] = int((BYTES["float32"] + MOMENT_BYTES[ppo.optimizer.name]) * settings.critic_trained)
     return found | ({"libraries": LIBRARIES} if trainer.device == "cpu" else {})
+
+
+def gathered_bytes(shape: ShapeConfig) -> int:
+    """Of a pass of processes that share the weights: tables, the layer that is computed and the next one, and as much for their
+    gradients before these are divided again."""
+    tables = cost.head_parameters(shape) * (1 if shape.tied_embeddings else 2)
+    return 2 * BYTES["float32"] * (tables + GATHERED_LAYERS * cost.matrix_parameters(shape) // shape.layers)
 
 
 def engine_memory(settings: Settings, longest: int) -> EngineMemory:
@@ -174,13 +189,18 @@ def memory(settings: Settings, longest: Sequence[int]) -> Memory:
     always, engine = standing(settings), engine_memory(settings, max(longest))
     passes = micro_batches(settings, longest, [settings.sampling.max_new_tokens] * len(longest))
     largest = max((_passing(settings, one) for one in passes), key=lambda parts: sum(parts.values()))
-    gradients = BYTES["float32"] * settings.trained
+    gradients = BYTES["float32"] * settings.trained // settings.holders
     if len(passes) == 1:  # they come as the activations of the only backward pass go
         gradients = max(0, gradients - largest["activations"] - largest["logits"])
     learning = {"gradients": gradients, **largest}
+    rollout = {**always, **engine.parts}
+    if settings.trainer.shard:
+        learning["gathered weights"] = gathered_bytes(settings.shape)
+        if getattr(settings.engine, "shares_weights", False):
+            rollout["whole weights to sample with"] = BYTES["float32"] * cost.parameters(settings.shape)
     if settings.trainer.device == "cpu":
         learning["heap slack"] = int(HEAP_SLACK * (largest["activations"] + largest["logits"]))
-    return Memory({**always, **engine.parts}, {**always, **learning, **(engine.parts if engine.stays else {})})
+    return Memory(rollout, {**always, **learning, **(engine.parts if engine.stays else {})})
 
 
 def _passing(settings: Settings, one: Pass) -> dict[str, int]:
@@ -201,8 +221,11 @@ def _passing(settings: Settings, one: Pass) -> dict[str, int]:
 
 
 def _cast_bytes(settings: Settings) -> int:
-    """The copies that autocast makes of float32 matrices for a pass."""
+    """The copies that autocast makes of float32 matrices for a pass. Where weights are shared and layers checkpointed, they go with
+    their layer."""
     shape = settings.shape
+    if settings.trainer.shard and settings.trainer.gradient_checkpointing:
+        return BYTES["bfloat16"] * (cost.matrix_parameters(shape) // shape.layers + cost.head_parameters(shape))
     head, held = cost.head_parameters(shape), settings.model.dtype == "bfloat16"
     cast = (0 if held else cost.matrix_parameters(shape)) + (0 if held and not shape.tied_embeddings else head)
     return BYTES["bfloat16"] * cast

@@ -90,8 +90,11 @@ class Plan:
 
     @property
     def exchanged(self) -> int:
-        """Bytes of the gradient, which the processes add up in every optimizer step."""
-        return cost.BYTES["float32"] * self.settings.trained if self.settings.processes > 1 else 0
+        """Bytes of the gradient, which the processes add up in every optimizer step; where they share the weights, of what they gather
+        and divide again in each pass that learns: the weights forward and backward, and the gradient."""
+        if self.settings.processes == 1:
+            return 0
+        return cost.BYTES["float32"] * self.settings.trained * (3 if self.settings.trainer.shard else 1)
 
     @property
     def hours(self) -> float:

@@ -77,7 +77,10 @@ class SeveralRanks(Ranks):
         self.rank, self.count, self.on_this_machine = place.rank, place.count, place.local_count
         self.store, self.processes = store, processes
 
-    def together(self, do: Callable[[], Value]) -> Value:
+    def together(self, do: Callable[[], Value], *, waiting: bool = False) -> Value:
+        if waiting:
+            with self._exchange(_is_lost_connection):
+                return do()
         value, failure = None, None
         try:
             value = do()
@@ -179,10 +182,12 @@ class SeveralRanks(Ranks):
         return holder[0]
 
     @contextlib.contextmanager
-    def _exchange(self) -> Iterator[None]:
+    def _exchange(self, is_lost: Callable[[RuntimeError], bool] = lambda error: True) -> Iterator[None]:
         try:
             yield
         except RuntimeError as error:
+            if not is_lost(error):
+                raise
             for number in ENDING:  # the launcher now ends all ranks; this one is ending, and has something to say first
                 signal.signal(number, signal.SIG_IGN)
             raise LostRank(self._what_was_lost()) from error
@@ -191,7 +196,6 @@ class SeveralRanks(Ranks):
         until = time.monotonic() + LOOKING_SECONDS
         while True:
             words = {rank: self._last_word(rank) for rank in range(self.count) if rank != self.rank}
-            silent = [rank for rank, word in words.items() if word is None]
             silent = [rank for rank, word in words.items() if word is None]
             for rank, word in words.items():
                 if word:
@@ -222,6 +226,13 @@ class SeveralRanks(Ranks):
 
     def _process(self, rank: int) -> str:
         return f"process {self.processes[rank]['pid']} on {self.processes[rank]['host']}"
+
+
+def _is_lost_connection(error: RuntimeError) -> bool:
+    """Of an error in work that computes too: whether another rank is gone."""
+    import torch.distributed as dist
+
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
 
 
 def _messages(tensors: Iterable[Any]) -> Iterator[list[Any]]:

@@ -64,9 +64,10 @@ class Ranks:
         """Which of the pieces are this rank's."""
         return [owner == self.rank for owner in self.owners(sizes)]
 
-    def together(self, do: Callable[[], Value]) -> Value:
+    def together(self, do: Callable[[], Value], *, waiting: bool = False) -> Value:
         """What `do`, this rank's part of the work, returns. Where it fails on any rank it has failed on all: the error of the
-        lowest of them is raised on each. `do` must not wait for other ranks."""
+        lowest of them is raised on each. `do` must not wait for other ranks, unless it is said to (`waiting`): then it fails on
+        this rank alone, and the others find that out when this one has ended."""
         return do()
 
     def from_first(self, do: Callable[[], Value]) -> Value:

@@ -57,7 +57,10 @@ def amounts(plan: Plan) -> Table:
         rows.append(
             ("processes", f"{settings.processes}, of {settings.share(trainer.prompts_per_step)} prompts a step at most")
         )
-        rows.append(("exchanged an optimizer step", f"{size(plan.exchanged)} of gradient"))
+        if trainer.shard:
+            rows.append(("exchanged a pass that learns", f"{size(plan.exchanged)} of weights and gradient"))
+        else:
+            rows.append(("exchanged an optimizer step", f"{size(plan.exchanged)} of gradient"))
     return Table(f"plan of {plan.model} on {trainer.device}", ("", "run"), tuple(rows))
 
 
@@ -195,7 +198,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "processes": settings.processes,
         "busiest_flops_per_step": plan.busiest.total,
         "speed_up": plan.speed_up,
-        "exchanged_bytes_per_optimizer_step": plan.exchanged,
+        "exchanged_bytes_per_pass" if settings.trainer.shard else "exchanged_bytes_per_optimizer_step": plan.exchanged,
         "seconds_per_step": plan.seconds_per_step,
         "hours": plan.hours,
         "warnings": warnings(plan),

@@ -20,6 +20,7 @@ from gapo_cli.interfaces import Engine
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.packing.layout import pad
 from gapo_cli.models.packing.logprobs import completion_logprobs
+from gapo_cli.models.sharding import is_sharded
 from gapo_cli.processes.ranks import ALONE, Ranks
 from gapo_cli.records import Completion, Group
 
@@ -59,7 +60,9 @@ def check_engine_logprobs(
     if not ranks.alone:
         groups = [group for group in groups if group.prompt_token_ids in engine.answered]
     chosen = choose(groups, SHARED_COMPLETIONS if getattr(engine, "shares_weights", False) else COMPLETIONS)
-    own = ranks.together(lambda: measure_mismatch(policy, chosen, temperature) if chosen else None)
+    sharded = is_sharded(policy.model)
+    passes = ranks.greatest(len(chosen)) if sharded else len(chosen)
+    own = ranks.together(lambda: measure_mismatch(policy, chosen, temperature, passes), waiting=sharded)
     found = {rank: mismatch for rank, mismatch in enumerate(ranks.gather(own)) if mismatch is not None}
     if not found:
         return {}
@@ -87,8 +90,11 @@ def choose(groups: Sequence[Group], count: int) -> list[tuple[Group, Completion]
     return [(group, completion) for group, completion in chosen if completion.token_ids]
 
 
-def measure_mismatch(policy: LoadedModel, chosen: Sequence[tuple[Group, Completion]], temperature: float) -> Mismatch:
-    """One completion a pass: whatever the batch, no more memory than a micro-batch of one."""
+def measure_mismatch(
+    policy: LoadedModel, chosen: Sequence[tuple[Group, Completion]], temperature: float, passes: int = 0
+) -> Mismatch | None:
+    """One completion a pass: whatever the batch, no more memory than a micro-batch of one. `passes`: at least so many are made,
+    where others wait for them. None where nothing is chosen."""
     differences = []
     for group, completion in chosen:
         if len(completion.logprobs) != len(completion.token_ids):
@@ -96,12 +102,21 @@ def measure_mismatch(policy: LoadedModel, chosen: Sequence[tuple[Group, Completi
                 f"the engine gave {len(completion.logprobs)} log-probabilities for {len(completion.token_ids)} tokens of task "
                 f"{group.task.id}; training needs one for each"
             )
-        batch = pad([group.prompt_token_ids], [[completion.token_ids]], policy.pad_token_id).to(policy.device)
-        with torch.no_grad(), policy.autocast():
-            ours = completion_logprobs(policy.model, batch, temperature).logprobs
-        differences.append(np.abs(ours.float().cpu().numpy() - np.asarray(completion.logprobs, dtype=np.float32)))
+        ours = logprobs_of(policy, group.prompt_token_ids, completion.token_ids, temperature)
+        differences.append(np.abs(ours - np.asarray(completion.logprobs, dtype=np.float32)))
+    for _ in range(passes - len(chosen)):
+        logprobs_of(policy, (0,), (0,), temperature)
+    if not differences:
+        return None
     found = np.concatenate(differences)
     return Mismatch(float(found.mean()), float(found.max()), len(found))
+
+
+def logprobs_of(policy: LoadedModel, prompt: Sequence[int], answer: Sequence[int], temperature: float) -> np.ndarray:
+    """(tokens of the answer,) float32 in nats."""
+    batch = pad([prompt], [[answer]], policy.pad_token_id).to(policy.device)
+    with torch.no_grad(), policy.autocast():
+        return completion_logprobs(policy.model, batch, temperature).logprobs.float().cpu().numpy()
 
 
 def coarser(*dtypes: str) -> str:

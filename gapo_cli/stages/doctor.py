@@ -106,6 +106,7 @@ def load_subject(experiment: Experiment, examined: list[Subject]) -> Finding:
     """Adds the model and the engine that training would have, with its threads and seeds, to `examined`."""
     import torch
 
+    from gapo_cli.engines.divided import divided
     from gapo_cli.models.policy import load_policy
     from gapo_cli.models.special_tokens import in_words
     from gapo_cli.training.checkpoints.random_state import seed_all
@@ -113,9 +114,10 @@ def load_subject(experiment: Experiment, examined: list[Subject]) -> Finding:
     torch.set_num_threads(threads_of(experiment))
     seed_all(experiment.seed)
     policy = load_policy(experiment.model, experiment.trainer)
+    engine = experiment.engine(policy=policy)
     subject = Subject(
         policy=policy,
-        engine=experiment.engine(policy=policy),
+        engine=divided(engine, experiment.ranks) if experiment.trainer.shard else engine,
         template=experiment.template,
         estimator=experiment.estimator,
         algorithm=experiment.algorithm,
@@ -126,7 +128,7 @@ def load_subject(experiment: Experiment, examined: list[Subject]) -> Finding:
         ranks=experiment.ranks,
     )
     examined.append(subject)
-    sentence = f"{experiment.model.path} loads, and {type(subject.engine).__name__} starts; answers end at "
+    sentence = f"{experiment.model.path} loads, and {type(engine).__name__} starts; answers end at "
     sentence += in_words(policy.tokenizer, policy.eos_token_ids)
     if not experiment.model.chat:
         sentence += f"; prompts begin with {in_words(policy.tokenizer, policy.begin_ids)}"

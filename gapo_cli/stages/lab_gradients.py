@@ -84,7 +84,7 @@ def lab_gradients(
 
     torch.set_num_threads(trainer.threads or usable_cores())
     torch.manual_seed(settings.seed)  # of new adapters
-    policy = load_policy(model, trainer)
+    policy = load_policy(model, replace(trainer, shard=False))
     display.say(
         f"{len(groups)} prompts x {pool.truth.shape[1]} completions, gradients of {model.name} folded to {settings.sketch} numbers"
     )

@@ -144,8 +144,8 @@ def test_a_top_p_that_was_asked_for_and_does_not_act_is_found(subject):
 
 
 def test_a_loss_that_is_a_mean_of_micro_batch_means_is_found(subject, monkeypatch):
-    def mean_of_means(*arguments):
-        batch = cut_mini_batch(*arguments)
+    def mean_of_means(*arguments, **keywords):
+        batch = cut_mini_batch(*arguments, **keywords)
         for micro in batch.micro_batches:
             micro.weights = micro.weights / micro.weights.sum() / len(batch.micro_batches)
         return batch

@@ -10,6 +10,7 @@ from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.interfaces import EngineMemory
 from gapo_cli.planning import cost
+from gapo_cli.planning.advice import possible
 from gapo_cli.planning.cost import Pass
 from gapo_cli.planning.footprint import LIBRARIES, Settings, memory, micro_batches
 from gapo_cli.planning.operations import busiest_flops, sampling_flops, step_flops, step_tokens
@@ -233,3 +234,25 @@ def test_a_process_holds_its_share_of_a_mini_batch():
     # without a budget a process makes one pass of its own groups: of two groups it has one
     assert memory(replace(SETTINGS, processes=2), [9, 9]).update["activations"] == memory(SETTINGS, [9]).update["activations"]
     assert memory(replace(SETTINGS, processes=2), [9, 9]).update["weights"] == memory(SETTINGS, [9]).update["weights"]
+
+
+def test_processes_that_share_the_weights_hold_a_part_and_gather_two_layers():
+    # a process has one of the groups, whose two answers are cut into two passes
+    found = memory(replace(changed(shard=True, max_tokens_per_microbatch=12), processes=2), [9, 9])
+    # of 364 parameters half: 4 bytes a weight and a gradient, 8 of moments
+    assert (found.update["weights"], found.update["optimizer"], found.update["gradients"]) == (728, 1456, 728)
+    # embedding and head of 40 each and two layers of 132 each, weights and gradients of 4 bytes
+    assert found.update["gathered weights"] == 8 * (80 + 2 * 132)
+    # the engine samples with the policy's own weights: all of them
+    assert found.rollout["whole weights to sample with"] == 4 * 364
+    assert "whole weights to sample with" not in found.update
+
+
+def test_several_processes_are_told_that_they_may_share_the_weights_and_not_what_then_cannot_be():
+    two = replace(SETTINGS, processes=2)
+    assert "trainer.shard=true" in {words for words, *_ in possible(two)}
+    assert "trainer.shard=true" not in {words for words, *_ in possible(SETTINGS)}
+    changes = {words: found for words, _, found in possible(replace(changed(shard=True), processes=2))}
+    assert not {"trainer.shard=true", "trainer.optimizer.name=adamw_8bit"} & set(changes)
+    (adapters,) = [words for words in changes if "lora" in words]
+    assert adapters.startswith("trainer.shard=false ") and not changes[adapters].trainer.shard

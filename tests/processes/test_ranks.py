@@ -140,3 +140,17 @@ def test_ranks_that_fail_alike_meet_and_one_that_fails_alone_does_not(tmp_path, 
     monkeypatch.setattr(group, "MEETING", timedelta(seconds=0.5))
     found = on_ranks(2, lambda ranks: (ranks.meet("a"), ranks.rank == 0 and ranks.meet("b"), ranks.all_agree(True)), tmp_path)
     assert found == [(True, False, True), (True, False, True)]
+
+
+def test_work_that_ranks_wait_in_fails_where_it_fails_and_ends_the_others(tmp_path):
+    def work(ranks):
+        def waits():
+            if ranks.rank == 1:
+                raise UserError("too little memory")
+            torch.distributed.all_reduce(torch.ones(1))
+
+        ranks.together(waits, waiting=True)
+
+    first, second = on_ranks(2, work, tmp_path)
+    assert isinstance(first, LostRank) and str(first) == "rank 1: too little memory"
+    assert isinstance(second, UserError) and str(second) == "too little memory"

@@ -14,6 +14,7 @@ import torch
 
 from gapo_cli.models.packing.chunked_logprobs import Entropy, chunk_tokens, chunked_distribution, token_distribution
 from gapo_cli.models.packing.layout import TokenBatch
+from gapo_cli.models.sharding import passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,19 @@ def completion_logprobs(
 
     `entropy`: not computed, computed without a gradient, or with one. `chunk`: tokens whose logits are in memory at a time
     (0: all; "auto": by estimate, see `chunked_logprobs`). Softmax runs in float32 whatever the model's precision. Raises
-    ValueError if temperature is not above 0."""
+    ValueError if temperature is not above 0. Of a sharded model all ranks make the call."""
     if not temperature > 0:
         raise ValueError(f"temperature={temperature}: log-probabilities need a temperature above 0")
-    predicting = predicting_states(model.get_decoder(), batch)
-    head = model.get_output_embeddings()
-    size = chunk_tokens(chunk, len(batch.labels), head.weight.shape[0])
-    if size:
-        return TokenLogprobs(*chunked_distribution(head, predicting, batch.labels, temperature, entropy, size), predicting)
-    return TokenLogprobs(*token_distribution(head, predicting, batch.labels, temperature, entropy), predicting)
+
+    def compute() -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        predicting = predicting_states(model.get_decoder(), batch)
+        head = model.get_output_embeddings()
+        size = chunk_tokens(chunk, len(batch.labels), head.weight.shape[0])
+        if size:
+            return *chunked_distribution(head, predicting, batch.labels, temperature, entropy, size), predicting
+        return *token_distribution(head, predicting, batch.labels, temperature, entropy), predicting
+
+    return TokenLogprobs(*passing(model, compute))
 
 
 def predicting_states(trunk: Callable[..., Any], batch: TokenBatch, embeddings: torch.Tensor | None = None) -> torch.Tensor:

@@ -3,6 +3,8 @@
 The weight of every token is computed over the whole mini-batch before it is cut, so loss and gradient are plain sums
 that do not depend on the cut. Nor do they on completions of advantage 0: unless a term of the loss gives them a gradient, these
 are left out, completion by completion, and a group of which none is left makes no pass.
+
+Ranks that share the weights make equally many passes: one that has fewer fills them up with micro-batches that weigh nothing.
 """
 
 from __future__ import annotations
@@ -97,10 +99,11 @@ def cut_mini_batch(
     max_tokens: int,
     device: torch.device | str = "cpu",
     ranks: Ranks = ALONE,
+    evenly: bool = False,
 ) -> MiniBatch:
     """The groups, which have advantages, in micro-batches of at most `max_tokens` tokens in `layout` (0: one of all).
     Completions without gradient are left out: no pass is made for them, but their tokens count in the weights of the others. So it
-    is with what other `ranks` compute."""
+    is with what other `ranks` compute. `evenly`: all ranks, which all make the call, get as many micro-batches."""
     lengths = torch.tensor([len(completion.token_ids) for group in groups for completion in group.completions])
     weights = token_weights(lengths, algorithm.aggregation, algorithm.constant_divisor)
     total_weight = float((weights * lengths).sum())
@@ -139,6 +142,21 @@ def cut_mini_batch(
         )
 
     answer_tokens = sum(one.answer_tokens for one in learnt)
-    return MiniBatch(
-        tuple(groups), tuple(micro_batch(pieces) for pieces in cut), total_weight, int(lengths.sum()), answer_tokens
+    micro_batches = [micro_batch(pieces) for pieces in cut]
+    if evenly:
+        micro_batches += [weightless(device) for _ in range(ranks.greatest(len(cut)) - len(cut))]
+    return MiniBatch(tuple(groups), tuple(micro_batches), total_weight, int(lengths.sum()), answer_tokens)
+
+
+def weightless(device: torch.device | str = "cpu") -> MicroBatch:
+    """One token that nothing is learnt from and nothing counted of: a pass that others wait for."""
+    nothing = torch.zeros(1, device=device)
+    return MicroBatch(
+        prompts=((0,),),
+        completions=(((0,),),),
+        places=np.zeros(1, dtype=np.int64),
+        advantages=nothing,
+        weights=nothing,
+        logprobs_engine=nothing,
+        fresh=torch.zeros(1, dtype=torch.bool, device=device),
     )

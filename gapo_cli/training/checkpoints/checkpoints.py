@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from gapo_cli.errors import CheckpointError
 from gapo_cli.models.load import save_model
 from gapo_cli.models.loaded import LoadedModel
+from gapo_cli.models.sharding import whole_on_first
 from gapo_cli.processes.ranks import ALONE, Ranks, by_first
 from gapo_cli.records import EditTask
 from gapo_cli.runs.layout import CHECKPOINTS, STATE_TENSORS, STATE_VALUES, step_name, steps_in
@@ -54,10 +55,13 @@ class Checkpoints:
     def path(self, step: int) -> Path:
         return path_of(self.folder, step)
 
-    @by_first
     def save(self, step: int, policy: LoadedModel, state: TrainerState) -> Path:
         """Raises CheckpointError where it cannot be written (a full disk), NotFiniteError for a model whose outputs are no numbers;
-        earlier checkpoints are then untouched."""
+        earlier checkpoints are then untouched. Weights that ranks share are gathered by the first."""
+        return self._save(step, whole_on_first(policy, self.ranks), state)
+
+    @by_first
+    def _save(self, step: int, policy: LoadedModel, state: TrainerState) -> Path:
         check_outputs(policy)
         target = self.path(step)
         with checkpoint_folder(target, self._what_there_is()) as folder:
@@ -70,9 +74,12 @@ class Checkpoints:
         self._keep_needed_best()
         return target
 
-    @by_first
     def save_best(self, policy: LoadedModel, record: dict[str, Any]) -> Path:
         """The model as it is becomes the best one; `record` says of which step, and why."""
+        return self._save_best(whole_on_first(policy, self.ranks), record)
+
+    @by_first
+    def _save_best(self, policy: LoadedModel, record: dict[str, Any]) -> Path:
         folder = self.best.save(policy, record, self._what_there_is())
         self._keep_needed_best()
         return folder

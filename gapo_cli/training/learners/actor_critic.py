@@ -6,12 +6,14 @@ and critic make one step each per mini-batch. A critic that is a head on the pol
 with a trunk of its own in passes of its own.
 
 No token is left out of a pass: the critic learns from each, and a token's advantage is 0 only where its answer has no reward.
+Several ranks divide the groups, add up the gradients of both, and whiten advantages over the tokens of all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ import torch
 from gapo_cli import metric_names as names
 from gapo_cli.config.algorithm import PPOConfig
 from gapo_cli.models.critic import Critic
+from gapo_cli.processes.ranks import ALONE, Ranks
 from gapo_cli.records import Advantages, Group
 from gapo_cli.training.batches.mini_batches import MicroBatch, MiniBatch
 from gapo_cli.training.learners.optimizer import Optimizer, StepResult
@@ -36,8 +39,10 @@ def before_the_critic(rewards: np.ndarray, lengths: np.ndarray | None = None) ->
 
 @dataclass
 class CriticMetrics:
-    """The critic's numbers of one update. Means over its optimizer steps; of the tokens of a mini-batch by their weights."""
+    """The critic's numbers of one update. Means over its optimizer steps; of the tokens of a mini-batch by their weights. Tokens are
+    those of all `ranks`, each of which adds its own."""
 
+    ranks: Ranks = ALONE
     sums: dict[str, torch.Tensor] = field(default_factory=dict)
     rows: list[dict[str, float]] = field(default_factory=list)
     steps: list[StepResult] = field(default_factory=list)
@@ -51,14 +56,16 @@ class CriticMetrics:
             self.sums[name] = self.sums.get(name, 0.0) + value.detach()
 
     def is_finite(self) -> bool:
-        return bool(torch.stack(list(self.sums.values())).isfinite().all())
+        """Whether all that this rank has added since the last step is."""
+        return not self.sums or bool(torch.stack(list(self.sums.values())).isfinite().all())
 
     def add_step(self, result: StepResult, weight: float) -> None:
+        """Closes a mini-batch whose tokens weigh `weight` together."""
+        sums, self.sums = self.ranks.sums(self.sums), {}
         if not result.skipped:
             of_weight = {names.VALUE_LOSS: 1.0}
-            shares = {name: float(value) / of_weight.get(name, weight) for name, value in self.sums.items()}
+            shares = {name: float(value) / of_weight.get(name, weight) for name, value in sums.items()}
             self.rows.append({**shares, names.CRITIC_NORM: result.grad_norm})
-        self.sums = {}
         self.steps.append(result)
 
     def row(self) -> dict[str, float]:
@@ -81,20 +88,24 @@ class ActorCriticUpdate:
         if not self.critic.own:
             self.actor.beside = self._beside
 
+    @property
+    def ranks(self) -> Ranks:
+        return self.actor.ranks
+
     def update(
         self, groups: Sequence[Group], fresh: Sequence[bool], *, warming: bool
     ) -> tuple[dict[str, float], tuple[Group, ...]]:
         """All epochs over the groups. `warming`: only the critic learns. Returns the metrics, and the groups with the mean of its
         tokens' advantages for each completion, and for a baseline the mean value of a prompt's first token. Raises TooManySkipped."""
-        metrics, self.learnt = UpdateMetrics(), CriticMetrics()
+        metrics, self.learnt = UpdateMetrics(self.ranks), CriticMetrics(self.ranks)
         mini_batches = self.actor.prepare(groups, fresh, metrics)
         row = self._estimate(mini_batches)
-        estimated = tuple(group for one in mini_batches for group in with_token_means(one))
+        estimated = tuple(group for one in mini_batches for group in with_token_means(one, self.ranks))
         for _ in range(self.actor.trainer.epochs_per_step):
             for mini_batch in mini_batches:
                 skipped = not warming and self.actor.step(mini_batch, metrics).skipped
                 if warming or self.critic.own:
-                    self._own_passes(mini_batch)
+                    self.ranks.together(partial(self._own_passes, mini_batch))
                 result = self.optimizer.step(self.learnt.is_finite())
                 self.learnt.add_step(result, mini_batch.weight)
                 self.actor.guard.saw(skipped or result.skipped, mini_batch.groups)
@@ -103,7 +114,25 @@ class ActorCriticUpdate:
     def _estimate(self, mini_batches: Sequence[MiniBatch]) -> dict[str, float]:
         """Fills in values, returns and advantages of all tokens; those of answers without reward have advantage 0, and returns
         that are their values."""
-        values, returns, advantages, penalties = [], [], [], []
+        own = self.ranks.together(partial(self._estimate_own, mini_batches))
+        of_ranks = self.ranks.gather(own.cpu())
+        values, returns, advantages, penalties = torch.cat(of_ranks, dim=1)
+        if self.config.whiten:
+            advantages = whitened(advantages)
+        mine = advantages.split([one.shape[1] for one in of_ranks])[self.ranks.rank].to(own)
+        start = 0
+        for micro in micro_batches_of(mini_batches):
+            counted = micro.returns.isfinite()
+            stop = start + int(counted.sum())
+            micro.advantages = torch.zeros_like(micro.values_old).masked_scatter(counted, mine[start:stop])
+            micro.returns = torch.where(counted, micro.returns, micro.values_old)
+            start = stop
+        return value_metrics(values, returns) | self._penalty_metrics(penalties)
+
+    def _estimate_own(self, mini_batches: Sequence[MiniBatch]) -> torch.Tensor:
+        """Values and returns of this rank's micro-batches, filled in; NaN returns where there is no reward. Returns (4, tokens) of
+        all others: values, returns, advantages, what is taken from the reward."""
+        found = [torch.zeros(4, 0, device=self.actor.policy.device)]
         for mini_batch in mini_batches:
             rewards = np.concatenate([group.rewards for group in mini_batch.groups])
             for micro in mini_batch.micro_batches:
@@ -111,21 +140,12 @@ class ActorCriticUpdate:
                 own = torch.from_numpy(rewards[micro.places]).to(micro.values_old)
                 penalty = self._kl_penalty(micro)
                 of_tokens = at_last_tokens(own, micro.lengths) - penalty
-                micro.advantages, micro.returns = generalised_advantages(
+                advantages, micro.returns = generalised_advantages(
                     of_tokens, micro.values_old, micro.lengths, self.config.gamma, self.config.gae_lambda
                 )
-                counted = micro.returns.isfinite()
-                values.append(micro.values_old[counted])
-                returns.append(micro.returns[counted])
-                advantages.append(micro.advantages[counted])
-                penalties.append(penalty[counted])
-        flat = torch.cat(advantages)
-        whole = whitened(flat) if self.config.whiten else flat
-        for micro, own in zip(micro_batches_of(mini_batches), whole.split([len(one) for one in advantages]), strict=True):
-            counted = micro.returns.isfinite()
-            micro.advantages = torch.zeros_like(micro.values_old).masked_scatter(counted, own)
-            micro.returns = torch.where(counted, micro.returns, micro.values_old)
-        return value_metrics(torch.cat(values), torch.cat(returns)) | self._penalty_metrics(torch.cat(penalties))
+                of_all = torch.stack([micro.values_old, micro.returns, advantages, penalty])
+                found.append(of_all[:, micro.returns.isfinite()])
+        return torch.cat(found, dim=1)
 
     def _values(self, micro: MicroBatch) -> torch.Tensor:
         batch = self.actor.token_batch(micro)
@@ -177,15 +197,15 @@ def micro_batches_of(mini_batches: Sequence[MiniBatch]) -> Iterator[MicroBatch]:
     return (micro for mini_batch in mini_batches for micro in mini_batch.micro_batches)
 
 
-def with_token_means(mini_batch: MiniBatch) -> Iterator[Group]:
+def with_token_means(mini_batch: MiniBatch, ranks: Ranks = ALONE) -> Iterator[Group]:
     """The groups with the mean advantage of its tokens for each completion, and for a baseline the mean of their first values."""
-    count = sum(len(group.completions) for group in mini_batch.groups)
-    means, firsts = np.zeros(count), np.zeros(count)
+    means, firsts = np.zeros((2, sum(len(group.completions) for group in mini_batch.groups)))
     for micro in mini_batch.micro_batches:
         for place, advantages, values in zip(
             micro.places, micro.advantages.split(micro.lengths), micro.values_old.split(micro.lengths), strict=True
         ):
             means[place], firsts[place] = float(advantages.mean()), float(values[0])
+    means, firsts = ranks.total(np.stack([means, firsts]))  # a completion is one rank's, and 0 on the others
     start = 0
     for group in mini_batch.groups:
         own = slice(start, start + len(group.completions))

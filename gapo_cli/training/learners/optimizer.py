@@ -15,6 +15,7 @@ import torch
 
 from gapo_cli.config.trainer import OptimizerConfig
 from gapo_cli.errors import CheckpointError
+from gapo_cli.models.sharding import is_part, part_of, whole
 from gapo_cli.processes.ranks import ALONE, Ranks
 
 MOMENTS = {"adamw": ("exp_avg", "exp_avg_sq"), "adamw_8bit": ("state1", "state2")}
@@ -46,7 +47,8 @@ class StepResult:
 
 class Optimizer:
     """AdamW over all parameters that want a gradient. `updates` counts the calls of `step`, skipped ones too. The gradient is the
-    sum of what `ranks` have each computed, so all of them make the same step."""
+    sum of what `ranks` have each computed, so all of them make the same step; of parameters that they share each makes its part,
+    whose gradients are added up already."""
 
     def __init__(
         self,
@@ -82,9 +84,9 @@ class Optimizer:
         for parameter in self.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        self.ranks.add(parameter.grad for parameter in self.parameters)
+        self.ranks.add(parameter.grad for parameter in self.parameters if not is_part(parameter))
         finite_loss = self.ranks.all_agree(finite_loss)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
+        norm = self.ranks.together(self._clip, waiting=True)
         skipped = not (finite_loss and math.isfinite(norm))
         if not skipped:
             for group in self.adamw.param_groups:
@@ -93,14 +95,28 @@ class Optimizer:
         self.adamw.zero_grad(set_to_none=True)
         return StepResult(norm, rate, skipped)
 
+    def _clip(self) -> float:
+        return float(whole(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)))
+
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The moments and step counts as "<parameter number>.<name>" → tensor; `restore` is the inverse."""
-        return {
-            # the tables of eight-bit values are one tensor for all parameters, which safetensors refuses
-            f"{index}.{name}": value.clone() if name in TABLES else torch.as_tensor(value)
-            for index, parameter in enumerate(self.parameters)
-            for name, value in self.adamw.state.get(parameter, {}).items()
-        }
+        """The moments and step counts as "<parameter number>.<name>" → tensor; `restore` is the inverse. Moments that ranks share
+        are whole on the first one, on the CPU; all ranks make the call."""
+        return self.ranks.together(
+            lambda: {
+                f"{index}.{name}": self._kept(name, value)
+                for index, parameter in enumerate(self.parameters)
+                for name, value in self.adamw.state.get(parameter, {}).items()
+            },
+            waiting=True,
+        )
+
+    def _kept(self, name: str, value: Any) -> torch.Tensor:
+        if name in TABLES:  # those of eight-bit values are one tensor for all parameters, which safetensors refuses
+            return value.clone()
+        if not is_part(value):
+            return torch.as_tensor(value)
+        gathered = whole(value)
+        return gathered.cpu() if self.ranks.first else gathered.new_empty(0)
 
     def restore(self, tensors: dict[str, torch.Tensor], updates: int) -> None:
         """Raises CheckpointError where the moments do not fit the parameters. Rate and decay stay this run's own."""
@@ -123,6 +139,8 @@ class Optimizer:
             )
         if self.config.name == "adamw_8bit":  # counts in Python numbers
             state = {index: values | {STEP: int(values[STEP])} for index, values in state.items()}
+        for index, values in state.items():
+            state[index] = values | {name: part_of(values[name], like=self.parameters[index]) for name in moments}
         groups = self.adamw.state_dict()["param_groups"]
         self.adamw.load_state_dict({"state": state, "param_groups": groups})
         self.updates = updates

@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 
 import torch
 
-from gapo_cli.config.checks import require
 from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.experiment import Experiment, check_engine, check_settings
 from gapo_cli.interfaces import Engine, LearnerWords, SleepingEngine
@@ -58,11 +57,6 @@ class PolicyGradient:
 
     def check(self, experiment: Experiment) -> None:
         check_settings(experiment)
-        require(
-            experiment.algorithm.ppo is None or experiment.ranks.alone,
-            f"algorithm=ppo: learns on one process, and this run has {experiment.ranks.count}; start it without torchrun and "
-            "trainer.processes, or take another algorithm",
-        )
         experiment.trainer.optimizer.check()
         evaluated = experiment.evaluation.samplings(experiment.sampling).values()
         check_engine(experiment, [*evaluated, experiment.sampling])
@@ -163,7 +157,7 @@ class PolicyGradientLearning:
         )
         self.with_critic: ActorCriticUpdate | None = None
         if critic is not None:
-            critics = Optimizer(critic.weights().values(), ppo.optimizer, self.steps * self.updates_per_step)
+            critics = Optimizer(critic.weights().values(), ppo.optimizer, self.steps * self.updates_per_step, run.ranks)
             self.with_critic = ActorCriticUpdate(self.updater, critic, critics, ppo)
         self.collector = Collector(
             engine=engine,
@@ -202,12 +196,12 @@ class PolicyGradientLearning:
     def learn(self, step: int, gathered: Gathered) -> dict[str, float]:
         batch, began = gathered.batch, time.perf_counter()
         fresh = [group.sampled_at == step for group in batch.groups]
-        if self.with_critic is None:
-            with self.updater.count.added_up(self.run.ranks):
+        with self.updater.count.added_up(self.run.ranks):
+            if self.with_critic is None:
                 learnt = self.updater.update(batch.groups, fresh)
-        else:
-            learnt, groups = self.with_critic.update(batch.groups, fresh, warming=step <= self.warmup)
-            batch = replace(batch, groups=groups)
+            else:
+                learnt, groups = self.with_critic.update(batch.groups, fresh, warming=step <= self.warmup)
+                batch = replace(batch, groups=groups)
         with memory_watched(f"giving the engine the weights of step {step}", "rollout", self.advise):
             self.engine.sync(self.policy)
         self._count(step, batch)

@@ -19,7 +19,7 @@ import torch
 from gapo_cli.config.preference import PreferenceConfig
 from gapo_cli.config.typed import show
 from gapo_cli.errors import CheckpointError
-from gapo_cli.experiment import Experiment, check_engine
+from gapo_cli.experiment import Experiment, check_engine, check_sharing
 from gapo_cli.interfaces import Engine, LearnerWords
 from gapo_cli.metric_names import (
     GRADIENT_NORM,
@@ -34,10 +34,12 @@ from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.models.policy import load_policy
 from gapo_cli.models.reference import make_reference
+from gapo_cli.models.sharding import is_sharded
 from gapo_cli.models.usable_layout import usable_layout
 from gapo_cli.processes.ranks import Ranks
 from gapo_cli.records import EditTask, Group
 from gapo_cli.runs.recorded import rollout_files
+from gapo_cli.training.batches.even_passes import even_passes
 from gapo_cli.training.batches.pair_sources import Pairs, encode_pairs
 from gapo_cli.training.batches.pairs import Pair, PairBatch, hash_of_pairs, pair_batches, plan_pairs
 from gapo_cli.training.checkpoints.checkpoints import together, under
@@ -64,6 +66,7 @@ class Preference:
 
     def check(self, experiment: Experiment) -> None:
         experiment.dpo.optimizer.check()
+        check_sharing(experiment, experiment.dpo.optimizer)
         if experiment.dpo.rollouts is not None:
             rollout_files(Path(experiment.dpo.rollouts))
         samplings = list(experiment.evaluation.samplings(experiment.sampling).values())
@@ -200,6 +203,10 @@ class PreferenceLearning:
         self.evaluate_every, self.checkpoint_every = experiment.evaluation.every_steps, experiment.trainer.checkpoint_every
         self.seen = self.seen_tokens = 0
 
+    @property
+    def sharded(self) -> bool:
+        return is_sharded(self.policy.model)
+
     def gather(self, step: int) -> Sequence[int]:
         """The numbers of the batch's pairs."""
         return self.plan[step - 1]
@@ -210,7 +217,7 @@ class PreferenceLearning:
         pairs = [self.pairs[index] for index in gathered]
         ranks = self.run.ranks
         with self.count.added_up(ranks):
-            sums = StepSums.of_all(ranks, ranks.together(lambda: self.accumulate(pairs)))
+            sums = StepSums.of_all(ranks, ranks.together(lambda: self.accumulate(pairs), waiting=self.sharded))
         result = self.optimizer.step(math.isfinite(sums.loss))
         self.run.guard.saw(result.skipped, [(self.tasks[index], self.pairs[index]) for index in gathered])
         self.seen += len(pairs)
@@ -235,7 +242,9 @@ class PreferenceLearning:
         budget = self.run.experiment.trainer.max_tokens_per_microbatch
         mine = self.run.ranks.mine([pair.tokens for pair in pairs])
         own = [pair for pair, is_mine in zip(pairs, mine, strict=True) if is_mine]
-        for batch in pair_batches(own, self.layout, budget, self.policy.pad_token_id):
+        batches = pair_batches(own, self.layout, budget, self.policy.pad_token_id)
+        (nothing,) = pair_batches([Pair((0,), (0,), (0,))], self.layout, 0, self.policy.pad_token_id)
+        for batch, counts in even_passes(batches, nothing, self.run.ranks, sharded=self.sharded):
             self.count.passed(batch.tokens)
             self.count.learnt(batch.tokens)
             with torch.no_grad():
@@ -245,16 +254,15 @@ class PreferenceLearning:
             loss = preference_losses(margins, config.label_smoothing).sum() / len(pairs)
             if config.supervised_weight:
                 loss = loss - config.supervised_weight * policy.chosen.sum() / chosen_tokens
+            loss = counts * loss
             loss.backward()
-            sums.add(
-                loss,
-                {
-                    PREFERENCE_ACCURACY: margins > 0,
-                    PREFERENCE_MARGIN: margins,
-                    PREFERENCE_CHOSEN: policy.chosen,
-                    PREFERENCE_REJECTED: policy.rejected,
-                },
-            )
+            found = {
+                PREFERENCE_ACCURACY: margins > 0,
+                PREFERENCE_MARGIN: margins,
+                PREFERENCE_CHOSEN: policy.chosen,
+                PREFERENCE_REJECTED: policy.rejected,
+            }
+            sums.add(loss, {name: counts * value for name, value in found.items()})
         return sums
 
     def _logprobs(self, model: Any, batch: PairBatch) -> PairLogprobs:

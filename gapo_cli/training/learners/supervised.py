@@ -15,11 +15,12 @@ from typing import Any, ClassVar
 
 import torch
 
+from gapo_cli.config.checks import require
 from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.config.typed import show
 from gapo_cli.errors import CheckpointError
-from gapo_cli.experiment import Experiment, check_engine
+from gapo_cli.experiment import Experiment, check_engine, check_sharing
 from gapo_cli.interfaces import Engine, LearnerWords
 from gapo_cli.metric_names import TOKENS_COMPUTED
 from gapo_cli.models.load import save_model, take_over
@@ -29,12 +30,14 @@ from gapo_cli.models.nano.tokenizer import train_tokenizer, word_tokens
 from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.models.policy import load_policy
 from gapo_cli.models.saving import save_plain
+from gapo_cli.models.sharding import is_sharded, whole_on_first
 from gapo_cli.models.usable_layout import usable_layout
 from gapo_cli.prompts import calls
 from gapo_cli.records import EditTask
 from gapo_cli.runs.claim import check_free
 from gapo_cli.runs.layout import CHECKPOINTS, FINAL, SUPERVISED
 from gapo_cli.storage.files import write_json
+from gapo_cli.training.batches.even_passes import even_passes
 from gapo_cli.training.batches.example_batches import micro_batches, plan_batches
 from gapo_cli.training.batches.examples import FIXED_WORDS, Example, Scrambler, encode_examples
 from gapo_cli.training.checkpoints.checkpoints import together, under
@@ -64,6 +67,11 @@ class Supervised:
 
     def check(self, experiment: Experiment) -> None:
         experiment.supervised.optimizer.check()
+        check_sharing(experiment, experiment.supervised.optimizer)
+        require(
+            not experiment.trainer.shard or experiment.supervised.architecture is None,
+            "trainer.shard=true: a model that supervised.architecture makes fits one device; set it to false",
+        )
         save_as = experiment.supervised.save_as
         if save_as and experiment.resume is None:
             check_free(Path(save_as), f"supervised.save_as={save_as}")
@@ -203,6 +211,10 @@ class SupervisedLearning:
         self.losses: list[float] = []
         self.means: list[float] = []
 
+    @property
+    def sharded(self) -> bool:
+        return is_sharded(self.policy.model)
+
     def gather(self, step: int) -> Sequence[int]:
         """The numbers of the batch's examples."""
         return self.plan[step - 1]
@@ -212,7 +224,7 @@ class SupervisedLearning:
         self.policy.model.train()  # for the dropout of adapters and attention
         ranks = self.run.ranks
         with self.count.added_up(ranks):
-            loss = ranks.total(ranks.together(lambda: self.accumulate(examples)))
+            loss = ranks.total(ranks.together(lambda: self.accumulate(examples), waiting=self.sharded))
         result = self.optimizer.step(math.isfinite(loss))
         self.policy.model.eval()
         self.skipped += result.skipped
@@ -245,11 +257,13 @@ class SupervisedLearning:
         total = torch.zeros((), device=policy.device)
         mine = self.run.ranks.mine([len(example) for example in examples])
         own = [example for example, is_mine in zip(examples, mine, strict=True) if is_mine]
-        for batch in micro_batches(own, self.layout, self.config.max_tokens_per_microbatch, policy.pad_token_id):
+        batches = micro_batches(own, self.layout, self.config.max_tokens_per_microbatch, policy.pad_token_id)
+        (nothing,) = micro_batches([Example((0,), (0,))], self.layout, 0, policy.pad_token_id)
+        for batch, counts in even_passes(batches, nothing, self.run.ranks, sharded=self.sharded):
             self.count.learnt(batch)
             with policy.autocast():
                 found = completion_logprobs(policy.model, batch.to(policy.device), chunk=chunk)
-            loss = -found.logprobs.sum() / tokens
+            loss = -counts * found.logprobs.sum() / tokens
             loss.backward()
             total += loss.detach()
         return total.item()
@@ -287,15 +301,16 @@ class SupervisedLearning:
 
     def finish(self) -> Path:
         """The model lies in checkpoints/final and, its adapters merged and in bfloat16, where `supervised.save_as` says."""
-        return self.run.ranks.from_first(self._write_model)
+        policy = whole_on_first(self.policy, self.run.ranks)
+        return self.run.ranks.from_first(lambda: self._write_model(policy))
 
-    def _write_model(self) -> Path:
+    def _write_model(self, policy: LoadedModel) -> Path:
         run, config = self.run, self.config
         checkpoint = run.run_dir / CHECKPOINTS / FINAL
-        save_model(self.policy, checkpoint)
+        save_model(policy, checkpoint)
         write_json(run.run_dir / SUPERVISED, {"settings": asdict(config), **asdict(self.result())})
         if config.save_as:
-            save_plain(self.policy, Path(config.save_as), SAVED_AS)
+            save_plain(policy, Path(config.save_as), SAVED_AS)
             run.display.say(f"saved in {SAVED_AS}: {config.save_as}")
         return checkpoint
 
