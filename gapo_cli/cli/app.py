@@ -48,7 +48,7 @@ def gapo(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False,
 ) -> None:
-    """Reinforcement learning for models that edit code: GAPO, GRPO and DAPO, from the data set to the report.
+    """Reinforcement learning for models that edit code: GAPO, GRPO, DAPO, PPO and DPO, from the data set to the report.
 
     \b
     Start with:
