@@ -52,8 +52,8 @@ def gapo(
 
     \b
     Start with:
-      gapo train experiment=debug     a tiny run of every step, in under 30 seconds
-      gapo train                      the default run, about two minutes on two CPU cores
+      gapo train experiment=debug     a tiny run, under 30 seconds on two free cores
+      gapo train                      the default run, about two minutes on two free cores
     """
     if version:
         from importlib.metadata import version as installed_version
