@@ -44,7 +44,8 @@ FILES: dict[str, dict[str, str]] = {
         "METRICS": "one row of metrics per step",
         "ROLLOUTS": "`step-NNNNN.parquet`: every sampled answer of a step, with reward and advantage",
         "EVALUATIONS": "`step-NNNNN.json` and `.parquet`: the numbers of an evaluation, and every answer",
-        "CHECKPOINTS": "`step-NNNNN/`: the newest checkpoints; `best/`: the best model; of a supervised run also `final/`",
+        "CHECKPOINTS": "`step-NNNNN/`: the newest checkpoints; `best/`: the best model; `best-NNNNN/`: the best model as an "
+        "earlier checkpoint that is still kept knows it; of a supervised run also `final/`",
         "INSPECTION": "`step-NNNNN.parquet`: the batch at which a guard, or a part that failed, stopped the run",
         "SUPERVISED": "of a supervised run: its settings and its result",
         "RANKS": "`rank-NNNNN.log`: of a run on several processes, what those above rank 0 have said",

@@ -5,12 +5,15 @@ import importlib.util
 import io
 import re
 import tokenize
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from gapo_cli.cli.entry import app
+from gapo_cli.records import EditTask
+from gapo_cli.tasks.row_schema import EVENT_FIELDS, HINT, ROW, SOURCE
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "data" / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -133,6 +136,20 @@ def test_every_column_of_a_rollout_file_is_in_the_page_of_rollouts(finished_run)
     columns = pd.read_parquet(next((finished_run / "rollouts").iterdir())).columns
     page = (ROOT / "docs" / "reference" / "rollouts.md").read_text()
     assert [name for name in columns if f"`{re.sub('component_.*', 'component_NAME', name)}`" not in page] == []
+
+
+def first_column(table: str) -> set[str]:
+    """The names in the first cells of a table's rows."""
+    return {name for cell in re.findall(r"^\| (`[^|]*`) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)}
+
+
+def test_every_field_of_a_task_is_in_the_page_of_tasks():
+    page = (ROOT / "docs" / "reference" / "tasks.md").read_text()
+    tables = [first_column(section) for section in page.split("\n## ")]
+    assert tables == [set(ROW.checks), set(EVENT_FIELDS.checks), set(HINT.checks)]
+    assert set(ROW.checks) == {field.name for field in fields(EditTask)}
+    (source,) = re.findall(r"^\| `source` \|.*", page, re.MULTILINE)[:1]
+    assert [name for name in SOURCE.checks if f"`{name}`" not in source] == []
 
 
 def plain_words(text: str) -> list[str]:

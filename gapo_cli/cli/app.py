@@ -48,12 +48,12 @@ def gapo(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False,
 ) -> None:
-    """Reinforcement learning for models that edit code: GAPO, GRPO and DAPO, from the data set to the report.
+    """Reinforcement learning for models that edit code: GAPO, GRPO, DAPO, PPO and DPO, from the data set to the report.
 
     \b
     Start with:
-      gapo train experiment=debug     a tiny run of every step, in under 30 seconds
-      gapo train                      the default run, about two minutes on two CPU cores
+      gapo train experiment=debug     a tiny run, under 30 seconds on two free cores
+      gapo train                      the default run, about two minutes on two free cores
     """
     if version:
         from importlib.metadata import version as installed_version

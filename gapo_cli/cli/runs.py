@@ -71,7 +71,7 @@ def train(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train with GAPO, GRPO or DAPO. Prepares the data if it is missing. Ctrl-C stops the run with a checkpoint.
+    """Train with GAPO, GRPO, DAPO, PPO or DPO. Prepares the data if it is missing. Ctrl-C stops the run with a checkpoint.
 
     \b
     Examples:
@@ -79,6 +79,7 @@ def train(
       gapo train estimator=grpo trainer.steps=40
       gapo train estimator=dapo seed=1
       gapo train tau=0.3 algorithm=dapo
+      gapo train algorithm=ppo
       gapo train resume=auto          continue the unfinished run that was started last
       gapo train resume=outputs/train/RUN
       gapo train stage=sft

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -98,13 +97,3 @@ def cursor_distance(prediction: str, cursor: int | None, target: str, right: int
     if cursor is None or right is None:
         return None
     return abs(len(prediction[:cursor].encode()) - len(target[:right].encode()))
-
-
-def brace_disbalance(before: str, prediction: str) -> int:
-    """How many brackets more are left open or closed too often than before; strings and comments count too."""
-    return max(0, _disbalance(prediction) - _disbalance(before))
-
-
-def _disbalance(text: str) -> int:
-    counts = Counter(re.findall(r"[{}()\[\]]", text))
-    return sum(abs(counts[opening] - counts[closing]) for opening, closing in ("{}", "()", "[]"))

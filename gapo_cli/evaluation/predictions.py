@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from gapo_cli.edits import matching
@@ -163,11 +163,6 @@ def copied(predictions: Iterable[Prediction]) -> list[Prediction]:
                 finish_reason=NOT_GENERATED, tokens=0, cursor=None)
         for one in tasks.values()
     ]  # fmt: skip
-
-
-def to_rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
-    """Rows for a data frame or parquet file; `from_rows` is the inverse."""
-    return [asdict(prediction) for prediction in predictions]
 
 
 def from_rows(rows: Iterable[Mapping[str, Any]]) -> list[Prediction]:

@@ -1,7 +1,7 @@
 """What one prediction scores, against the acceptable target that it comes nearest to.
 
 Every measure of a prediction is of the same target: that which it equals, else the best by delta-chrF, then by its changed
-lines; of equals the last, as in Zed's evaluation. A last line without its line end gets one, as an editor gives it, except
+lines; on a tie, the last, as in Zed's evaluation. A last line without its line end gets one, as an editor gives it, except
 where texts are compared for being equal. A malformed answer is 0 in every similarity and changes no line.
 """
 

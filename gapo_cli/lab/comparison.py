@@ -2,7 +2,7 @@
 
 The truth of a completion is (r - mu) / sigma over its prompt's whole pool. Agreement is the cosine between estimated and true
 advantages over all completions of all prompts and trials: if completions' log-likelihood gradients were orthogonal and of equal
-norm it would be the cosine between the estimated and the true policy gradient, and its square the share of the update that points
+length it would be the cosine between the estimated and the true policy gradient, and its square the share of the update that points
 the right way. Prompts are the independent units, so they are what the bootstrap draws.
 """
 

@@ -146,8 +146,8 @@ def warnings(plan: Plan) -> list[str]:
     beyond = sum(prompt + sampling.max_new_tokens - 1 > budget for prompt in lengths.prompts) if budget else 0
     if beyond:
         found.append(
-            f"trainer.max_tokens_per_microbatch={budget}: {beyond} prompts pass it with an answer of {sampling.max_new_tokens} tokens; such an "
-            "answer is a micro-batch of its own."
+            f"trainer.max_tokens_per_microbatch={budget}: {beyond} prompts with a {sampling.max_new_tokens}-token answer exceed the limit; "
+            "each such answer gets its own micro-batch."
         )
     if settings.algorithm.dynamic_sampling:
         found.append(

@@ -29,7 +29,7 @@ class Failures:
 
     def tell(self, error: PartError, outcome: str) -> None:
         if not self.said:
-            self.say(f"warning: {error}; {outcome}; if it fails again, that is counted (reward/failed) and not said")
+            self.say(f"warning: {error}; {outcome}; further failures are only counted (reward/failed)")
             self.said = True
 
 
@@ -112,7 +112,9 @@ def _of_one_task(error: PartError, sampled: Sequence[Sampled], reward: Reward) -
             components_of(reward, *_asked([one]))
         except PartError as own:
             return own.about(f"task {one.task.id}", unscored(sampled)).with_hint(hint)
-    ends = f"tasks {sampled[0].task.id} to {sampled[-1].task.id}, scored together (each alone is scored)"
+    ends = (
+        f"the batch of tasks {sampled[0].task.id} to {sampled[-1].task.id} failed; each task alone was scored without an error"
+    )
     return error.about(ends, unscored(sampled)).with_hint(hint)
 
 

@@ -1,7 +1,8 @@
 """The one rule that a folder which holds something is never written over: asked by every verb before it writes.
 
-A folder may be started in where it is missing, empty, or holds only what a run leaves that never got anywhere. A verb may go on
-in a folder that its own earlier command left. Everything else is refused in one sentence: what is there, and what to change.
+A folder may be started in where it is missing, empty, or holds only the settings of a run that stopped before its first result. A
+verb may go on in a folder that its own earlier command left. Everything else is refused in one sentence: what is there, and what to
+change.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from gapo_cli.storage.locks import LOCK
 from gapo_cli.storage.whole_folder import ASIDE
 
 TRACES = frozenset({HYDRA, LOCK, CONFIG, ENVIRONMENT, INPUTS, LEARNER, OUTCOME, RANKS})
-"""What a run leaves that never got anywhere."""
+"""The settings of a run that stopped before its first result, and what says how it began and ended."""
 HYDRA_CONFIG = f"{HYDRA}/config.yaml"
 AUTO = "auto"
 """`resume=auto`: from the newest whole checkpoint in the run's own folder, or from the start."""

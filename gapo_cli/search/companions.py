@@ -58,7 +58,7 @@ def measurements(definition: SearchDefinition, family: Family, fitness: Fitness,
 
 
 def best(fitness: Fitness) -> int:
-    """The one with the most of the first objective, then of the second, and so on; of equals the first."""
+    """The one with the most of the first objective, then of the second, and so on; on a tie, the first."""
     return max(fitness, key=lambda number: tuple(fitness[number]))
 
 

@@ -70,7 +70,7 @@ class JsonLines:
             for file in found:
                 if wrong := split_name_error(split_name(file)):
                     raise DataError(
-                        f"{file}: a file in a folder is named by its split, and '{split_name(file)}' {wrong}; rename it"
+                        f"{file}: a file in a folder is named by its split, here '{split_name(file)}': {wrong}; rename it"
                     )
             return found
         if not path.is_file():

@@ -14,8 +14,6 @@ from types import MappingProxyType
 UNKNOWN = "unknown"
 HEADER = "h"
 
-PAPER_LANGUAGES = ("go", "python", "java", "cpp", "kotlin", "typescript", "javascript", "c", "rust", "lua")
-
 EXTENSIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "assembly": ("asm", "s"),
     "c": ("c", "h"),

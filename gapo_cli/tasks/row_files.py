@@ -125,7 +125,7 @@ def _array(path: Path, text: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         rows = json.loads(text, object_pairs_hook=without_doubled_keys)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: begins like a JSON array and is none ({error})") from error
+        raise DataError(f"{path}: begins with [ but is not a valid JSON array ({error})") from error
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise DataError(f"{path}: element {number} of the array must be a JSON object, got {type(row).__name__}")

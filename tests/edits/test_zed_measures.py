@@ -9,7 +9,6 @@ from gapo_cli.edits.kept import kept
 from gapo_cli.edits.partial_reversal import reversal_ratio
 from gapo_cli.edits.patch_measures import (
     LineCounts,
-    brace_disbalance,
     cursor_distance,
     exact_lines,
     has_isolated_blanks,
@@ -128,11 +127,6 @@ def test_blank_lines_that_change_alone_are_isolated():
 def test_cursors_are_compared_in_bytes_after_the_edit():
     assert cursor_distance("é = 1\n", 1, "e = 1\n", 0) == 2
     assert cursor_distance("a", None, "a", 0) is None
-
-
-def test_brackets_that_were_open_before_do_not_count():
-    assert brace_disbalance("f(\n", "f(g(\n") == 1
-    assert brace_disbalance("f(\n", "f()\n") == 0
 
 
 @given(TEXTS, TEXTS, TEXTS)

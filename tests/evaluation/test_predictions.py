@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pandas as pd
 import pytest
@@ -10,7 +10,6 @@ from gapo_cli.evaluation.predictions import (
     from_rows,
     predicted_region,
     prediction_of,
-    to_rows,
     unanswered,
 )
 from gapo_cli.records import Completion, EditTask, Source
@@ -79,7 +78,7 @@ def test_rows_survive_a_parquet_file(tmp_path):
     several = replace(TASK, alternatives=("y = 4\n", "y = 5\n"), cursor_after=5)
     predictions.append(prediction_of(several, replace(completion("y = 4\n"), cursor=0), "sampled", 3))
     path = tmp_path / "predictions.parquet"
-    pd.DataFrame(to_rows(predictions)).to_parquet(path)
+    pd.DataFrame([asdict(one) for one in predictions]).to_parquet(path)
     assert from_rows(pd.read_parquet(path).to_dict("records")) == predictions
 
 
@@ -91,14 +90,14 @@ def test_what_a_prompt_left_out_is_kept_in_words():
 
 
 def test_rows_of_earlier_runs_lack_the_later_columns():
-    row = to_rows([predicted_region(TASK, "y")])[0]
+    row = asdict(predicted_region(TASK, "y"))
     assert from_rows([{name: value for name, value in row.items() if name not in LATER_COLUMNS}]) == [
         predicted_region(TASK, "y")
     ]
 
 
 def test_rows_without_a_column_are_refused():
-    row = to_rows([predicted_region(TASK, "y")])[0]
+    row = asdict(predicted_region(TASK, "y"))
     row.pop("tokens")
     with pytest.raises(DataError, match="'tokens' is missing"):
         from_rows([row])
@@ -106,6 +105,6 @@ def test_rows_without_a_column_are_refused():
 
 @pytest.mark.parametrize("wrong", [{"mode": "beam"}, {"malformed": "why"}, {"region": None}])
 def test_a_prediction_that_contradicts_itself_is_refused(wrong):
-    row = to_rows([predicted_region(TASK, "y")])[0]
+    row = asdict(predicted_region(TASK, "y"))
     with pytest.raises(DataError, match="task t1"):
         Prediction(**{**row, **wrong})

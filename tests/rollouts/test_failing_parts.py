@@ -59,7 +59,7 @@ def test_a_reward_that_raises_is_told_of_with_the_task_and_its_own_line():
 def test_a_reward_that_fails_only_on_the_whole_batch_names_its_ends():
     asked = sampled(("a",), ("b",))
     with pytest.raises(
-        PartError, match=f"tasks {asked[0].task.id} to {asked[1].task.id}, scored together .*RuntimeError: too many"
+        PartError, match=f"the batch of tasks {asked[0].task.id} to {asked[1].task.id} failed; each .*RuntimeError: too many"
     ):
         score(asked, FailsOn(together=True))
 

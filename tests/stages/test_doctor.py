@@ -33,6 +33,7 @@ def test_all_is_well_and_nothing_stays_behind(words, capsys):
     code, checks = examined(words, capsys)
     assert (code, list(checks)) == (0, [*MACHINE, "model", *INVARIANTS])
     assert {checks[name]["about"] for name in INVARIANTS} == {"invariant"}
+    assert re.search(r"answers end at \S+ \(\d+\); prompts begin with none$", checks["model"]["sentence"])
     assert set(Path().iterdir()) == before  # no data prepared, no run, no checkpoint
 
 

@@ -67,10 +67,13 @@ def test_the_files_of_a_folder_are_its_splits(tmp_path):
         (ROW | {"labels": {"family": 3}}, "field 'labels.family' must be a string, got a number"),
         (ROW | {"raw": {"a": [{"b": "\udfff"}]}}, "field 'raw.a.b' has half of a surrogate pair"),
         (ROW | {"raw": {"a": [float("nan")]}}, "field 'raw.a' holds NaN or an infinity, which JSON does not have"),
-        (ROW | {"source": {"split": "../train"}}, "field 'source.split' is '../train': need letters, digits"),
+        (
+            ROW | {"source": {"split": "../train"}},
+            "field 'source.split' is '../train': a split name may have only letters, digits, - and _",
+        ),
         (
             ROW | {"source": {"split": "all"}},
-            "field 'source.split' is 'all': which means all splits together; give it another name",
+            "field 'source.split' is 'all': this name stands for all splits together",
         ),
         ('{"raw": ' + "[" * 100_000, "JSON that cannot be read"),
         ('{"raw": ' + "9" * 5000 + "}", "JSON that cannot be read"),

@@ -1,6 +1,6 @@
 import pytest
 
-from gapo_cli.tasks.languages import EXTENSIONS, PAPER_LANGUAGES, UNKNOWN, language_of
+from gapo_cli.tasks.languages import EXTENSIONS, UNKNOWN, language_of
 
 
 @pytest.mark.parametrize(
@@ -21,10 +21,6 @@ def test_a_files_name_tells_its_language(path, language):
 @pytest.mark.parametrize("path", ["", "untitled", "script/linux", ".gitignore", "a.b/c", "trailing.", "x.unheardof"])
 def test_a_name_that_tells_nothing_gives_unknown(path):
     assert language_of(path) == UNKNOWN
-
-
-def test_every_language_of_the_paper_has_an_extension():
-    assert set(PAPER_LANGUAGES) <= set(EXTENSIONS)
 
 
 def test_no_extension_belongs_to_two_languages():

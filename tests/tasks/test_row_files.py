@@ -66,7 +66,7 @@ def test_rows_are_read_from_parquet_and_columns_that_are_empty_count_as_left_out
         (pickle.dumps([ROW]), "is a pickle of Python, which is never read"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of Git LFS .*; fetch it by git lfs pull"),
         (b"<!DOCTYPE html>", "is a web page; download the file that it shows"),
-        (b"[{}, ", "begins like a JSON array and is none"),
+        (b"[{}, ", "begins with \\[ but is not a valid JSON array"),
         (b"[\n{}, 3]", "element 2 of the array must be a JSON object, got int"),
     ],
 )
@@ -91,7 +91,8 @@ def test_hidden_files_of_a_folder_are_no_splits_and_are_told(tmp_path):
 def test_a_file_whose_name_cannot_be_a_split_is_named_as_the_trouble(tmp_path):
     write(tmp_path / "my tasks.jsonl", LINE)
     with pytest.raises(
-        DataError, match=r"my tasks.jsonl: a file in a folder is named by its split, and 'my tasks' .*; rename it"
+        DataError,
+        match=r"my tasks.jsonl: a file in a folder is named by its split, here 'my tasks': a split name may .*; rename it",
     ):
         tasks_in(tmp_path)
 

@@ -12,8 +12,8 @@ def base_note(path: str) -> str | None:
     if path == "asset:nano-noisy":
         return (
             f"The base is noisy by design: it last learned from an edit log in which only {log['finished']} of the outcomes "
-            f"were the finished edit; of the others {log['undone']} were left undone, {log['runs_on']} ran on and "
-            f"{log['cut_short']} were cut short. RL recovers what that noise took. Compare with the base that was trained as "
+            f"were the finished edit; of the others {log['undone']} were not edited yet, {log['runs_on']} were edited too far "
+            f"and {log['cut_short']} were cut short. RL recovers what that noise took. Compare with the base that was trained as "
             "long on finished edits (model.base=clean)."
         )
     if path == "asset:nano-clean":

@@ -48,8 +48,8 @@ def count_tasks(tasks: Sequence[EditTask]) -> dict[str, Any]:
 def split_name_error(split: str) -> str | None:
     """Why this can be no split's name, or None."""
     if not SPLIT_NAME.fullmatch(split):
-        return "need letters, digits, - and _"
-    return "which means all splits together; give it another name" if split == ALL_SPLITS else None
+        return "a split name may have only letters, digits, - and _, and begins with a letter or a digit"
+    return "this name stands for all splits together, so no split may have it" if split == ALL_SPLITS else None
 
 
 def save_task_set(

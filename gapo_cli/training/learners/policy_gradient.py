@@ -102,8 +102,8 @@ def fitting_tasks(run: RunContext, policy: LoadedModel) -> Sequence[EncodedTask]
     beyond = sum(len(one.token_ids) + answer - 1 > budget for one in fitted.kept) if budget else 0
     if beyond:
         say(
-            f"trainer.max_tokens_per_microbatch={budget}: {beyond} of {len(fitted.kept)} training prompts pass it with an answer of "
-            f"{answer} tokens; such an answer is a micro-batch of its own"
+            f"trainer.max_tokens_per_microbatch={budget}: {beyond} of {len(fitted.kept)} training prompts with a "
+            f"{answer}-token answer exceed the limit; each such answer gets its own micro-batch"
         )
     return fitted.kept
 

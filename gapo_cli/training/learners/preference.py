@@ -112,7 +112,7 @@ class Preference:
         known = {task.id for task in run.held_out}
         shared = len({task.id for task in pairs.tasks if task.id in known})
         if shared:
-            say(f"warning: {shared} tasks of the pairs are held-out tasks too; their evaluation says nothing about new tasks")
+            say(f"warning: {shared} of these tasks are also held out, so their evaluation does not measure new tasks")
         engine = engine or run.start_engine(policy, advise)
         return PreferenceLearning(run, policy, reference, pairs, sampled, held_out, engine, advise)
 

@@ -204,4 +204,4 @@ def test_held_out_tasks_among_the_pairs_are_warned_about(make_loop):
     display = Listening()
     make_loop(display=display, tasks=[small_task("held-out", rejected=("x",)), *TASKS])
     assert "9 pairs of 5 tasks" in display.said
-    assert any("warning: 1 tasks of the pairs are held-out tasks too" in line for line in display.said)
+    assert any("warning: 1 of these tasks are also held out" in line for line in display.said)
