@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import sys
 import time
+from importlib.util import module_from_spec, spec_from_file_location
 
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[1])
+    # an editable install of another revision would give its own yaml files
+    folder = f"{sys.argv[1]}/conf"
+    found = spec_from_file_location("gapo_cli.conf", f"{folder}/__init__.py", submodule_search_locations=[folder])
+    sys.modules["gapo_cli.conf"] = module_from_spec(found)
 
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.launching.launch import run
