@@ -104,6 +104,7 @@ PAPER = {
 }
 
 
+@pytest.mark.slow
 def test_the_nine_models_of_the_paper_have_its_lengths_and_batches():
     for name, path in PAPER.items():
         found = experiment_of("train", [f"model={name}"])

@@ -62,6 +62,7 @@ def test_every_metric_that_is_written_is_defined_with_its_writer(written):
             assert writer in find(key).writers, key
 
 
+@pytest.mark.slow
 def test_every_definition_has_a_writer_that_writes_it(written):
     for metric in METRICS:
         for writer in metric.writers:
@@ -69,6 +70,7 @@ def test_every_definition_has_a_writer_that_writes_it(written):
                 assert any(metric.covers(key) for key in written[writer]), f"{metric.name} by {writer}"
 
 
+@pytest.mark.slow
 def test_every_curve_and_column_has_a_writer(written):
     everything = set().union(*written.values())
     for key in [*(curve.key for curve in CURVES), *SHAPE_METRICS.values()]:
@@ -78,6 +80,7 @@ def test_every_curve_and_column_has_a_writer(written):
     assert {names.GREEDY_EXACT, names.SAMPLED_EXACT, names.CLIPPED, names.TIME} <= everything
 
 
+@pytest.mark.slow
 def test_a_supervised_report_draws_its_loss_and_no_rewards(runs):
     titles = re.findall(r"<strong>(.*?)</strong>", (runs["supervised"] / "report.html").read_text())
     assert "Training loss" in titles and "Gradient norm" in titles
@@ -86,6 +89,7 @@ def test_a_supervised_report_draws_its_loss_and_no_rewards(runs):
     assert "Reward" in titles and "Training loss" not in titles
 
 
+@pytest.mark.slow
 def test_a_report_of_pairs_draws_its_loss_margin_and_both_answers(runs):
     titles = re.findall(r"<strong>(.*?)</strong>", (runs["preference"] / "report.html").read_text())
     own = {"Preference loss", "Pairs told apart", "Reward margin", "Better answers", "Worse answers"}

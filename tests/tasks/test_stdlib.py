@@ -54,6 +54,7 @@ def test_an_accelerator_module_goes_where_its_public_one_goes():
     assert split_of("_strptime.py", shares) == split_of("strptime.py", shares)
 
 
+@pytest.mark.slow
 def test_no_region_and_target_pair_stands_on_both_sides(task_set):
     pairs = {
         name: {("".join(t.region.split()), "".join(t.target.split())) for t in tasks} for name, tasks in task_set.splits.items()
@@ -63,6 +64,7 @@ def test_no_region_and_target_pair_stands_on_both_sides(task_set):
     assert not pairs["dev"] & pairs["eval"]
 
 
+@pytest.mark.slow
 def test_tasks_change_something_within_whole_lines(task_set):
     for task in task_set.splits["eval"]:
         assert not task.is_noop
