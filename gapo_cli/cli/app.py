@@ -52,7 +52,7 @@ def gapo(
 
     \b
     Start with:
-      gapo train experiment=debug     a tiny run, under 30 seconds on two free cores
+      gapo train experiment=debug     a tiny run, about 30 seconds on two free cores
       gapo train                      the default run, about two minutes on two free cores
     """
     if version:
