@@ -51,12 +51,15 @@ def weights(policy):
     return {name: tensor.clone() for name, tensor in whole_weights(policy.model)}
 
 
-def assert_close(ours, theirs, within=1e-6):
+def apart(ours, theirs, since=None):
+    """|ours - theirs| / |theirs - since| over all tensors together; `since` is 0 where it is left out. A number of its own may be far
+    off: a bias of the keys has a gradient of 0, and Adam makes a step of its rounding."""
     assert ours.keys() == theirs.keys()
-    for name in theirs:
-        torch.testing.assert_close(
-            ours[name], theirs[name], rtol=1e-4, atol=within, msg=lambda message, name=name: f"{name}: {message}"
-        )
+    difference, length = (
+        torch.cat([(one[name] - (0 if other is None else other[name])).flatten() for name in theirs]).norm()
+        for one, other in ((ours, theirs), (theirs, since))
+    )
+    return float(difference / length)
 
 
 KINDS = {
@@ -87,6 +90,7 @@ def passes(policy, numbers, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_ranks_make_the_gradient_the_clipping_and_the_steps_of_one_process(tiny_config, tmp_path, kind):
     alone = load(tiny_config, kind, shared=False)
+    before = weights(alone)
     total = passes(alone, [0, 1, 0], kind)
     expected = gradient(alone)
     optimizer = Optimizer(alone.model.parameters(), OPTIMIZER, 10)
@@ -108,10 +112,10 @@ def test_two_ranks_make_the_gradient_the_clipping_and_the_steps_of_one_process(t
 
     (loss, found, first_norms, after, moments, held), (other, *_, no_moments, rest) = on_ranks(RANKS, work, tmp_path)
     assert loss + other == pytest.approx(total, rel=1e-5)
-    assert_close(found, expected)
+    assert apart(found, expected) < 1e-5
     assert first_norms == pytest.approx(norms, rel=1e-5)
-    assert_close(after, weights(alone), within=1e-2 * OPTIMIZER.learning_rate)
-    assert_close(moments, optimizer.tensors())
+    assert apart(after, weights(alone), before) < 1e-2
+    assert apart(moments, optimizer.tensors()) < 1e-5
     assert all(len(one) == 0 for name, one in no_moments.items() if not name.endswith("step"))
     count = sum(parameter.numel() for parameter in alone.model.parameters())
     assert held + rest == count and 0.4 * count < held < 0.6 * count
