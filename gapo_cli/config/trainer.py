@@ -83,6 +83,11 @@ class TrainerConfig:
     processes: int | None = None
     shard: bool = False
 
+    @property
+    def updates_per_step(self) -> int:
+        """Optimizer steps of a rollout batch."""
+        return self.epochs_per_step * -(-self.prompts_per_step // self.prompts_per_mini_batch)
+
     def __post_init__(self) -> None:
         one_of("trainer.layout", self.layout, LAYOUTS)
         one_of("trainer.dtype", self.dtype, DTYPES)

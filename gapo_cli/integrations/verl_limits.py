@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from gapo_cli.config.checks import require
 from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment, check_settings
-from gapo_cli.integrations.verl_settings import VERL, Cluster, updates_per_step
+from gapo_cli.integrations.verl_settings import VERL, Cluster
 from gapo_cli.interfaces import UnboundedReward
 from gapo_cli.training.learners.policy_gradient import PolicyGradient
 from gapo_cli.training.objectives.entropy import EntropyBonus
@@ -81,7 +81,7 @@ def named(experiment: Experiment) -> list[str]:
     if trainer.device == "cpu":
         found.append("trainer.device=cpu: verl has no platform for CPUs of its own; for GPUs, hand over with trainer=gpu.")
     if trainer.optimizer.warmup_steps:
-        several = updates_per_step(experiment)
+        several = trainer.updates_per_step
         found.append(
             f"trainer.optimizer.warmup_steps: verl's learning rate rises from 0 once a rollout batch ({several} optimizer steps)."
         )

@@ -188,13 +188,8 @@ def of_optimizer(experiment: Experiment) -> dict[str, Any]:
         f"{optim}.clip_grad": optimizer.max_grad_norm,
         f"{optim}.lr_scheduler_type": "constant",
         # verl's rate rises once a rollout batch, gapo's with each optimizer step
-        f"{optim}.lr_warmup_steps": math.ceil(optimizer.warmup_steps / updates_per_step(experiment)),
+        f"{optim}.lr_warmup_steps": math.ceil(optimizer.warmup_steps / experiment.trainer.updates_per_step),
     }
-
-
-def updates_per_step(experiment: Experiment) -> int:
-    trainer = experiment.trainer
-    return trainer.epochs_per_step * math.ceil(trainer.prompts_per_step / trainer.prompts_per_mini_batch)
 
 
 def of_trainer(experiment: Experiment, cluster: Cluster, handed: Handed) -> dict[str, Any]:

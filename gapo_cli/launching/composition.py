@@ -183,7 +183,7 @@ def check_choices(hydra: Any, parsed: Sequence[Override], sweep: bool) -> None:
             if value is None:
                 need = "leave it out, or name" if group in OPTIONAL else "a run needs"
                 raise UserError(f"{group}=null: {need} one of {', '.join(sorted(options))}")
-            typed = str(value) if several else override.input_line.partition("=")[2]
+            typed = str(value) if several or isinstance(value, str) else override.input_line.partition("=")[2]
             check_choice(group, value, typed, options)
             if group == LAUNCHER and PLUGINS.get(str(value), str(value)) not in options:
                 raise UserError(f"{LAUNCHER}={value}: needs: {install_of(PLUGINS[str(value)])}")
@@ -195,10 +195,10 @@ def check_choice(group: str, value: Any, typed: str, options: Sequence[str]) -> 
     if isinstance(value, list) and group in SEVERAL:
         for one in value:
             check_choice(group, one, str(one), options)
-    elif not (isinstance(value, str) and str(value) in options) and not (isinstance(value, dict) and value):
+    elif not (isinstance(value, str) and value in options) and not (isinstance(value, dict) and value):
         if typed in options:
             raise UserError(f"{group}={typed}: is not read as a name; give {typed}.yaml another name")
-        raise UserError(unknown_option(group, typed if not isinstance(value, str) else str(value), options))
+        raise UserError(unknown_option(group, typed, options))
 
 
 def unknown_option(group: str, value: str, options: Sequence[str]) -> str:

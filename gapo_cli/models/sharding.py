@@ -78,8 +78,7 @@ def _summed(found: Any, ranks: int) -> Any:
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """All of a tensor that ranks have parts of, which all of them call for; any other as it is."""
-    gather = getattr(tensor, "full_tensor", None)
-    return tensor if gather is None else gather()
+    return tensor.full_tensor() if is_part(tensor) else tensor
 
 
 def here(tensor: torch.Tensor) -> torch.Tensor:

@@ -90,13 +90,7 @@ class Settings:
     def term_costs(self) -> list[TermCost]:
         """Of the loss terms that say what they cost."""
         terms = self.algorithm.terms.values()
-        return [term.cost(self.updates_per_step) for term in terms if isinstance(term, CostlyTerm)]
-
-    @property
-    def updates_per_step(self) -> int:
-        """Optimizer steps of a rollout batch."""
-        mini_batches = -(-self.trainer.prompts_per_step // self.trainer.prompts_per_mini_batch)
-        return mini_batches * self.trainer.epochs_per_step
+        return [term.cost(self.trainer.updates_per_step) for term in terms if isinstance(term, CostlyTerm)]
 
 
 @dataclass(frozen=True)

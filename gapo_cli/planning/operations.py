@@ -112,7 +112,7 @@ def recomputes(settings: Settings) -> bool:
     """Old log-probabilities take a pass."""
     from gapo_cli.rollouts.engine_agreement import recomputes_logprobs
 
-    return recomputes_logprobs(settings.trainer, settings.algorithm, settings.engine) and settings.updates_per_step > 1
+    return recomputes_logprobs(settings.trainer, settings.algorithm, settings.engine) and settings.trainer.updates_per_step > 1
 
 
 def step_tokens(settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str) -> int:

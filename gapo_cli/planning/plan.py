@@ -62,7 +62,7 @@ class Plan:
 
     @property
     def optimizer_steps(self) -> int:
-        return self.settings.trainer.steps * self.settings.updates_per_step
+        return self.settings.trainer.steps * self.settings.trainer.updates_per_step
 
     @property
     def passes_over_tasks(self) -> float:

@@ -54,7 +54,7 @@ def test_counts_of_a_run(experiment):
     found = plan(replace(experiment, trainer=trainer), QuietDisplay())
     assert found.rollouts == 4 * 2
     # two mini-batches, three times each; six steps
-    assert (found.settings.updates_per_step, found.optimizer_steps) == (6, 36)
+    assert (found.settings.trainer.updates_per_step, found.optimizer_steps) == (6, 36)
     assert found.passes_over_tasks == 6 * 4 / 12
     assert found.answer_tokens_per_step == 8 * 4
     assert found.evaluations == 4  # before, after steps 2 and 4, and at the end, every_steps=2

@@ -140,10 +140,8 @@ class PolicyGradientLearning:
         self.extent = f"trainer.steps={self.steps} steps"
         self.ended_at: int | None = None
         self.evaluate_every = experiment.evaluation.every_steps
-        mini_batches = -(-self.trainer.prompts_per_step // self.trainer.prompts_per_mini_batch)
-        self.updates_per_step = self.trainer.epochs_per_step * mini_batches
         self.warmup = 0 if ppo is None else ppo.warmup_steps
-        total_updates = (self.steps - self.warmup) * self.updates_per_step
+        total_updates = (self.steps - self.warmup) * self.trainer.updates_per_step
         self.optimizer = Optimizer(policy.model.parameters(), self.trainer.optimizer, total_updates, run.ranks)
         self.updater = PolicyUpdate(
             policy,
@@ -157,7 +155,7 @@ class PolicyGradientLearning:
         )
         self.with_critic: ActorCriticUpdate | None = None
         if critic is not None:
-            critics = Optimizer(critic.weights().values(), ppo.optimizer, self.steps * self.updates_per_step, run.ranks)
+            critics = Optimizer(critic.weights().values(), ppo.optimizer, self.steps * self.trainer.updates_per_step, run.ranks)
             self.with_critic = ActorCriticUpdate(self.updater, critic, critics, ppo)
         self.collector = Collector(
             engine=engine,
