@@ -7,6 +7,7 @@ import torch
 from ranks_parts import on_ranks
 
 from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
+from gapo_cli.doctor.invariants import relative_difference
 from gapo_cli.models.load import load_model
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.packing.layout import LAY_OUT
@@ -55,11 +56,8 @@ def apart(ours, theirs, since=None):
     """|ours - theirs| / |theirs - since| over all tensors together; `since` is 0 where it is left out. A number of its own may be far
     off: a bias of the keys has a gradient of 0, and Adam makes a step of its rounding."""
     assert ours.keys() == theirs.keys()
-    difference, length = (
-        torch.cat([(one[name] - (0 if other is None else other[name])).flatten() for name in theirs]).norm()
-        for one, other in ((ours, theirs), (theirs, since))
-    )
-    return float(difference / length)
+    from_since = [[one[name] - (0 if since is None else since[name]) for name in theirs] for one in (theirs, ours)]
+    return relative_difference(*from_since)
 
 
 KINDS = {
