@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from kill_driver import KillDriver
 from parts import PlainTemplate
 from synthetic_run import write_run
 
@@ -25,6 +27,13 @@ settings.load_profile("untimed")
 # would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session")
+def driver() -> Iterator[KillDriver]:
+    """Runs commands as processes of their own, without their imports' seconds."""
+    with KillDriver() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,8 @@
 """The command line as one types it: help, mistakes, what each verb writes and where."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -306,21 +304,6 @@ def test_a_file_without_tasks_is_refused(here, tasks, capsys):
     tasks.write_text("")
     assert run_command(["prepare", "data=jsonl", f"data.path={tasks}", "-q"]) == 2
     assert "data=jsonl: the source gave no task at all" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_a_real_run_with_a_checkpoint(here, tasks, tiny_model_folder):
-    words = [*smallest(tasks, tiny_model_folder), "trainer.steps=100000", "hydra.run.dir=one"]
-    command = subprocess.Popen([sys.executable, "-m", "gapo_cli", "train", *words], stderr=subprocess.PIPE, text=True)
-    metrics = here / "one" / "metrics.jsonl"
-    while command.poll() is None and not (metrics.exists() and '"step": 3' in metrics.read_text()):
-        time.sleep(0.1)
-    command.send_signal(signal.SIGINT)
-    errors = command.communicate()[1]
-    assert (command.returncode, errors) == (130, "gapo: stopped\n")
-    saved = sorted((here / "one" / "checkpoints").glob("step-*"))
-    last = json.loads(metrics.read_text().splitlines()[-1])["step"]
-    assert saved[-1].name == f"step-{last:05d}"
 
 
 @pytest.mark.parametrize("name", ["inf", "nan", "1", "true"])

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 from fake_search import SPACE
-from kill_driver import KillDriver
 from parts import smallest, write_tasks
 
 from gapo_cli.cli.entry import run_command
@@ -48,18 +47,17 @@ def test_without_deap_the_extra_is_named_before_anything_is_run(tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_a_real_search_that_is_killed_goes_on_to_the_same_end(words, tmp_path, capsys):
+def test_a_real_search_that_is_killed_goes_on_to_the_same_end(driver, words, tmp_path, capsys):
     pytest.importorskip("deap", reason="needs gapo-cli[evolve]")
-    with KillDriver() as driver:
-        alone = driver.run(["evolve", *words, "evolve.inherit=average", "hydra.sweep.dir=one", "-q"], tmp_path)
-        assert alone["status"] == 0, alone["output"]
-        begun = ["evolve", *words, "evolve.inherit=average", "hydra.sweep.dir=two", "-q"]
-        for share in (0.2, 0.3, 0.3):  # of what one left alone does, counted from the last kill
-            killed = driver.run(begun, tmp_path, {"event": int(share * alone["events"])})
-            assert killed["status"] == -9, killed["output"]
-            begun = ["evolve", "resume=two", "-q"]
-        last = driver.run(begun, tmp_path)
-        assert last["status"] == 0, last["output"]
+    alone = driver.run(["evolve", *words, "evolve.inherit=average", "hydra.sweep.dir=one", "-q"], tmp_path)
+    assert alone["status"] == 0, alone["output"]
+    begun = ["evolve", *words, "evolve.inherit=average", "hydra.sweep.dir=two", "-q"]
+    for share in (0.3, 0.4):  # of what one left alone does, counted from the last kill
+        killed = driver.run(begun, tmp_path, {"event": int(share * alone["events"])})
+        assert killed["status"] == -9, killed["output"]
+        begun = ["evolve", "resume=two", "-q"]
+    last = driver.run(begun, tmp_path)
+    assert last["status"] == 0, last["output"]
     first, second = (json.loads((tmp_path / name / "evolve.json").read_text()) for name in ("one", "two"))
     for found in (first, second):
         found["values"] = {number: values["val/exact_match"] for number, values in found["values"].items()}

@@ -12,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from parts import smallest, write_tasks
-from ranks_parts import free_port
+from ranks_parts import command_on_ranks, free_port
+
+from gapo_cli.cli.entry import run_command
 
 GAPO = [sys.executable, "-m", "gapo_cli"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -35,49 +37,44 @@ def answers_of(run_dir):
 
 
 @pytest.mark.slow
-def test_two_processes_make_one_run_that_one_screen_shows(words, tmp_path):
-    done = run([*GAPO, *words, "trainer.processes=2", "trainer.steps=1"], tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert re.fullmatch(
-        r"(?s)(preparing.*)?step 0 .*\nstep 1 .*\nreport: .*\ncheckpoint: .*\nbest checkpoint: .*\n", done.stdout
-    )
-    assert done.stdout.count("\nstep 1 ") == 1
-    assert json.loads((tmp_path / "run" / "environment.json").read_text())["processes"] == 2
-    assert json.loads((tmp_path / "run" / "outcome.json").read_text())["status"] == "done"
-    assert (tmp_path / "run" / "ranks" / "rank-00001.log").is_file()
-
-
-@pytest.mark.slow
 def test_torchrun_on_two_nodes_makes_the_run_of_one_process(words, tmp_path):
-    (tmp_path / "one").mkdir()
-    assert run([*GAPO, *words], tmp_path / "one").returncode == 0
+    assert run_command([*words[:-1], f"hydra.run.dir={tmp_path / 'one'}"]) == 0
     rendezvous = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
     nodes = [
         subprocess.Popen([*TORCHRUN, *rendezvous, "--node-rank", str(node), "-m", "gapo_cli", *words], cwd=tmp_path)
         for node in range(2)
     ]
     assert [node.wait(timeout=300) for node in nodes] == [0, 0]
-    assert answers_of(tmp_path / "run") == answers_of(tmp_path / "one" / "run")
+    assert answers_of(tmp_path / "run") == answers_of(tmp_path / "one")
 
 
 @pytest.mark.slow
 def test_processes_that_share_the_weights_make_the_run_of_one(words, tmp_path):
-    for name, settings in {"one": [], "shared": ["trainer.processes=2", "trainer.shard=true"]}.items():
-        (tmp_path / name).mkdir()
-        done = run([*GAPO, *words, *settings], tmp_path / name)
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert answers_of(tmp_path / "shared" / "run") == answers_of(tmp_path / "one" / "run")
-    best = tmp_path / "shared" / "run" / "checkpoints" / "best"
-    again = run([*GAPO, "eval", *words[1:-1], f"model.path={best}", "hydra.run.dir=eval"], tmp_path)
-    assert again.returncode == 0, again.stderr
+    codes, shown = command_on_ranks(2, [*words, "trainer.shard=true"], tmp_path)
+    assert codes == [0, 0], shown
+    assert run_command([*words[:-1], f"hydra.run.dir={tmp_path / 'one'}"]) == 0
+    assert answers_of(tmp_path / "run") == answers_of(tmp_path / "one")
+    best = tmp_path / "run" / "checkpoints" / "best"
+    assert run_command(["eval", *words[1:-1], f"model.path={best}", f"hydra.run.dir={tmp_path / 'eval'}"]) == 0
+
+
+WRONG = ["algorithm.importance_cap=2.0", "trainer.recompute_logprobs=false"]
+
+
+def test_a_mistake_is_said_before_any_process_is_started(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.distributed.run.run", lambda _: pytest.fail("torchrun has been asked"))
+    assert run_command([*words, *WRONG, "trainer.processes=2"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("gapo: algorithm.importance_cap=2.0: ") and errors.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_a_mistake_is_said_once_and_nothing_is_left(words, tmp_path):
-    wrong = ["trainer.processes=2", "algorithm.importance_cap=2.0", "trainer.recompute_logprobs=false"]
-    done = run([*GAPO, *words, *wrong], tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith("gapo: algorithm.importance_cap=2.0: ") and done.stderr.count("\n") == 1
+def test_a_mistake_that_all_processes_find_is_said_once_and_nothing_is_left(words, tmp_path):
+    codes, shown = command_on_ranks(2, [*words, *WRONG], tmp_path)
+    assert codes[0] == 2 and codes[1] != 0
+    assert shown.startswith("gapo: algorithm.importance_cap=2.0: ") and shown.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -98,8 +95,6 @@ REFUSED = [
 
 @pytest.mark.parametrize(("command", "environment", "sentence"), REFUSED)
 def test_a_wrong_number_of_processes_is_refused(command, environment, sentence, monkeypatch, tmp_path, capsys):
-    from gapo_cli.cli.entry import run_command
-
     monkeypatch.chdir(tmp_path)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -131,19 +126,26 @@ def begin(words, folder):
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_all_processes_at_one_step(words, tmp_path):
+def test_ctrl_c_stops_all_processes_at_one_step_and_resumed_they_make_one_run_that_one_screen_shows(words, tmp_path):
     process = begin(words, tmp_path)
     process.send_signal(signal.SIGINT)
     shown, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (130, "gapo: stopped\n")
     (step,) = re.findall(r"stopped after step (\d+) of 3000: saved ", shown)
     assert (tmp_path / "run" / "checkpoints" / f"step-{int(step):05d}").is_dir()
-    again = [*GAPO, "train", "resume=run", f"trainer.steps={int(step) + 1}", "-q"]
-    assert run(again, tmp_path).returncode == 0
+    done = run([*GAPO, "train", "resume=run", f"trainer.steps={int(step) + 1}"], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(rf"(?s)step {int(step) + 1} .*\nreport: .*\ncheckpoint: .*\nbest checkpoint: .*\n", done.stdout), (
+        done.stdout
+    )
+    assert done.stdout.count(f"step {int(step) + 1} ") == 1
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["processes"] == 2
+    assert json.loads((tmp_path / "run" / "outcome.json").read_text())["status"] == "done"
+    assert (tmp_path / "run" / "ranks" / "rank-00001.log").is_file()
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_ends_the_run_and_is_named_and_auto_goes_on(words, tmp_path):
+def test_a_process_that_is_killed_ends_the_run_and_is_named_and_auto_goes_on(words, tmp_path, monkeypatch):
     process = begin(words, tmp_path)
     victim = next(child for child in children_of(process.pid) if b"\0RANK=1\0" in Path(f"/proc/{child}/environ").read_bytes())
     os.kill(victim, signal.SIGKILL)
@@ -152,8 +154,9 @@ def test_a_process_that_is_killed_ends_the_run_and_is_named_and_auto_goes_on(wor
     assert errors.startswith(f"gapo: rank 1 (process {victim} on ") and errors.count("\n") == 1
     assert re.search(r"was killed; the last checkpoint is .*step-\d+; go on with resume=auto hydra.run.dir=", errors)
     step = max(int(path.name.removeprefix("step-")) for path in (tmp_path / "run" / "checkpoints").glob("step-*"))
-    again = [*GAPO, "train", "resume=auto", "hydra.run.dir=run", f"trainer.steps={step + 1}", "-q"]
-    assert run(again, tmp_path).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    alone = ["trainer.processes=1", f"trainer.steps={step + 1}"]
+    assert run_command(["train", "resume=auto", "hydra.run.dir=run", *alone, "-q"]) == 0
 
 
 def children_of(pid):
@@ -168,8 +171,8 @@ def children_of(pid):
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", ["false", "true"])
 def test_doctor_on_two_processes_compares_their_gradient_with_that_of_one(words, tmp_path, shard):
-    done = run([*GAPO, "doctor", *words[1:-1], "trainer.processes=2", f"trainer.shard={shard}", "--json"], tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    codes, shown = command_on_ranks(2, ["doctor", *words[1:-1], f"trainer.shard={shard}", "--json"], tmp_path)
+    assert codes == [0, 0], shown
+    checks = {check["name"]: check for check in json.loads(shown)["checks"]}
     assert all(checks[name]["holds"] for name in ("ranks = one process", "engine = trainer", "sync", "checkpoint"))
     assert list(tmp_path.glob("gapo-doctor-*")) == []

@@ -6,7 +6,6 @@ import shutil
 import pandas as pd
 import pytest
 import yaml
-from kill_driver import KillDriver
 from parts import smallest, write_tasks
 
 from gapo_cli.cli.entry import run_command
@@ -101,14 +100,13 @@ def written_at(folder):
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_goes_on_with_the_jobs_that_are_left_and_ends_as_if_nothing_had_happened(words, tmp_path):
-    with KillDriver() as driver:
-        # two files of rollouts a job: the fourth is that of the second job's second step
-        killed = driver.run(["sweep", "seed=0,1,2", *words], tmp_path, {"write": "parquet", "call": 4})
-        assert killed["status"] == -9, killed["output"]
-        first = written_at(tmp_path / "one" / "0")
-        resumed = driver.run(["sweep", "resume=one"], tmp_path)
-        whole = driver.run(["train", "seed=1", *words[:-1], "hydra.run.dir=whole"], tmp_path)
+def test_a_killed_sweep_goes_on_with_the_jobs_that_are_left_and_ends_as_if_nothing_had_happened(driver, words, tmp_path):
+    # two files of rollouts a job: the fourth is that of the second job's second step
+    killed = driver.run(["sweep", "seed=0,1,2", *words], tmp_path, {"write": "parquet", "call": 4})
+    assert killed["status"] == -9, killed["output"]
+    first = written_at(tmp_path / "one" / "0")
+    resumed = driver.run(["sweep", "resume=one"], tmp_path)
+    whole = driver.run(["train", "seed=1", *words[:-1], "hydra.run.dir=whole"], tmp_path)
     assert (resumed["status"], whole["status"]) == (0, 0), resumed["output"]
     assert resumed["output"].startswith(
         "one: 1 of 3 jobs done, 0 failed, 2 unfinished; running 2 of the unfinished\njob 2 of 3: as configured seed=1\n"

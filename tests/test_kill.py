@@ -6,18 +6,11 @@ import random
 import shutil
 
 import pytest
-from kill_driver import KillDriver
 from killed_run import make_run
 
 from gapo_cli.runs.contents import contents_of
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def driver():
-    with KillDriver() as driver:
-        yield driver
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from gapo_cli.processes.place import Place
 from gapo_cli.processes.ranks import LostRank, ProcessesFailed
 from gapo_cli.runs.claim import RUN_DIR
 from gapo_cli.runs.outcome import FAILED, STOPPED, read_outcome
+from gapo_cli.stages.train import check_settings
 
 STOPPING_SECONDS = 600
 """How long a process that is told to stop has for the step that it is in, and for a checkpoint, before it is killed. torchrun's own
@@ -51,7 +52,9 @@ def asks_for_others(verb: str, experiment: Experiment) -> bool:
 def start_run(
     experiment: Experiment, run_dir: Path, words: Sequence[str], config_dir: Path | None, options: Sequence[str]
 ) -> Trained:
-    """Runs `gapo train WORDS` in `run_dir` on as many processes of this machine as `trainer.processes` asks for."""
+    """Runs `gapo train WORDS` in `run_dir` on as many processes of this machine as `trainer.processes` asks for.
+    Raises as `start_processes` does, and UserError for what `gapo train` refuses before it loads anything."""
+    check_settings(experiment)  # before ten seconds are spent on starting processes that all refuse it
     named = [word for word in words if key_of(word) != RUN_DIR]
     start_processes("train", experiment, [*named, f"{RUN_DIR}={quoted(str(run_dir))}"], config_dir, options, run_dir)
     return Trained(run_dir)

@@ -38,14 +38,9 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
     """Trains, and writes everything into the run's folder; with `resume`, into the folder of the run that is resumed.
     Raises UserError for settings that cannot be trained with, before a model is loaded; KeyboardInterrupt after Ctrl-C,
     when the last whole step is saved and reported."""
-    require(
-        not isinstance(experiment.engine, TextEngine),
-        "gapo train: a served model (engine=openai) cannot be trained, its weights are on the server; leave engine= out, or use "
-        "gapo eval or gapo rollout",
-    )
     ranks = experiment.ranks
     check_processes(experiment.trainer.processes, ranks.count)
-    experiment.learner.check(experiment)
+    check_settings(experiment)
     note = base_note(experiment.model.path)
     if note is not None:
         display.say(note)
@@ -60,6 +55,16 @@ def train(experiment: Experiment, display: Display) -> TrainResult:
     for line in closing_lines(result):
         display.say(line)
     return result
+
+
+def check_settings(experiment: Experiment) -> None:
+    """Raises UserError for settings that cannot be trained with, as far as they tell without a model and data."""
+    require(
+        not isinstance(experiment.engine, TextEngine),
+        "gapo train: a served model (engine=openai) cannot be trained, its weights are on the server; leave engine= out, or use "
+        "gapo eval or gapo rollout",
+    )
+    experiment.learner.check(experiment)
 
 
 def begin(experiment: Experiment, start: StartingPoint, display: Display) -> Life:

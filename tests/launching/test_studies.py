@@ -23,12 +23,12 @@ STUDIES, SCALES = (sorted(path.stem for path in folder.glob("*.yaml")) for folde
 
 
 def experiments(name, scale):
+    """Of one seed's jobs: at scale=nano every setting, at the others every model."""
     definition = requested_study([name, f"scale={scale}"])
     with open_tree(None) as hydra:
         plan, _ = make_plan(hydra, definition, [name], None)
         jobs = one_seed(plan.jobs)
-        # of several models each is composed once, and every setting once
-        chosen = [job for number, job in enumerate(jobs) if number < len(definition.settings) or number % 4 == 0]
+        chosen = jobs if scale == "nano" else jobs[:: len(definition.settings)]
         for job in chosen:
             config = compose_overrides(hydra, [*plan.overrides, *job.overrides])
             yield job, build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())

@@ -2,10 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -109,15 +105,12 @@ def test_a_stopped_rollout_goes_on_and_ends_as_one_that_was_not(again, here, wor
 
 
 @pytest.mark.slow
-def test_a_killed_rollout_goes_on_and_ends_as_one_that_was_not(here, words):
+def test_a_killed_rollout_goes_on_and_ends_as_one_that_was_not(driver, here, words):
     settings = [*words, "rollout.completions_per_part=2"]
     rollout(*settings, "hydra.run.dir=whole")
-    folder = here / "one" / "rollouts.parts"
-    command = subprocess.Popen([sys.executable, "-m", "gapo_cli", "rollout", *settings, "hydra.run.dir=one", "-q"])
-    while command.poll() is None and len(list(folder.glob("part-*"))) < 2:
-        time.sleep(0.001)
-    command.send_signal(signal.SIGKILL)
-    assert command.wait() == -signal.SIGKILL
+    killed = driver.run(["rollout", *settings, "hydra.run.dir=one", "-q"], here, {"write": "parquet", "call": 3})
+    assert killed["status"] == -9, killed["output"]
+    assert len(list((here / "one" / "rollouts.parts").glob("part-*"))) == 2
     rollout("resume=one")
     assert (here / "one" / "rollouts.parquet").read_bytes() == (here / "whole" / "rollouts.parquet").read_bytes()
 
