@@ -89,6 +89,8 @@ def check_settings(experiment: Experiment) -> None:
             f"algorithm.ppo.warmup_steps={warmup}: need fewer than trainer.steps={trainer.steps}, or the policy learns nothing",
         )
     check_sharing(experiment, trainer.optimizer)
+    if trainer.shard:
+        check_sharing_of_policy_gradient(algorithm)
     several_updates = trainer.epochs_per_step > 1 or trainer.prompts_per_mini_batch < trainer.prompts_per_step
     require(
         algorithm.importance_cap is None or not several_updates or trainer.recompute_logprobs is not False,
@@ -104,7 +106,7 @@ def check_settings(experiment: Experiment) -> None:
 
 def check_sharing(experiment: Experiment, optimizer: OptimizerConfig) -> None:
     """Raises UserError for what cannot be where processes share the weights. `optimizer`: of the policy."""
-    trainer, algorithm = experiment.trainer, experiment.algorithm
+    trainer = experiment.trainer
     if not trainer.shard:
         return
     require(
@@ -121,13 +123,17 @@ def check_sharing(experiment: Experiment, optimizer: OptimizerConfig) -> None:
         optimizer.name == "adamw",
         f"trainer.shard=true: the moments of optimizer.name={optimizer.name} cannot be divided; need adamw, whose moments are",
     )
+
+
+def check_sharing_of_policy_gradient(algorithm: AlgorithmConfig) -> None:
+    """Raises UserError for what reinforcement learning cannot do where processes share the weights."""
     require(
-        experiment.learner.name != "rl" or algorithm.critic is None,
+        algorithm.critic is None,
         "trainer.shard=true: algorithm=ppo has a critic, which is not divided; set it to false, or take another algorithm",
     )
     reading = [name for name, term in algorithm.terms.items() if isinstance(term, LookingBack)]
     require(
-        experiment.learner.name != "rl" or not reading,
+        not reading,
         f"trainer.shard=true: algorithm.terms.{''.join(reading[:1])} reads weights that no process has whole; set it to false, or "
         "leave the term out",
     )
