@@ -60,7 +60,7 @@ def test_a_failed_job_is_shown_with_its_reason_and_the_others_run_on(words, tmp_
 
 @pytest.mark.slow
 def test_jobs_side_by_side_by_joblib_end_as_they_do_one_by_one(words, tmp_path, tiny_model_folder):
-    given = [f"model.path={tmp_path}/none,{tiny_model_folder}", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    given = [f"model.path={tmp_path}/none,{tiny_model_folder}", "hydra/launcher=cores", "hydra.launcher.n_jobs=2"]
     assert run_command(["sweep", *given, *without_model(words), "-q"]) == 1
     assert [job["status"] for job in jobs_of(tmp_path / "one")] == ["failed", "done"]
     assert pd.read_csv(tmp_path / "one" / "sweep.csv")["runs"].to_list() == [0, 1]

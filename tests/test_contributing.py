@@ -47,15 +47,17 @@ def test_the_test_of_the_new_estimator_passes(folder):
 
 
 @pytest.mark.slow
-def test_a_run_trains_with_the_new_estimator(folder, tiny_model_folder):
+def test_a_run_trains_with_the_new_estimator(driver, folder, tiny_model_folder):
     import pandas as pd
 
     _, command = COMMANDS.findall(PAGE.read_text())
     tasks = write_tasks(folder / "tasks.jsonl")
     # a tiny model and a dozen tasks, so that the test takes seconds; `smallest` has experiment=debug too
     command = command.replace(" experiment=debug", "")
-    done = run(folder, command, *smallest(tasks, tiny_model_folder), "hydra.run.dir=run")
-    assert done.returncode == 0, done.stdout + done.stderr
+    program, words = shlex.split(command)[:3], shlex.split(command)[3:]
+    assert program == ["python", "-m", "gapo_cli"]
+    done = driver.run([*words, *smallest(tasks, tiny_model_folder), "hydra.run.dir=run"], folder)
+    assert done["status"] == 0, done["output"]
     rollouts = pd.concat(pd.read_parquet(path) for path in sorted((folder / "run" / "rollouts").glob("*.parquet")))
     assert len(rollouts)
     assert (rollouts["advantage"] <= 0).all()

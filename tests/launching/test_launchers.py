@@ -82,7 +82,6 @@ def test_a_job_that_a_cluster_starts_again_goes_on_from_its_checkpoint(tmp_path,
 @pytest.mark.parametrize(
     ("launcher", "plugin", "settings"),
     [
-        ("cores", "cores", ["hydra.launcher.n_jobs=2"]),
         # Slurm's jobs as processes of this machine: the same code, without sbatch
         ("submitit_local", "slurm", ["hydra.launcher.cpus_per_task=1"]),
         ("local_ray", "local_ray", []),
@@ -96,4 +95,4 @@ def test_a_sweep_by_each_launcher_trains_every_job(launcher, plugin, settings, t
     assert run_command(["sweep", *words, *given, "-q"]) == 0
     for job in ("0", "1"):
         assert json.loads(Path("one", job, "outcome.json").read_text())["status"] == "done"
-        assert json.loads(Path("one", job, "environment.json").read_text())["threads"] == 1 or launcher == "cores"
+        assert json.loads(Path("one", job, "environment.json").read_text())["threads"] == 1
