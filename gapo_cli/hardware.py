@@ -8,8 +8,10 @@ from pathlib import Path
 
 from gapo_cli.quantities import KIBIBYTE, MEBIBYTE
 
-SPINS = "1000"
-"""Turns of a waiting thread's loop, some microseconds; libgomp's own number is 300,000."""
+SPINS, SPINS_WHERE_BUSY = "50000", "1000"
+"""Turns of a waiting thread's loop on a free machine, and on one that is busy; libgomp's own number is 300,000."""
+BUSY = 0.5
+"""From this load a core on (mean of the last minute) a machine counts as busy."""
 
 
 def usable_cores() -> int:
@@ -36,9 +38,18 @@ def memory_mib() -> int | None:
 def let_threads_yield() -> None:
     """A thread of OpenMP that waits for the others spins for milliseconds before it sleeps, and where more processes run than
     cores are there it takes the time of the one it waits for (docs/background/performance.md has the figures). Here it spins for a shorter
-    time. To be called before torch is imported; what the environment says already stays."""
+    time, and for a very short one where the machine is busy as this process starts. To be called before torch is imported; what the
+    environment says already stays."""
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS_WHERE_BUSY if is_busy() else SPINS)
+
+
+def is_busy() -> bool:
+    """Whether other processes have kept the machine busy for the last minute; False where the system does not say."""
+    try:
+        return os.getloadavg()[0] >= BUSY * (os.cpu_count() or 1)
+    except (OSError, AttributeError):
+        return False
 
 
 def free_memory(device: str) -> int | None:

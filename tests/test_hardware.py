@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gapo_cli.hardware import SPINS, let_threads_yield, usable_cores
+from gapo_cli.hardware import SPINS, SPINS_WHERE_BUSY, let_threads_yield, usable_cores
 
 
 @pytest.fixture
@@ -14,11 +14,18 @@ def environment(monkeypatch):
     return monkeypatch
 
 
-def test_waiting_threads_spin_for_a_short_time(environment):
+@pytest.mark.parametrize(("load", "spins"), [(0.4, SPINS), (0.5, SPINS_WHERE_BUSY), (None, SPINS)])
+def test_waiting_threads_spin_for_a_short_time_and_a_shorter_one_where_the_machine_is_busy(load, spins, environment):
+    def of_last_minutes():
+        if load is None:
+            raise OSError
+        return load * os.cpu_count(), 0.0, 0.0
+
+    environment.setattr(os, "getloadavg", of_last_minutes)
     environment.setenv("GOMP_SPINCOUNT", "x")  # so that it is taken back after the test
     environment.delenv("GOMP_SPINCOUNT")
     let_threads_yield()
-    assert os.environ["GOMP_SPINCOUNT"] == SPINS
+    assert os.environ["GOMP_SPINCOUNT"] == spins
 
 
 @pytest.mark.parametrize(("name", "value"), [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "7")])
