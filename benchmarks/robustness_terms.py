@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,13 +31,14 @@ from gapo_cli.training.learners.policy_update import PolicyUpdate
 from gapo_cli.training.objectives.jacobian import Jacobian
 from gapo_cli.training.objectives.smoothness import Smoothness
 
-TERMS: Mapping[str, Mapping[str, Any]] = {
-    "none": {},
-    "jacobian, a quarter of the prompts": {"jacobian": Jacobian(1.0, share=0.25)},
-    "jacobian, every prompt": {"jacobian": Jacobian(1.0, share=1.0)},
-    "smoothness": {"smoothness": Smoothness(1.0)},
-    "jacobian, a quarter, and smoothness": {"jacobian": Jacobian(1.0, share=0.25), "smoothness": Smoothness(1.0)},
+TERMS: Mapping[str, Callable[[], Mapping[str, Any]]] = {
+    "none": dict,
+    "jacobian, a quarter of the prompts": lambda: {"jacobian": Jacobian(1.0, share=0.25)},
+    "jacobian, every prompt": lambda: {"jacobian": Jacobian(1.0, share=1.0)},
+    "smoothness": lambda: {"smoothness": Smoothness(1.0)},
+    "jacobian, a quarter, and smoothness": lambda: {"jacobian": Jacobian(1.0, share=0.25), "smoothness": Smoothness(1.0)},
 }
+"""Built for each model: smoothness keeps a copy of its weights."""
 
 
 def compare(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
@@ -49,7 +50,7 @@ def compare(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     rivals = []
     for terms, built in TERMS.items():
         optimizer = Optimizer(policy.model.parameters(), trainer.optimizer, trainer.steps)
-        updater = PolicyUpdate(policy, None, optimizer, AlgorithmConfig("grpo", terms=built), trainer, 1.0)
+        updater = PolicyUpdate(policy, None, optimizer, AlgorithmConfig("grpo", terms=built()), trainer, 1.0)
         rivals.append(Rival(terms, partial(updater.update, groups, fresh)))
     mean = round(float(np.mean([len(one.token_ids) for group in groups for one in group.completions])))
     sampling = SamplingConfig(group_size=len(groups[0].completions), max_new_tokens=mean)
