@@ -152,9 +152,9 @@ def ranks_make_the_gradient_of_one(subject: Subject) -> Finding:
     """The parts of all ranks, of rank 0's answers, add up to what each computes alone."""
     layout, budget, ranks = subject.trainer.layout, subject.narrow, subject.ranks
     groups = ranks.from_first(lambda: subject.groups)
-    alone = ranks.together(lambda: subject.gradient(layout, budget, groups), waiting=subject.sharded)
-    parts = ranks.together(lambda: subject.gradient(layout, budget, groups, ranks), waiting=subject.sharded)
-    if not subject.sharded:
+    alone = ranks.together(lambda: subject.gradient(layout, budget, groups), waiting=subject.policy.sharded)
+    parts = ranks.together(lambda: subject.gradient(layout, budget, groups, ranks), waiting=subject.policy.sharded)
+    if not subject.policy.sharded:
         ranks.add(parts)
     words = f"divided among {ranks.count} ranks"
     return _same_gradient(subject, relative_difference(alone, parts), words, "use trainer.processes=1 on this machine")
@@ -219,7 +219,7 @@ def checkpoint_comes_back(subject: Subject) -> Finding:
         folder = find_checkpoint(scratch)
         size = sum(path.stat().st_size for path in folder.rglob("*"))
         start = replace(policy.config, path=str(folder))
-        loaded = ranks.together(lambda: load_policy(start, subject.trainer), waiting=subject.sharded)
+        loaded = ranks.together(lambda: load_policy(start, subject.trainer), waiting=subject.policy.sharded)
         moments = under("optimizer", load_state(folder, MARK).tensors)
         ranks.all_agree(True)  # before the folder is removed, all have read it
     ours, theirs = policy.model.state_dict(), loaded.model.state_dict()

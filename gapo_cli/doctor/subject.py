@@ -17,7 +17,6 @@ from gapo_cli.doctor.made_up_tasks import RENAMED, probe_tasks
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Engine, Estimator, Template
 from gapo_cli.models.loaded import LoadedModel
-from gapo_cli.models.sharding import is_sharded
 from gapo_cli.processes.ranks import ALONE, Ranks
 from gapo_cli.records import Completion, Group
 from gapo_cli.rollouts.advantages import with_advantages
@@ -64,10 +63,6 @@ class Subject:
         tokens = min(self.sampling.max_new_tokens, ANSWER_TOKENS)
         self.sampling = replace(self.sampling, group_size=min(self.sampling.group_size, ANSWERS), max_new_tokens=tokens)
         self.sampling = with_stops(self.sampling, self.template)
-
-    @property
-    def sharded(self) -> bool:
-        return is_sharded(self.policy.model)
 
     @cached_property
     def encoded(self) -> Sequence[EncodedTask]:
@@ -117,11 +112,11 @@ class Subject:
         update = PolicyUpdate(self.policy, None, self.optimizer, self.algorithm, trainer, self.sampling.temperature)
         groups = (self.groups if groups is None else groups)[:LEARNT_GROUPS]
         batch = cut_mini_batch(
-            groups, [True] * len(groups), self.algorithm, layout, budget, self.policy.device, ranks, evenly=self.sharded
+            groups, [True] * len(groups), self.algorithm, layout, budget, self.policy.device, ranks, evenly=self.policy.sharded
         )
         update.accumulate(batch, UpdateMetrics())
         found = [torch.zeros_like(one) if one.grad is None else one.grad for one in self.optimizer.parameters]
-        if self.sharded and ranks.alone:  # each has computed all of it
+        if self.policy.sharded and ranks.alone:  # each has computed all of it
             found = [one / self.ranks.count for one in found]
         for parameter in self.optimizer.parameters:
             parameter.grad = None

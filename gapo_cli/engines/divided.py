@@ -46,7 +46,7 @@ class DividedEngine:
 
     def sync(self, policy: Any) -> None:
         self.answered.clear()
-        self.ranks.together(lambda: self.engine.sync(policy), waiting=policy.frame is not None)
+        self.ranks.together(lambda: self.engine.sync(policy), waiting=policy.sharded)
 
 
 class DividedSleepingEngine(DividedEngine):

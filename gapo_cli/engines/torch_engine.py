@@ -53,7 +53,7 @@ class Torch:
         return EngineMemory({"keys and values": held, "logits of a step": 2 * 4 * rows * shape.vocabulary}, stays=False)
 
     def __call__(self, policy: LoadedModel) -> TorchEngine:
-        kind = TorchEngine if policy.frame is None else GatheringEngine
+        kind = GatheringEngine if policy.sharded else TorchEngine
         return kind(policy, self.max_rows, self.kv_cache_gib)
 
 

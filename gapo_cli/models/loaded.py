@@ -35,8 +35,13 @@ class LoadedModel:
             torch.device(self.device).type,
             dtype=torch.bfloat16,
             enabled=self.dtype == "bfloat16",
-            cache_enabled=self.frame is None,
+            cache_enabled=not self.sharded,
         )
+
+    @property
+    def sharded(self) -> bool:
+        """Ranks share the weights: each pass waits for all of them."""
+        return self.frame is not None
 
     @property
     def eos_token_id(self) -> int:

@@ -10,7 +10,7 @@ from gapo_cli.models.folders import find_folder, is_adapter
 from gapo_cli.models.load import hold_in_bfloat16, load_model
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.lora import StartingModel, has_adapter
-from gapo_cli.models.sharding import divide, is_sharded
+from gapo_cli.models.sharding import divide
 
 
 def make_reference(policy: LoadedModel, start: ModelConfig, dtype: str, *, at_start: bool) -> Any:
@@ -20,14 +20,13 @@ def make_reference(policy: LoadedModel, start: ModelConfig, dtype: str, *, at_st
     if has_adapter(policy.model):
         folder = find_folder(start)
         return StartingModel(policy, folder if is_adapter(folder) else None)
-    sharded = is_sharded(policy.model)
-    if at_start and not sharded:
+    if at_start and not policy.sharded:
         model = copy.deepcopy(policy.model)
     else:
-        model = load_model(start, "cpu" if sharded else policy.device, policy.dtype).model
+        model = load_model(start, "cpu" if policy.sharded else policy.device, policy.dtype).model
     if dtype == "bfloat16":
         hold_in_bfloat16(model)
     model.eval().requires_grad_(False)
-    if sharded:
+    if policy.sharded:
         divide(model, policy.device)
     return model

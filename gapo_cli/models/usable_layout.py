@@ -53,7 +53,7 @@ def usable_layout(
         reason = _why_flex_attention_fails(policy)
     if reason is None:
         return layout, None
-    if is_sharded(policy.model):  # a pass that was broken off has left weights gathered
+    if policy.sharded:  # a pass that was broken off has left weights gathered
         raise UserError(f"{key}=packed: {reason}; with trainer.shard=true give {key}={otherwise}")
     return otherwise, f"{key}=packed: {reason}; using {otherwise}, the same numbers with more arithmetic"
 

@@ -20,7 +20,6 @@ from gapo_cli.interfaces import Engine
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.packing.layout import pad
 from gapo_cli.models.packing.logprobs import completion_logprobs
-from gapo_cli.models.sharding import is_sharded
 from gapo_cli.processes.ranks import ALONE, Ranks
 from gapo_cli.records import Completion, Group
 
@@ -60,9 +59,8 @@ def check_engine_logprobs(
     if not ranks.alone:
         groups = [group for group in groups if group.prompt_token_ids in engine.answered]
     chosen = choose(groups, SHARED_COMPLETIONS if getattr(engine, "shares_weights", False) else COMPLETIONS)
-    sharded = is_sharded(policy.model)
-    passes = ranks.greatest(len(chosen)) if sharded else len(chosen)
-    own = ranks.together(lambda: measure_mismatch(policy, chosen, temperature, passes), waiting=sharded)
+    passes = ranks.greatest(len(chosen)) if policy.sharded else len(chosen)
+    own = ranks.together(lambda: measure_mismatch(policy, chosen, temperature, passes), waiting=policy.sharded)
     found = {rank: mismatch for rank, mismatch in enumerate(ranks.gather(own)) if mismatch is not None}
     if not found:
         return {}

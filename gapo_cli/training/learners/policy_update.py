@@ -20,7 +20,6 @@ from gapo_cli.interfaces import LookingBack
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.packing.layout import TokenBatch
 from gapo_cli.models.packing.logprobs import completion_logprobs
-from gapo_cli.models.sharding import is_sharded
 from gapo_cli.processes.ranks import ALONE, Ranks
 from gapo_cli.records import Group
 from gapo_cli.training.batches.mini_batches import MicroBatch, MiniBatch, cut_mini_batch
@@ -53,11 +52,6 @@ class PolicyUpdate:
         if (self.reference is not None) != self.algorithm.needs_reference:
             raise ValueError("a reference model is needed where a term compares with it, and only there")
 
-    @property
-    def sharded(self) -> bool:
-        """Each pass waits for the other ranks."""
-        return is_sharded(self.policy.model)
-
     def update(self, groups: Sequence[Group], fresh: Sequence[bool]) -> dict[str, float]:
         """All epochs over the groups, which have advantages. `fresh`: which of them the present policy sampled. Returns
         the `actor/*` and `training/*` metrics. Raises TooManySkipped with the groups of the mini-batch that was one too many."""
@@ -80,7 +74,7 @@ class PolicyUpdate:
                 self.trainer.max_tokens_per_microbatch,
                 self.policy.device,
                 ranks,
-                evenly=self.sharded,
+                evenly=self.policy.sharded,
             )
             for start in range(0, len(groups), size)
         ]
@@ -90,12 +84,12 @@ class PolicyUpdate:
             if isinstance(term, LookingBack):
                 term.before_update(self.policy)
         if len(mini_batches) * self.trainer.epochs_per_step > 1 or not all(fresh):
-            ranks.together(lambda: self._fill_all_old_logprobs(mini_batches, metrics), waiting=self.sharded)
+            ranks.together(lambda: self._fill_all_old_logprobs(mini_batches, metrics), waiting=self.policy.sharded)
         return mini_batches
 
     def step(self, mini_batch: MiniBatch, metrics: UpdateMetrics) -> StepResult:
         """One optimizer step."""
-        self.ranks.together(lambda: self.accumulate(mini_batch, metrics), waiting=self.sharded)
+        self.ranks.together(lambda: self.accumulate(mini_batch, metrics), waiting=self.policy.sharded)
         result = self.optimizer.step(metrics.is_finite())
         metrics.add_step(result, mini_batch.weight)
         return result

@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +35,6 @@ from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.models.policy import load_policy
 from gapo_cli.models.reference import make_reference
-from gapo_cli.models.sharding import is_sharded
 from gapo_cli.models.usable_layout import usable_layout
 from gapo_cli.processes.ranks import Ranks
 from gapo_cli.records import EditTask, Group
@@ -203,10 +203,6 @@ class PreferenceLearning:
         self.evaluate_every, self.checkpoint_every = experiment.evaluation.every_steps, experiment.trainer.checkpoint_every
         self.seen = self.seen_tokens = 0
 
-    @property
-    def sharded(self) -> bool:
-        return is_sharded(self.policy.model)
-
     def gather(self, step: int) -> Sequence[int]:
         """The numbers of the batch's pairs."""
         return self.plan[step - 1]
@@ -217,7 +213,7 @@ class PreferenceLearning:
         pairs = [self.pairs[index] for index in gathered]
         ranks = self.run.ranks
         with self.count.added_up(ranks):
-            sums = StepSums.of_all(ranks, ranks.together(lambda: self.accumulate(pairs), waiting=self.sharded))
+            sums = StepSums.of_all(ranks, ranks.together(lambda: self.accumulate(pairs), waiting=self.policy.sharded))
         result = self.optimizer.step(math.isfinite(sums.loss))
         self.run.guard.saw(result.skipped, [(self.tasks[index], self.pairs[index]) for index in gathered])
         self.seen += len(pairs)
@@ -243,8 +239,8 @@ class PreferenceLearning:
         mine = self.run.ranks.mine([pair.tokens for pair in pairs])
         own = [pair for pair, is_mine in zip(pairs, mine, strict=True) if is_mine]
         batches = pair_batches(own, self.layout, budget, self.policy.pad_token_id)
-        (nothing,) = pair_batches([Pair((0,), (0,), (0,))], self.layout, 0, self.policy.pad_token_id)
-        for batch, counts in even_passes(batches, nothing, self.run.ranks, sharded=self.sharded):
+        nothing = partial(pair_batches, [Pair((0,), (0,), (0,))], self.layout, 0, self.policy.pad_token_id)
+        for batch, counts in even_passes(batches, nothing, self.run.ranks, sharded=self.policy.sharded):
             self.count.passed(batch.tokens)
             self.count.learnt(batch.tokens)
             with torch.no_grad():

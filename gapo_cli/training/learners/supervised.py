@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,7 +31,7 @@ from gapo_cli.models.nano.tokenizer import train_tokenizer, word_tokens
 from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.models.policy import load_policy
 from gapo_cli.models.saving import save_plain
-from gapo_cli.models.sharding import is_sharded, whole_on_first
+from gapo_cli.models.sharding import whole_on_first
 from gapo_cli.models.usable_layout import usable_layout
 from gapo_cli.prompts import calls
 from gapo_cli.records import EditTask
@@ -211,10 +212,6 @@ class SupervisedLearning:
         self.losses: list[float] = []
         self.means: list[float] = []
 
-    @property
-    def sharded(self) -> bool:
-        return is_sharded(self.policy.model)
-
     def gather(self, step: int) -> Sequence[int]:
         """The numbers of the batch's examples."""
         return self.plan[step - 1]
@@ -224,7 +221,7 @@ class SupervisedLearning:
         self.policy.model.train()  # for the dropout of adapters and attention
         ranks = self.run.ranks
         with self.count.added_up(ranks):
-            loss = ranks.total(ranks.together(lambda: self.accumulate(examples), waiting=self.sharded))
+            loss = ranks.total(ranks.together(lambda: self.accumulate(examples), waiting=self.policy.sharded))
         result = self.optimizer.step(math.isfinite(loss))
         self.policy.model.eval()
         self.skipped += result.skipped
@@ -258,8 +255,8 @@ class SupervisedLearning:
         mine = self.run.ranks.mine([len(example) for example in examples])
         own = [example for example, is_mine in zip(examples, mine, strict=True) if is_mine]
         batches = micro_batches(own, self.layout, self.config.max_tokens_per_microbatch, policy.pad_token_id)
-        (nothing,) = micro_batches([Example((0,), (0,))], self.layout, 0, policy.pad_token_id)
-        for batch, counts in even_passes(batches, nothing, self.run.ranks, sharded=self.sharded):
+        nothing = partial(micro_batches, [Example((0,), (0,))], self.layout, 0, policy.pad_token_id)
+        for batch, counts in even_passes(batches, nothing, self.run.ranks, sharded=policy.sharded):
             self.count.learnt(batch)
             with policy.autocast():
                 found = completion_logprobs(policy.model, batch.to(policy.device), chunk=chunk)

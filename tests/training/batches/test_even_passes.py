@@ -20,10 +20,10 @@ class Busier(Ranks):
 
 
 def test_a_rank_with_fewer_batches_fills_them_up_with_what_counts_nothing():
-    assert list(even_passes(["a", "b"], "nothing", Busier(), sharded=True)) == [("a", 1), ("b", 1), ("nothing", 0)]
-    assert list(even_passes([], "nothing", Busier(), sharded=True)) == [("nothing", 0)] * 3
-    assert list(even_passes(["a"], "nothing", Busier(), sharded=False)) == [("a", 1)]
-    assert list(even_passes(["a"], "nothing", ALONE, sharded=True)) == [("a", 1)]
+    assert list(even_passes(["a", "b"], lambda: ["nothing"], Busier(), sharded=True)) == [("a", 1), ("b", 1), ("nothing", 0)]
+    assert list(even_passes([], lambda: ["nothing"], Busier(), sharded=True)) == [("nothing", 0)] * 3
+    assert list(even_passes(["a"], lambda: ["nothing"], Busier(), sharded=False)) == [("a", 1)]
+    assert list(even_passes(["a"], lambda: ["nothing"], ALONE, sharded=True)) == [("a", 1)]
 
 
 def test_micro_batches_that_fill_up_have_a_token_without_weight_and_are_counted_nowhere():
