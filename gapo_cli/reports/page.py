@@ -176,6 +176,7 @@ def environment_words(run: RunData) -> list[tuple[str, str]]:
         ("python", found.get("python")),
         ("platform", found.get("platform")),
         ("processor", hardware.get("processor")),
+        ("instructions", hardware.get("instructions")),
         ("cores", hardware.get("cores")),
         ("threads", found.get("threads")),
         ("device", found.get("device")),

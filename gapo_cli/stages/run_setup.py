@@ -8,17 +8,22 @@ from pathlib import Path
 from gapo_cli.config.model import ModelConfig
 from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment
-from gapo_cli.hardware import usable_cores
+from gapo_cli.hardware import multiplies_bfloat16, usable_cores
 from gapo_cli.interfaces import Display
 from gapo_cli.runs.inputs import other_inputs, read_inputs
 from gapo_cli.runs.layout import ENVIRONMENT, INPUTS
 from gapo_cli.storage.files import file_hash, write_json
 from gapo_cli.tasks.sets.prepared import prepare
 
+SLOW_BFLOAT16 = (
+    "warning: trainer.dtype=bfloat16: this processor has no instructions for it, and a product of matrices takes about 40 times as "
+    "long as in float32; set trainer.dtype=float32"
+)
 
-def set_up_run(experiment: Experiment, run_dir: Path) -> None:
+
+def set_up_run(experiment: Experiment, run_dir: Path, display: Display) -> None:
     """Sets torch's threads (`trainer.threads`, 0: all cores that this process may use, or its share of them) and the global seeds,
-    and writes environment.json."""
+    and writes environment.json. Says so where the precision is a slow one on this processor."""
     import torch
 
     from gapo_cli.runs.environment import describe_environment
@@ -28,6 +33,8 @@ def set_up_run(experiment: Experiment, run_dir: Path) -> None:
     threads = threads_of(experiment)
     torch.set_num_threads(threads)
     seed_all(experiment.seed)
+    if experiment.trainer.dtype == "bfloat16" and experiment.trainer.device == "cpu" and not multiplies_bfloat16():
+        display.say(SLOW_BFLOAT16)
     if ranks.first:
         run_dir.mkdir(parents=True, exist_ok=True)
         environment = describe_environment(experiment.seed, experiment.trainer.device, threads, ranks.count)

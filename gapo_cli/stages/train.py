@@ -79,7 +79,7 @@ def begin(experiment: Experiment, start: StartingPoint, display: Display) -> Lif
     ranks = experiment.ranks
     tasks = ranks.from_first(lambda: load_tasks(experiment, experiment.data.train_split, display))
     held_out = ranks.from_first(lambda: load_tasks(experiment, experiment.evaluation.split, display))
-    set_up_run(experiment, start.run_dir)
+    set_up_run(experiment, start.run_dir, display)
     ranks.from_first(lambda: keep_inputs(experiment, start.run_dir, display))
     context = RunContext(
         experiment=experiment,

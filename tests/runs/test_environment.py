@@ -22,6 +22,7 @@ def test_versions_hardware_and_seed_are_written_down():
     assert found["packages"]["torch"] == torch.__version__
     assert found["hardware"]["cores"] == usable_cores() >= 1
     assert found["hardware"]["processor"]
+    assert found["hardware"]["instructions"] == torch.backends.cpu.get_cpu_capability()
 
 
 def test_a_folder_that_git_does_not_track_has_no_revision(tmp_path):
