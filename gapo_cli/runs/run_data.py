@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.errors import first_line
+from gapo_cli.errors import DataError, first_line
 from gapo_cli.evaluation.paired import paired_differences
 from gapo_cli.evaluation.predictions import Mode, from_rows
 from gapo_cli.evaluation.summary import Breakdown, Summary
@@ -28,6 +29,7 @@ from gapo_cli.runs.layout import (
     SWEEP_PLAN,
     steps_in,
 )
+from gapo_cli.runs.sweep_plan import read_plan
 from gapo_cli.statistics.intervals import Measure
 
 METRIC_OF_MODE: Mapping[Mode, str] = {"greedy": GREEDY_EXACT, "sampled": SAMPLED_EXACT}
@@ -95,13 +97,16 @@ def is_run(path: Path) -> bool:
 
 
 def run_folders(path: Path) -> list[Path]:
-    """The runs that a path stands for: itself, or the jobs of a sweep's folder; none where it is neither."""
+    """The runs that a path stands for: itself, or the jobs of a sweep's folder, with those that stand for a job from elsewhere; none
+    where it is neither."""
     if is_run(path):
         return [path]
-    if (path / SWEEP_PLAN).is_file():
-        jobs = (entry for entry in path.iterdir() if entry.name.isdigit() and is_run(entry))
-        return sorted(jobs, key=lambda entry: int(entry.name))
-    return []
+    if not (path / SWEEP_PLAN).is_file():
+        return []
+    jobs = {int(entry.name): entry for entry in path.iterdir() if entry.name.isdigit()}
+    with contextlib.suppress(DataError):  # a damaged plan hides none of the runs that are here
+        jobs |= {job.number: Path(job.taken_from) for job in read_plan(path).jobs if job.taken_from}
+    return [jobs[number] for number in sorted(jobs) if is_run(jobs[number])]
 
 
 def read_runs(paths: Sequence[Path]) -> list[RunData]:

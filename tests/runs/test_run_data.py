@@ -5,6 +5,7 @@ import pytest
 from synthetic_run import write_run
 
 from gapo_cli.runs.run_data import change_of, read_run, run_folders, short_names
+from gapo_cli.runs.sweep_plan import PlannedJob, SweepPlan, save_plan
 
 
 @pytest.fixture
@@ -108,6 +109,16 @@ def test_a_sweep_stands_for_its_jobs(tmp_path):
     assert run_folders(tmp_path) == []
     (tmp_path / "sweep.json").write_text("{}")
     assert [folder.name for folder in run_folders(tmp_path)] == ["2", "9", "10"]
+
+
+def test_a_run_from_elsewhere_that_stands_for_a_job_is_one_of_the_sweeps(tmp_path):
+    # so a study may reuse a study that has itself reused one
+    study, elsewhere, gone = tmp_path / "study", tmp_path / "elsewhere", tmp_path / "gone"
+    for run in (study / "2", elsewhere):
+        (run / "eval").mkdir(parents=True)
+    jobs = [PlannedJob(0, "", "0", (), str(gone)), PlannedJob(1, "", "1", (), str(elsewhere)), PlannedJob(2, "", "2", ())]
+    save_plan(study, SweepPlan((), None, (), tuple(jobs), "study"))
+    assert run_folders(study) == [elsewhere, study / "2"]
 
 
 def test_names_are_as_short_as_they_can_be(tmp_path):
