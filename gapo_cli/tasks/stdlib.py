@@ -14,7 +14,6 @@ import random
 import sysconfig
 import tokenize
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.hardware import usable_cores
 from gapo_cli.interfaces import Progress, no_progress
-from gapo_cli.processes.orphans import end_with_parent
+from gapo_cli.processes.pool import map_in_processes
 from gapo_cli.records import EditTask, HistoryEvent, Source, TaskSet
 from gapo_cli.tasks.families import ChangeSet
 from gapo_cli.tasks.families.catalogue import all_families
@@ -84,14 +83,14 @@ class StandardLibrary:
             )
         tasks: list[EditTask] = []
         unreadable = 0
-        with ProcessPoolExecutor(self.workers or usable_cores(), initializer=end_with_parent) as pool:
-            work = partial(tasks_of_file, root, source=self)
-            for done, found in enumerate(pool.map(work, paths, chunksize=8), start=1):
-                progress("reading the standard library", done, len(paths))
-                if found is None:
-                    unreadable += 1
-                else:
-                    tasks.extend(found)
+        work = partial(tasks_of_file, root, source=self)
+        results = map_in_processes(work, paths, self.workers or usable_cores(), chunk=8)
+        for done, found in enumerate(results, start=1):
+            progress("reading the standard library", done, len(paths))
+            if found is None:
+                unreadable += 1
+            else:
+                tasks.extend(found)
         splits, dropped = without_repeats({name: [task for task in tasks if task.source.split == name] for name in SPLITS})
         shuffled = {}
         for name, kept in splits.items():

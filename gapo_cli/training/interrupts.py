@@ -10,10 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from gapo_cli.processes.pool import STOPPING
 from gapo_cli.processes.ranks import Ranks
-
-STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""The signals that ask a command to end. SIGHUP is no signal of Windows."""
 
 
 class Stopped(KeyboardInterrupt):

@@ -1,0 +1,67 @@
+"""Work divided among processes of a pool, which signals stop as a whole.
+
+The signals that ask a command to end may come twice, and to all of its processes (`timeout` sends both). A signal that breaks off the
+waiting for a pool leaves Python with workers that nobody ends, for which it then waits for ever: so inside they are only noted, and
+their handlers are called between two results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from types import FrameType
+from typing import Any, TypeVar
+
+from gapo_cli.processes.orphans import end_with_parent
+
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""The signals that ask a command to end. SIGHUP is no signal of Windows."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers: int, chunk: int) -> Iterator[Result]:
+    """The results in the order of `items`, of which a worker takes `chunk` at a time."""
+    with signals_noted() as call_handlers, ProcessPoolExecutor(workers, initializer=begin_worker) as pool:
+        for result in pool.map(work, items, chunksize=chunk):
+            call_handlers()
+            yield result
+
+
+def begin_worker() -> None:
+    """Ctrl-C, which a terminal sends to every process, is left to the one that made the pool; any other signal ends a worker."""
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+    end_with_parent()
+
+
+@contextlib.contextmanager
+def signals_noted() -> Iterator[Callable[[], None]]:
+    """Inside, signals of STOPPING that have a handler do nothing until the given function is called, or the block ends: it calls the
+    handlers of those that came. Outside the main thread, where Python delivers no signals, it has nothing to do."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in STOPPING} if in_main_thread else {}
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+
+    def call_handlers() -> None:
+        while noted:
+            number = noted.pop(0)
+            handlers[number](number, None)
+
+    held = [number for number, handler in handlers.items() if callable(handler)]
+    for number in held:
+        signal.signal(number, note)
+    try:
+        yield call_handlers
+    finally:
+        for number in held:
+            signal.signal(number, handlers[number])
+        call_handlers()
