@@ -96,19 +96,21 @@ def name_of(part: object) -> str:
 @contextlib.contextmanager
 def part_at_work(key: str, part: object, whom: str = "") -> Iterator[None]:
     """Turns what `part`, chosen by the setting `key`, raises within into a PartError. A UserError passes: it is a sentence
-    already. So does memory that runs out, which has advice of its own."""
+    already. So does memory that runs out, which has advice of its own. A part that calls `exit` has failed too."""
     try:
         yield
     except (UserError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
             raise
-        failure = PartError(f"{key}={name_of(part)}: raised {type(error).__name__}: {first_line(error)}{_where(error, part)}")
+        failure = PartError(
+            f"{key}={name_of(part)}: raised {type(error).__name__}: {first_line(error)}{own_lines(error, part)}"
+        )
         raise (failure.about(whom) if whom else failure) from error
 
 
-def _where(error: BaseException, part: object) -> str:
+def own_lines(error: BaseException, part: object = None) -> str:
     """The user's own lines of a traceback, outermost first, as " (at rewards.py:12 in __call__)"; "" where there are none."""
     module = inspect.getmodule(part) or inspect.getmodule(type(part))
     home = getattr(module, "__file__", None)

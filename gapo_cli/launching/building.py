@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import re
@@ -24,7 +25,7 @@ from gapo_cli.config.sampling import EvaluationConfig, RolloutConfig, SamplingCo
 from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import GuardsConfig, TrainerConfig
 from gapo_cli.config.typed import build_section, convert, show, typed_arguments
-from gapo_cli.errors import UserError
+from gapo_cli.errors import UserError, own_lines, part_at_work
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import LossTerm, Perturbation
 from gapo_cli.launching.allowed_code import ALLOW, TARGET, check_parts, entries, is_own
@@ -148,7 +149,7 @@ def build_perturbations(config: DictConfig, chosen: Mapping[str, Any]) -> dict[s
 
 def build_part(config: DictConfig, key: str, choice: str) -> Any:
     """Instantiates one pluggable part. Raises UserError for a target that cannot be imported or does not take what the
-    yaml gives it; other errors of the part pass as they are."""
+    yaml gives it, and for whatever else a user's own class raises; other errors of gapo's own pass as they are."""
     node = OmegaConf.select(config, key)
     group = key.split(".")[0]
     if not isinstance(node, DictConfig) or "_target_" not in node:
@@ -162,7 +163,15 @@ def build_part(config: DictConfig, key: str, choice: str) -> Any:
     for nested, target in entries(values, key):
         if nested.endswith(f".{TARGET}"):
             locate(target, nested)
-    typed = typed_arguments(locate(node._target_, f"{key}.{TARGET}"), values, key)
+    located = locate(node._target_, f"{key}.{TARGET}")
+    typed = typed_arguments(located, values, key)
+    failing = contextlib.nullcontext() if is_own(node._target_) else part_at_work(TARGET, located, f"{group}={choice}")
+    with failing:
+        return instantiated(node, typed, f"{group}={choice}")
+
+
+def instantiated(node: DictConfig, typed: Mapping[str, Any], whose: str) -> Any:
+    """The object of a node. Raises UserError, which names `whose` it is, for arguments that its class refuses."""
     try:
         return instantiate(node, **typed, _convert_="all")
     except InstantiationException as error:
@@ -170,7 +179,7 @@ def build_part(config: DictConfig, key: str, choice: str) -> Any:
         if isinstance(cause, UserError):
             raise cause from error
         if isinstance(cause, TypeError | ValueError | HydraException):
-            raise UserError(f"{group}={choice}: {node._target_}: {one_line(cause)}") from error
+            raise UserError(f"{whose}: {node._target_}: {one_line(cause)}") from error
         raise cause from error
 
 
@@ -190,6 +199,11 @@ def locate(target: str, key: str) -> Any:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{key}={target}: cannot be imported ({one_line(error)})") from error
+    except (Exception, SystemExit) as error:
+        if is_own(target):
+            raise
+        raised = f"{type(error).__name__}: {one_line(error)}"
+        raise UserError(f"{key}={target}: cannot be imported, it raises {raised}{own_lines(error)}") from error
     if is_own(target) and not (isinstance(found, type) and is_own(f"{found.__module__}.")):
         raise UserError(f"{key}={target}: is no class of gapo's own; need one of those that conf/ names")
     return found

@@ -16,6 +16,7 @@ from gapo_cli.experiment import Experiment
 from gapo_cli.launching.overrides import key_of, quoted
 from gapo_cli.processes.place import Place
 from gapo_cli.processes.ranks import LostRank, ProcessesFailed
+from gapo_cli.processes.signals import STOPPING
 from gapo_cli.runs.claim import RUN_DIR
 from gapo_cli.runs.outcome import FAILED, STOPPED, read_outcome
 from gapo_cli.stages.train import check_settings
@@ -76,6 +77,7 @@ def start_processes(
 
     command = [verb, *words, *options, *(["--config-dir", str(config_dir)] if config_dir is not None else [])]
     launcher = ["--nproc-per-node", str(experiment.trainer.processes), "--shutdown-timeout", str(STOPPING_SECONDS)]
+    launcher += ["--signals-to-handle", ",".join(signal.Signals(number).name for number in STOPPING)]
     # torchrun would say that it sets the threads, and for each process how it ended: what there is to say is said here
     with environment(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")), without_logs():
         try:

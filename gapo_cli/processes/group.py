@@ -21,6 +21,7 @@ from typing import Any
 from gapo_cli.errors import PartError, UserError, first_line
 from gapo_cli.processes.place import Place
 from gapo_cli.processes.ranks import ALONE, LostRank, Ranks, Value
+from gapo_cli.processes.signals import STOPPING
 
 JOINING = timedelta(minutes=10)
 """How long the first process waits for the last one."""
@@ -31,7 +32,6 @@ MESSAGE = 1 << 24
 MEETING = timedelta(seconds=20)
 LOOKING_SECONDS = 2.0
 """A killed process closes its connections some moments before the system calls it dead."""
-ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 @contextlib.contextmanager
@@ -188,7 +188,7 @@ class SeveralRanks(Ranks):
         except RuntimeError as error:
             if not is_lost(error):
                 raise
-            for number in ENDING:  # the launcher now ends all ranks; this one is ending, and has something to say first
+            for number in STOPPING:  # the launcher now ends all ranks; this one is ending, and has something to say first
                 signal.signal(number, signal.SIG_IGN)
             raise LostRank(self._what_was_lost()) from error
 

@@ -7,18 +7,13 @@ their handlers are called between two results.
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gapo_cli.processes.orphans import end_with_parent
-
-STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""The signals that ask a command to end. SIGHUP is no signal of Windows."""
+from gapo_cli.processes.signals import STOPPING, signals_noted
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,30 +33,3 @@ def begin_worker() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
     end_with_parent()
-
-
-@contextlib.contextmanager
-def signals_noted() -> Iterator[Callable[[], None]]:
-    """Inside, signals of STOPPING that have a handler do nothing until the given function is called, or the block ends: it calls the
-    handlers of those that came. Outside the main thread, where Python delivers no signals, it has nothing to do."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in STOPPING} if in_main_thread else {}
-    noted: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        noted.append(number)
-
-    def call_handlers() -> None:
-        while noted:
-            number = noted.pop(0)
-            handlers[number](number, None)
-
-    held = [number for number, handler in handlers.items() if callable(handler)]
-    for number in held:
-        signal.signal(number, note)
-    try:
-        yield call_handlers
-    finally:
-        for number in held:
-            signal.signal(number, handlers[number])
-        call_handlers()

@@ -66,15 +66,19 @@ class JsonLines:
         if path.is_dir():
             found = split_files(path)
             if not found:
-                raise DataError(f"data.path={self.path}: no *.jsonl file in this folder; name them by split, as train.jsonl")
+                raise DataError(
+                    f"data.path={self.path}: no *.jsonl, *.jsonl.gz or *.parquet file in this folder; name them by split, as train.jsonl"
+                )
             for file in found:
                 if wrong := split_name_error(split_name(file)):
                     raise DataError(
                         f"{file}: a file in a folder is named by its split, here '{split_name(file)}': {wrong}; rename it"
                     )
             return found
-        if not path.is_file():
+        if not path.exists():
             raise DataError(f"data.path={self.path}: does not exist; name a JSON-lines file or a folder of them")
+        if not path.is_file():  # rows are read twice: for the hash, and for the tasks
+            raise DataError(f"data.path={self.path}: is a pipe or a device; write its rows into a file first")
         return [path]
 
     def fingerprint(self) -> Mapping[str, Any]:

@@ -84,6 +84,10 @@ def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | bytes]]:
         return
     if b"\0" in first[1]:
         raise DataError(f"{path}: holds zero bytes, so it is no text; unpack it if it is an archive")
+    if first[1].strip() == b"{":
+        raise DataError(f"{path}: holds a JSON object over several lines; write each row on one line, or all as a JSON array")
+    if b"\r{" in first[1]:
+        raise DataError(f"{path}: has lines that end in \\r, as on an old Mac; save it with \\n")
     if first[1].lstrip().startswith(b"[") and not _is_array_of_rows_a_line(first[1]):
         yield from _array(path, b"".join([first[1], *(line for _, line in lines)]))
         return
@@ -117,7 +121,7 @@ def _is_array_of_rows_a_line(line: bytes) -> bool:
     """A line that is an array by itself: no row, and no array that goes on over lines."""
     try:
         return not all(isinstance(row, dict) for row in json.loads(line))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

@@ -1,4 +1,4 @@
-"""Being stopped at a place where stopping is whole: by Ctrl-C, by a scheduler (SIGTERM), by a terminal that closes (SIGHUP).
+"""Being stopped at a place where stopping is whole: by Ctrl-C, by a scheduler, by a terminal that closes.
 
 One of several ranks may only stop where all do, so there a signal is a wish: it is granted where the ranks meet."""
 
@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from gapo_cli.processes.pool import STOPPING
 from gapo_cli.processes.ranks import Ranks
+from gapo_cli.processes.signals import STOPPING
 
 
 class Stopped(KeyboardInterrupt):

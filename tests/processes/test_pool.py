@@ -39,9 +39,10 @@ def test_results_come_in_the_order_of_their_items():
 
 
 def test_two_signals_to_every_process_of_a_command_end_it_and_its_pool():
-    process = subprocess.Popen([sys.executable, "-c", STOPPED_TWICE], start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", STOPPED_TWICE], stderr=subprocess.PIPE, start_new_session=True)
     try:
-        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+        assert process.communicate(timeout=60)[1] == b""  # not a worker's traceback
+        assert process.returncode == 128 + signal.SIGTERM
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

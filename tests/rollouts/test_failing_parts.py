@@ -56,6 +56,14 @@ def test_a_reward_that_raises_is_told_of_with_the_task_and_its_own_line():
     assert isinstance(caught.value.__cause__, PartError | TimeoutError)
 
 
+def test_a_reward_that_calls_exit_is_told_of_as_one_that_raises():
+    def leaves(predictions, tasks):
+        raise SystemExit(3)
+
+    with pytest.raises(PartError, match=r"reward=leaves: raised SystemExit: 3 \(at .*in leaves\)"):
+        score(sampled(("a", "b")), leaves)
+
+
 def test_a_reward_that_fails_only_on_the_whole_batch_names_its_ends():
     asked = sampled(("a",), ("b",))
     with pytest.raises(

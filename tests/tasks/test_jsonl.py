@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -91,8 +92,11 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path, row, reason):
 def test_a_path_without_tasks_says_what_to_name(tmp_path):
     with pytest.raises(DataError, match="does not exist; name a JSON-lines file or a folder"):
         build(str(tmp_path / "nothing"))
-    with pytest.raises(DataError, match=r"no \*\.jsonl file in this folder"):
+    with pytest.raises(DataError, match=r"no \*\.jsonl, \*\.jsonl\.gz or \*\.parquet file in this folder"):
         build(str(tmp_path))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="is a pipe or a device; write its rows into a file first"):
+        build(str(tmp_path / "pipe"))
 
 
 def test_the_fingerprint_follows_the_content_and_not_the_place(tmp_path):

@@ -67,6 +67,9 @@ def test_rows_are_read_from_parquet_and_columns_that_are_empty_count_as_left_out
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of Git LFS .*; fetch it by git lfs pull"),
         (b"<!DOCTYPE html>", "is a web page; download the file that it shows"),
         (b"[{}, ", "begins with \\[ but is not a valid JSON array"),
+        (b"[" * 100_000, "begins with \\[ but is not a valid JSON array"),
+        (json.dumps(ROW, indent=2), "holds a JSON object over several lines; write each row on one line"),
+        (LINE.replace("\n", "\r") * 2, r"has lines that end in \\r, as on an old Mac; save it with \\n"),
         (b"[\n{}, 3]", "element 2 of the array must be a JSON object, got int"),
     ],
 )
