@@ -25,13 +25,27 @@ class Stopped(KeyboardInterrupt):
         Stopped.exit_code = 128 + number
 
 
+_heard: set[int] = set()
+
+
+def is_repeated(number: int) -> bool:
+    """Whether a signal asks once more for the end that is under way. Ctrl-C never does: who presses it again wants it sooner. The
+    others come twice by themselves: `timeout` sends one to the command and one to its group, and of a terminal that closes both
+    the shell and the system tell."""
+    again = number in _heard and number != signal.SIGINT
+    _heard.add(number)
+    return again
+
+
 def raise_stopped(number: int, frame: FrameType | None) -> None:
-    raise Stopped(number)
+    if not is_repeated(number):
+        raise Stopped(number)
 
 
 def stop_by_signals() -> None:
     """From now on each of STOPPING raises Stopped where the program is. One that is ignored, as `nohup` has SIGHUP ignored,
     stays so."""
+    _heard.clear()
     for number in STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, raise_stopped)
@@ -43,7 +57,7 @@ class Wish:
     number: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.number is None:
+        if not is_repeated(number) and self.number is None:
             self.number = number
 
     def grant(self) -> None:
@@ -79,7 +93,7 @@ def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[Non
 
 @contextlib.contextmanager
 def interrupts_wait(*, breakable: bool = True) -> Iterator[None]:
-    """A signal inside is raised as Stopped at the end of the block; a second one at once, unless the block is not `breakable`:
+    """A signal inside is raised as Stopped at the end of the block; another one at once, unless the block is not `breakable`:
     a checkpoint is written to its end however often one asks. Outside the main thread, where Python delivers no signals,
     nothing waits; in `stopping_together` everything does."""
     waiting = any(isinstance(signal.getsignal(number), Wish) for number in STOPPING)
@@ -90,6 +104,8 @@ def interrupts_wait(*, breakable: bool = True) -> Iterator[None]:
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal first
+        if is_repeated(number):
+            return
         if first is not None and breakable:
             raise Stopped(number)
         first = number

@@ -47,6 +47,23 @@ def test_a_second_signal_breaks_a_step_and_not_a_checkpoint(stoppable):
     assert done == ["a checkpoint"]
 
 
+def test_a_signal_that_comes_twice_by_itself_breaks_neither_a_step_nor_what_comes_after(stoppable):
+    done = []
+    with pytest.raises(Stopped):
+        try:
+            with interrupts_wait():
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
+                done.append("a step")
+        except Stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("what is said of it")
+            raise
+    assert done == ["a step", "what is said of it"]
+    with pytest.raises(Stopped):  # another one is a wish of its own
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_a_signal_that_is_ignored_stays_ignored(stoppable):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stop_by_signals()
