@@ -77,6 +77,17 @@ def test_the_folders_of_a_sweeps_jobs_are_not_to_be_named(words, capsys):
     )
 
 
+def test_a_run_whose_settings_are_gone_does_not_go_on_with_others(words, capsys):
+    """`cp run/* copied/` leaves out what begins with a dot."""
+    Path("copied/checkpoints/step-00001").mkdir(parents=True)
+    Path("copied/config.resolved.yaml").write_text("verb: train\n")
+    for resume in ("copied", "copied/checkpoints/step-00001"):
+        assert run_command(["train", *words, f"resume={resume}"]) == 2
+        assert f"resume={resume}: copied/.hydra/overrides.yaml is missing, the settings to go on" in capsys.readouterr().err
+    assert run_command(["train", *words, "hydra.output_subdir=null"]) == 2
+    assert "hydra.output_subdir=None: a run is resumed by what lies in .hydra; leave it out" in capsys.readouterr().err
+
+
 def test_a_plan_where_nothing_can_be_written_is_one_sentence(words, capsys):
     Path("made").touch()
     assert run_command(["plan", "model.path=asset:nano-base", *words[:-2], "data.directory=made/data"]) == 2

@@ -34,7 +34,7 @@ from gapo_cli.launching.overrides import ESTIMATOR_ALIASES, continue_from, expan
 from gapo_cli.launching.perturbation_choice import with_perturbations
 from gapo_cli.launching.run_choice import AUTO, choose_run
 from gapo_cli.runs.claim import RUN_DIR
-from gapo_cli.runs.layout import OVERRIDES
+from gapo_cli.runs.layout import CONFIG, HYDRA, OVERRIDES
 
 OPTIONAL = frozenset({"experiment"})
 """Groups that a run can do without."""
@@ -112,7 +112,8 @@ def composed_yaml(verb: str, words: Sequence[str], config_dir: Path | None = Non
 
 def command_overrides(verb: str, words: Sequence[str]) -> list[str]:
     """The overrides of a command. With `resume=`, those of the run that it goes on with come first, and the run directory
-    is that run's own; `resume=auto` means the run in hydra.run.dir. What lets strangers' code run is not taken over."""
+    is that run's own; `resume=auto` means the run in hydra.run.dir. What lets strangers' code run is not taken over. Raises
+    UserError for a run whose settings are gone: it would go on with others."""
     given = expand(verb, words)
     resume = next((unquoted(word.split("=", 1)[1]) for word in given if key_of(word) == "resume"), "null")
     if f"resume={resume}" == AUTO:
@@ -125,6 +126,10 @@ def command_overrides(verb: str, words: Sequence[str]) -> list[str]:
                 saved = [str(word) for word in OmegaConf.load(path) if key_of(str(word)) not in {"verb", *SAID_AGAIN}]
                 saved.append(f"hydra.run.dir={quoted(str(folder))}")
                 break
+            if (folder / CONFIG).is_file():
+                raise UserError(
+                    f"resume={resume}: {path} is missing, the settings to go on with; copy the run's folder {HYDRA} too"
+                )
     return [*continue_from(saved, given), f"verb={verb}"]
 
 
@@ -141,6 +146,10 @@ def compose_overrides(hydra: Any, overrides: Sequence[str], sweep: bool = False)
         if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
             raise UserError(explain_unknown_key(hydra, parsed, str(error))) from error
         raise
+    if config.hydra.output_subdir != HYDRA:
+        raise UserError(
+            f"hydra.output_subdir={config.hydra.output_subdir}: a run is resumed by what lies in {HYDRA}; leave it out"
+        )
     trusted = any(entry.key_or_group == TRUST for entry in parsed)
     check_settled(OmegaConf.to_container(config, resolve=False), allowed_targets(parsed), trusted)
     return config
