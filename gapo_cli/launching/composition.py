@@ -128,7 +128,8 @@ def command_overrides(verb: str, words: Sequence[str]) -> list[str]:
                 break
             if (folder / CONFIG).is_file():
                 raise UserError(
-                    f"resume={resume}: {path} is missing, the settings to go on with; copy the run's folder {HYDRA} too"
+                    f"resume={resume}: {path} is missing, the settings to go on with; copy the run's folder {HYDRA} too, or move the "
+                    "checkpoint elsewhere and give all settings again"
                 )
     return [*continue_from(saved, given), f"verb={verb}"]
 
