@@ -9,6 +9,7 @@ import typer
 
 from gapo_cli.cli.app import ConfigDir, Debug, PrintConfig, Quiet, app
 from gapo_cli.cli.running import FAILED, new_folder, open_display
+from gapo_cli.errors import UserError
 
 
 @app.command()
@@ -149,6 +150,8 @@ def study(
       gapo study report outputs/study/FOLDER study.delta=0.02
       gapo study report outputs/train/A outputs/train/B
     """
+    if output is not None and words[0] != "report":
+        raise UserError(f"--output {output}: is for gapo study report; name a study's folder by hydra.sweep.dir={output}")
     with open_display(quiet) as display:
         if words[0] == "report":
             from gapo_cli.launching.study_words import report_request
