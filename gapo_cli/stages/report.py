@@ -40,10 +40,10 @@ def report(run_dirs: Sequence[Path], output: Path | None, display: Display) -> R
 
 
 def check_page(path: Path) -> None:
-    """Raises UserError where something else than an earlier report lies."""
+    """Raises UserError where something else than an earlier report lies: a file, or a device, which a new file would replace."""
     from gapo_cli.reports.page import is_report
 
-    if path.is_file() and not is_report(path):
+    if path.exists() and not (path.is_file() and is_report(path)):
         raise UserError(f"{path}: is there already and is no report of gapo; name another file with --output")
 
 

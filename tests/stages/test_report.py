@@ -1,5 +1,6 @@
 """gapo report as a stage: where it writes, what it says, what it refuses."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,11 @@ def test_a_report_is_written_again_and_a_file_of_somebody_else_is_not_written_ov
         assert mine.read_text() == "mine"
         mine.unlink()
     assert list(tmp_path.iterdir()) == [run]
+
+
+def test_a_device_or_a_pipe_is_not_replaced_by_a_report(tmp_path):
+    run = run_at(tmp_path / "run")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe: is there already and is no report of gapo"):
+        report([run], tmp_path / "pipe", QuietDisplay())
+    assert (tmp_path / "pipe").is_fifo()
