@@ -62,6 +62,8 @@ LIBRARIES = tuple(
 )
 """Where Python, packages and gapo itself lie: their lines are not the user's."""
 
+INSTALLED = {"site-packages", "dist-packages"}
+
 
 class PartError(UserError):
     """A part failed. `batch`: the groups that were at work, for whoever can keep them."""
@@ -120,7 +122,9 @@ def own_lines(error: BaseException, part: object = None) -> str:
 
 
 def _is_own(file: str) -> bool:
-    return not file.startswith("<") and not os.path.realpath(file).startswith(LIBRARIES)
+    # of any environment: one may take the packages of another
+    installed = not INSTALLED.isdisjoint(Path(file).parts)
+    return not (file.startswith("<") or installed or os.path.realpath(file).startswith(LIBRARIES))
 
 
 def _short(file: str) -> str:

@@ -86,8 +86,10 @@ def lead(
     with open_tree(config_dir) as hydra:
         overrides = with_perturbations(hydra, command_overrides(verb, words))
         config = compose_overrides(hydra, overrides)
-        experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
         run_dir = folder_named(RUN_DIR, config.hydra.run.dir)
+        # before the parts are built, which takes seconds; whether the engine keeps answers is known behind that
+        claim_run(run_dir, verb, None if config.resume is None else str(config.resume), keeps_answers=True)
+        experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
         if ranks.alone and asks_for_others(verb, experiment):
             return start_run(experiment, run_dir, given, config_dir, options)
         # a served model's answers are kept as they come, and the same command goes on with them

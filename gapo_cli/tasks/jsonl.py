@@ -130,7 +130,7 @@ class JsonLines:
             row = {"editable": (0, len(row["excerpt"])), **row}
         row = {"id": f"{split_name(path)}-{number}", **row}
         check_row(row)
-        for name in ("editable", "cursor") if self.offsets != "codepoint" else ():
+        for name in ("editable", "cursor"):
             if name in given and row.get(name) is not None:
                 row[name] = code_points(row["excerpt"], row[name], self.offsets, name)
         if wrong := split_name_error(row["source"]["split"]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from gapo_cli.errors import DataError
@@ -13,8 +14,14 @@ WORDS = {"utf16": "UTF-16 units, as LSP and JavaScript count", "byte": "bytes of
 
 
 def code_points(text: str, offsets: Sequence[int], unit: str, name: str) -> tuple[int, ...]:
-    """Offsets into `text`, counted in `unit`, as code points. Raises DataError for one that lies outside or inside a character."""
+    """Offsets into `text`, counted in `unit`, as code points. Raises DataError for one that lies outside or inside a character; of code
+    points, with the unit in which it would lie inside."""
     if unit == "codepoint":
+        outside = [offset for offset in offsets if not 0 <= offset <= len(text)]
+        if outside:
+            raise DataError(
+                f"field '{name}' has the offset {outside[0]}, and the excerpt has {len(text)} characters{_fitting(text, offsets)}"
+            )
         return tuple(offsets)
     encoding, width = ENCODINGS[unit]
     encoded = text.encode(encoding)
@@ -29,6 +36,15 @@ def code_points(text: str, offsets: Sequence[int], unit: str, name: str) -> tupl
         except UnicodeDecodeError as error:
             raise DataError(f"field '{name}' has the offset {offset}, which lies inside a character ({WORDS[unit]})") from error
     return tuple(found)
+
+
+def _fitting(text: str, offsets: Sequence[int]) -> str:
+    """The advice where another unit takes all offsets."""
+    for unit in ENCODINGS:
+        with contextlib.suppress(DataError):
+            code_points(text, offsets, unit, "")
+            return f"; as {WORDS[unit]}, it lies within: set data.offsets={unit} where they are"
+    return ""
 
 
 def fitting_unit(tasks: Sequence[EditTask]) -> str | None:

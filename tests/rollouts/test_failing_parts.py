@@ -1,5 +1,6 @@
 """Parts of a user's that fail: what is said, and of which task."""
 
+import importlib
 import math
 from dataclasses import dataclass
 
@@ -192,3 +193,13 @@ def test_a_sentence_of_the_part_itself_and_memory_that_runs_out_pass():
         raise UserError("mine")
     with pytest.raises(MemoryError), part_at_work("reward", object()):
         raise MemoryError
+
+
+def test_the_lines_of_a_package_are_not_named_as_the_users_wherever_it_is_installed(tmp_path, monkeypatch):
+    package = tmp_path / "lib" / "site-packages" / "theirs.py"
+    package.parent.mkdir(parents=True)
+    package.write_text("def reads(row):\n    return row['window']\n")
+    monkeypatch.syspath_prepend(str(package.parent))
+    with pytest.raises(PartError) as caught, part_at_work("reward", object()):
+        importlib.import_module("theirs").reads({})
+    assert "theirs.py" not in str(caught.value) and "test_failing_parts.py" in str(caught.value)

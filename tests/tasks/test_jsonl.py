@@ -78,7 +78,7 @@ def test_the_files_of_a_folder_are_its_splits(tmp_path):
         ),
         ('{"raw": ' + "[" * 100_000, "JSON that cannot be read"),
         ('{"raw": ' + "9" * 5000 + "}", "JSON that cannot be read"),
-        (ROW | {"editable": [0, 50]}, r"task mine-3: editable \[0, 50\) lies outside its excerpt of 4 characters"),
+        (ROW | {"editable": [0, 50]}, "field 'editable' has the offset 50, and the excerpt has 4 characters$"),
         (ROW | {"source": "web"}, "field 'source' must be an object, got a string"),
         (ROW | {"id": "mine-1"}, "id 'mine-1' was used before, at .*mine.jsonl:1"),
     ],

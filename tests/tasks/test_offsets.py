@@ -55,6 +55,20 @@ def test_an_offset_inside_a_character_or_beyond_the_text_is_refused(tmp_path):
         build(tmp_path, [0, 1], offsets="utf8")
 
 
+@pytest.mark.parametrize(
+    ("end", "advice"),
+    [
+        (29, "; as UTF-16 units, as LSP and JavaScript count, it lies within: set data.offsets=utf16 where they are"),
+        (36, "; as bytes of UTF-8, it lies within: set data.offsets=byte where they are"),
+        (99, ""),
+    ],
+)
+def test_an_offset_beyond_the_text_is_refused_with_the_unit_that_it_may_be_in(tmp_path, end, advice):
+    # the excerpt has 29 UTF-16 units and 36 bytes
+    with pytest.raises(DataError, match=f"has the offset {end}, and the excerpt has 27 characters{advice}$"):
+        build(tmp_path, [0, end])
+
+
 @given(st.text(), st.data())
 def test_units_are_converted_back(text, data):
     place = data.draw(st.integers(0, len(text)))
