@@ -21,6 +21,8 @@ class Flaky(ExactMatchAndSimilarity):
         if Flaky.calls == 3:
             Flaky.unlucky = tasks[0].id
         if Path("broken").exists() and any(task.id == Flaky.unlucky for task in tasks):
+            if Path("broken").read_text() == "exit":
+                raise SystemExit(3)
             raise TimeoutError("sandbox timed out")
         return super().__call__(predictions, tasks)
 """
@@ -32,17 +34,18 @@ def rewards(trials: Trials) -> Iterator[Tried]:
     (trials.folder / "own" / "reward" / "flaky.yaml").write_text("_target_: flaky_reward.Flaky\n", encoding="utf-8")
     (trials.folder / "flaky_reward.py").write_text(REWARD, encoding="utf-8")
     broken = trials.folder / "broken"
-    broken.touch()
-    failed = trials.train("hydra.run.dir=flaky", *SETTINGS)
-    broken.unlink()
-    again = trials.ends_whole("resume=flaky", *SETTINGS[:2], SETTINGS[-1], stopped=True)
-    yield tried("a reward of one's own that raises", failed, "mended, resume=RUN", again)
+    for run, how, fault in (("flaky", "", "that raises"), ("leaving", "exit", "that calls `exit`")):
+        broken.write_text(how, encoding="utf-8")
+        failed = trials.train(f"hydra.run.dir={run}", *SETTINGS)
+        broken.unlink()
+        again = trials.ends_whole(f"resume={run}", *SETTINGS[:2], SETTINGS[-1], stopped=True)
+        yield tried(f"a reward of one's own {fault}", failed, "mended, resume=RUN", again)
     broken.touch()
     went_on = trials.train("hydra.run.dir=missing", *SETTINGS, "reward.on_error=missing")
     rows = [json.loads(line) for line in (trials.folder / "missing" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     counted = sum(row.get("reward/failed", 0) for row in rows)
     yield tried(
-        "the same with `reward.on_error=missing`",
+        "one that raises, with `reward.on_error=missing`",
         went_on,
         f"nothing: {counted:.0f} answers count as missing",
         None,

@@ -9,11 +9,14 @@ from fault_kinds.trials import Trials, Tried, tried
 
 def signals(trials: Trials) -> Iterator[Tried]:
     third_step = "step-00003.parquet"
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1"):
         run = name.lower()
         stopped = trials.train(f"hydra.run.dir={run}", file=third_step, signals=[name])
         recovered = trials.ends_whole(f"resume={run}", stopped=True)
         yield tried(f"{name} in a step", stopped, "resume=RUN", recovered, said="stopped after")
+    stopped = trials.train("hydra.run.dir=group", file=third_step, signals=["SIGTERM", "SIGTERM"])
+    recovered = trials.ends_whole("resume=group", stopped=True)
+    yield tried("SIGTERM twice in a step, as from `timeout`", stopped, "resume=RUN", recovered, said="stopped after")
     stopped = trials.train("hydra.run.dir=twice", file="step-00002/trainer_state.json", signals=["SIGTERM", "SIGTERM"])
     yield tried(
         "SIGTERM twice while a checkpoint is half written",
