@@ -34,7 +34,7 @@ FILES: dict[str, dict[str, str]] = {
     "Every run": {
         "CONFIG": "all settings, with every choice and default applied",
         "HYDRA": "what was typed, and which yaml of each group was chosen; a folder",
-        "ENVIRONMENT": "the command, versions, git revision, machine and seed",
+        "ENVIRONMENT": "the command, versions, git revision, machine and seed, and the id of the run, by which its checkpoints are known as its own",
         "LEARNER": "of a training run: the stage, its title, its number of steps, and whether it samples",
         "INPUTS": "SHA-256 of the data and of the starting model",
         "OUTCOME": "how the run ended",

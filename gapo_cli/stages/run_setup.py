@@ -23,10 +23,10 @@ SLOW_BFLOAT16 = (
 
 def set_up_run(experiment: Experiment, run_dir: Path, display: Display) -> None:
     """Sets torch's threads (`trainer.threads`, 0: all cores that this process may use, or its share of them) and the global seeds,
-    and writes environment.json. Says so where the precision is a slow one on this processor."""
+    and writes environment.json; a run that goes on keeps its id. Says so where the precision is a slow one on this processor."""
     import torch
 
-    from gapo_cli.runs.environment import describe_environment
+    from gapo_cli.runs.environment import RUN_ID, describe_environment, new_run_id, run_id_of
     from gapo_cli.training.checkpoints.random_state import seed_all
 
     ranks = experiment.ranks
@@ -38,7 +38,7 @@ def set_up_run(experiment: Experiment, run_dir: Path, display: Display) -> None:
     if ranks.first:
         run_dir.mkdir(parents=True, exist_ok=True)
         environment = describe_environment(experiment.seed, experiment.trainer.device, threads, ranks.count)
-        write_json(run_dir / ENVIRONMENT, environment)
+        write_json(run_dir / ENVIRONMENT, {RUN_ID: run_id_of(run_dir) or new_run_id()} | environment)
 
 
 def threads_of(experiment: Experiment) -> int:

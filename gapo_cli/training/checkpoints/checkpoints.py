@@ -24,6 +24,7 @@ from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.sharding import whole_on_first
 from gapo_cli.processes.ranks import ALONE, Ranks, by_first
 from gapo_cli.records import EditTask
+from gapo_cli.runs.environment import run_id_of
 from gapo_cli.runs.layout import CHECKPOINTS, STATE_TENSORS, STATE_VALUES, step_name, steps_in
 from gapo_cli.storage.whole_folder import remove_folder, remove_left_behind
 from gapo_cli.training.checkpoints.best_model import BestModel
@@ -48,7 +49,7 @@ class Checkpoints:
 
     def __init__(self, run_dir: Path, keep: int, ranks: Ranks = ALONE) -> None:
         self.ranks = ranks
-        self.folder = run_dir / CHECKPOINTS
+        self.run_dir, self.folder = run_dir, run_dir / CHECKPOINTS
         self.keep = keep
         self.best = BestModel(self.folder)
 
@@ -68,7 +69,7 @@ class Checkpoints:
             save_model(policy, folder)
             save_file(state.tensors, folder / STATE_TENSORS)
             (folder / STATE_VALUES).write_text(json.dumps(state.values, indent=1) + "\n", encoding="utf-8")
-            write_manifest(folder, {"stage": state.stage, "step": step, "best": state.best})
+            write_manifest(folder, {"run": run_id_of(self.run_dir), "stage": state.stage, "step": step, "best": state.best})
         for old in [own for own in self.own_steps() if own <= step][: -self.keep]:
             remove_folder(self.path(old))
         self._keep_needed_best()
@@ -101,17 +102,11 @@ class Checkpoints:
 
     def own_steps(self) -> list[int]:
         """The steps whose checkpoints this run wrote, rising: their manifests say so. Others are nobody's to remove."""
-        return [step for step in steps_of(self.folder) if self._is_own(step)]
+        return own_steps(self.run_dir)
 
     def newest_in_words(self) -> str:
         steps = self.own_steps()
         return f"the last checkpoint is {self.path(steps[-1])}" if steps else "there is no checkpoint yet"
-
-    def _is_own(self, step: int) -> bool:
-        try:
-            return read_manifest(self.path(step)).get("step") == step
-        except CheckpointError:
-            return False
 
     def _keep_needed_best(self) -> None:
         needed = set()
@@ -134,6 +129,22 @@ def steps_of(folder: Path) -> list[int]:
     return [step for step, path in steps_in(folder).items() if path.is_dir()]
 
 
+def own_steps(run_dir: Path) -> list[int]:
+    """The steps of the checkpoints in a run's folder that the run itself wrote, rising."""
+    return [step for step in steps_of(run_dir / CHECKPOINTS) if is_of_run(run_dir, step) is True]
+
+
+def is_of_run(run_dir: Path, step: int) -> bool | None:
+    """Whether the run in a folder wrote this checkpoint that lies there, as its manifest says; None where that is missing or damaged.
+    Where the folder does not say which run it holds, every run is the one."""
+    try:
+        manifest = read_manifest(path_of(run_dir / CHECKPOINTS, step))
+    except CheckpointError:
+        return None
+    run = run_id_of(run_dir)
+    return manifest.get("step") == step and (run is None or manifest.get("run") == run)
+
+
 def find_checkpoint(path: str | Path) -> Path:
     """The checkpoint that `resume=path` means: a checkpoint folder, or the newest of a run's folder. It is verified.
     Raises CheckpointError where there is none or where it is damaged."""
@@ -143,7 +154,7 @@ def find_checkpoint(path: str | Path) -> Path:
     if not (path / CHECKPOINTS).is_dir():
         verify(path)
         return path
-    steps = steps_of(path / CHECKPOINTS)
+    steps = [step for step in steps_of(path / CHECKPOINTS) if is_of_run(path, step) is not False]
     if not steps:
         raise CheckpointError(f"resume={path}: the run has no checkpoint yet; start it again, or name another run's folder")
     newest = path_of(path / CHECKPOINTS, steps[-1])
@@ -162,7 +173,8 @@ def find_checkpoint(path: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class Newest:
-    """The newest whole checkpoint of a run, None where there is none, and a sentence for each damaged one that is newer."""
+    """The newest whole checkpoint of a run, None where there is none, and a sentence for each newer one that is damaged or of another
+    run."""
 
     checkpoint: Path | None
     passed_over: tuple[str, ...]
@@ -173,6 +185,9 @@ def newest_whole(run_dir: Path) -> Newest:
     passed_over = []
     for step in reversed(steps_of(run_dir / CHECKPOINTS)):
         checkpoint = path_of(run_dir / CHECKPOINTS, step)
+        if is_of_run(run_dir, step) is False:
+            passed_over.append(f"{checkpoint} is of another run")
+            continue
         try:
             verify(checkpoint)
         except CheckpointError as error:

@@ -12,9 +12,11 @@ import torch
 
 from gapo_cli.errors import CheckpointError
 from gapo_cli.models.load import load_model
+from gapo_cli.storage.files import write_json
 from gapo_cli.training.checkpoints import checkpoints
 from gapo_cli.training.checkpoints.checkpoints import (
     Checkpoints,
+    Newest,
     TrainerState,
     find_checkpoint,
     load_state,
@@ -262,3 +264,21 @@ def test_a_later_checkpoint_of_another_run_does_not_push_a_new_one_out(tmp_path,
     Checkpoints(tmp_path, keep=1).save(80, tiny_policy, STATE)
     Checkpoints(tmp_path, keep=1).save(3, tiny_policy, STATE)
     assert names(tmp_path / "checkpoints") == ["step-00003", "step-00080"]
+
+
+def test_a_checkpoint_that_is_copied_in_from_another_run_is_neither_removed_nor_resumed(tmp_path, tiny_policy):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for run_dir in (here, there):
+        run_dir.mkdir()
+        write_json(run_dir / "environment.json", {"run": run_dir.name})
+    other = Checkpoints(there, keep=1).save(2, tiny_policy, STATE)
+    kept = Checkpoints(here, keep=1)
+    kept.save(1, tiny_policy, STATE)
+    shutil.copytree(other, kept.path(2))
+    assert find_checkpoint(here) == kept.path(1)
+    assert newest_whole(here) == Newest(kept.path(1), (f"{kept.path(2)} is of another run",))
+    assert kept.go_back_to(1, best=None) == []
+    kept.save(3, tiny_policy, STATE)
+    assert names(kept.folder) == ["step-00002", "step-00003"]
+    moved = there.rename(tmp_path / "elsewhere")  # a run is known wherever it lies
+    assert find_checkpoint(moved) == moved / "checkpoints" / "step-00002"
