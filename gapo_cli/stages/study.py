@@ -15,7 +15,7 @@ from gapo_cli.reports.study_page import render_study
 from gapo_cli.reports.study_tables import study_markdown
 from gapo_cli.runs.claim import check_free
 from gapo_cli.runs.layout import STUDY, STUDY_PAGE, STUDY_TABLE, STUDY_VERDICTS, SWEEP_PLAN
-from gapo_cli.runs.run_data import RunData, is_run, read_run, read_runs
+from gapo_cli.runs.run_data import RunData, read_run, read_runs, run_folders
 from gapo_cli.runs.study_definition import StudyDefinition, read_definition, setting_name
 from gapo_cli.runs.sweep_plan import PlannedJob, folder_of, read_plan
 from gapo_cli.stages.sweep import read_job, read_jobs
@@ -92,11 +92,15 @@ def planned_jobs(folder: Path) -> tuple[StudyJob, ...]:
 
 
 def jobs_of_runs(paths: Sequence[Path]) -> tuple[tuple[StudyJob, ...], dict[str, list[str]]]:
-    """Runs as jobs, and for each setting the KEY=VALUE that tell it from the others."""
+    """Runs as jobs, each once, those of sweeps and studies among them, and for each setting the KEY=VALUE that tell it from the others."""
+    folders: dict[Path, Path] = {}
     for path in paths:
-        if not is_run(path):
-            raise UserError(f"{path}: is no run; name folders that gapo train wrote, or one of a sweep or study")
-    runs = read_runs(paths)
+        found = run_folders(path)
+        if not found:
+            raise UserError(f"{path}: is no run; name folders that gapo train wrote, or those of sweeps and studies")
+        for folder in found:
+            folders.setdefault(folder.resolve(), folder)
+    runs = read_runs(list(folders.values()))
     named = {}
     jobs = []
     for number, (run, words) in enumerate(zip(runs, telling_apart(runs), strict=True)):

@@ -1,13 +1,15 @@
 """A study's verdicts from the folders of its jobs, whatever is missing there."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.runs.study_definition import StudyDefinition, make_definition, save_definition
-from gapo_cli.runs.sweep_plan import SweepPlan, save_plan
+from gapo_cli.runs.sweep_plan import SweepPlan, read_plan, save_plan
 from gapo_cli.stages.study import study_of_folder, study_of_runs
 
 DEFINITION = StudyDefinition(
@@ -91,6 +93,16 @@ def test_runs_that_were_there_already_are_told_apart_by_their_configs(tmp_path):
         study_of_runs([tmp_path / "0", tmp_path / "1"], {}, tmp_path / "other", QuietDisplay())
     with pytest.raises(UserError, match="none: is no run"):
         study_of_runs([tmp_path / "0", tmp_path / "none"], {}, None, QuietDisplay())
+
+
+def test_runs_of_several_studies_are_reported_together_and_each_once(tmp_path):
+    studies = [write_study(tmp_path / "first"), tmp_path / "second"]
+    shutil.copytree(studies[0], studies[1])
+    plan = read_plan(studies[1])
+    taken = replace(plan.jobs[0], taken_from=str(studies[0] / "0"))
+    save_plan(studies[1], replace(plan, jobs=(taken, *plan.jobs[1:])))
+    result = study_of_runs([*studies, studies[0] / "1"], {"delta": 0.02}, tmp_path / "out", QuietDisplay())
+    assert len(result.jobs) == 19
 
 
 def test_one_seed_says_what_cannot_be_said(tmp_path):
