@@ -57,12 +57,12 @@ def did_you_mean(value: str, choices: Iterable[str]) -> str:
 FRAMES_SHOWN = 3
 """The innermost so many; --debug shows all."""
 LIBRARIES = tuple(
-    {os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    {os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")}
     | {str(Path(__file__).resolve().parent) + os.sep}
 )
-"""Where Python, packages and gapo itself lie: their lines are not the user's."""
-
 INSTALLED = {"site-packages", "dist-packages"}
+"""Where Python and gapo itself lie, and the folders of packages in any environment (one may take those of another): their lines are
+not the user's."""
 
 
 class PartError(UserError):
@@ -122,7 +122,6 @@ def own_lines(error: BaseException, part: object = None) -> str:
 
 
 def _is_own(file: str) -> bool:
-    # of any environment: one may take the packages of another
     installed = not INSTALLED.isdisjoint(Path(file).parts)
     return not (file.startswith("<") or installed or os.path.realpath(file).startswith(LIBRARIES))
 

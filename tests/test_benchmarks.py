@@ -172,9 +172,10 @@ def test_robustness_terms(benchmark, tiny_model_folder):
 @pytest.mark.slow
 def test_baselines_cost(benchmark, tiny_model_folder):
     sizes = ["--groups", "4", "--prompts", "2", "--prompt", "12", "--answer", "4"]
-    rows = benchmark("baselines_cost", "--model", str(tiny_model_folder), *sizes, "--repeats", "1", "--models", "smollm2-135m")
+    rows = benchmark("baselines_cost", "--model", str(tiny_model_folder), *sizes, "--repeats", "1")
     assert [(row["setting"], row["rival"]) for row in rows] == [
-        (f"smollm2-135m: {first}", second)
+        (f"{model}: {first}", second)
+        for model in ("nano", "smollm2-135m")
         for first, second in (("DPO, packed", "DPO, padded"), ("GRPO", "PPO, critic=copy"), ("GRPO", "PPO, critic=head"))
     ]
     assert all(len(row["cpu_seconds"]["ours"]) == len(row["cpu_seconds"]["rival"]) == 1 for row in rows)

@@ -29,7 +29,7 @@ from gapo_cli.runs.layout import (
     SWEEP_PLAN,
     steps_in,
 )
-from gapo_cli.runs.sweep_plan import read_plan
+from gapo_cli.runs.sweep_plan import folder_of, read_plan
 from gapo_cli.statistics.intervals import Measure
 
 METRIC_OF_MODE: Mapping[Mode, str] = {"greedy": GREEDY_EXACT, "sampled": SAMPLED_EXACT}
@@ -105,7 +105,7 @@ def run_folders(path: Path) -> list[Path]:
         return []
     jobs = {int(entry.name): entry for entry in path.iterdir() if entry.name.isdigit()}
     with contextlib.suppress(DataError):  # a damaged plan hides none of the runs that are here
-        jobs |= {job.number: Path(job.taken_from) for job in read_plan(path).jobs if job.taken_from}
+        jobs |= {job.number: folder_of(path, job) for job in read_plan(path).jobs}
     return [jobs[number] for number in sorted(jobs) if is_run(jobs[number])]
 
 

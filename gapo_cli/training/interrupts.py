@@ -7,11 +7,11 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 
 from gapo_cli.processes.ranks import Ranks
-from gapo_cli.processes.signals import STOPPING
+from gapo_cli.processes.signals import STOPPING, handled_by
 
 
 class Stopped(KeyboardInterrupt):
@@ -76,19 +76,6 @@ def stopping_together(ranks: Ranks) -> Iterator[None]:
     with handled_by(wish):
         ranks.look_for_stop = wish.grant
         yield
-
-
-@contextlib.contextmanager
-def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """The signals of STOPPING that are not ignored have this handler inside."""
-    handled = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
-    previous = {number: signal.signal(number, handler) for number in handled}
-    try:
-        yield
-    finally:
-        for number, before in previous.items():
-            if signal.getsignal(number) is handler:
-                signal.signal(number, signal.SIG_DFL if before is None else before)
 
 
 @contextlib.contextmanager

@@ -131,17 +131,17 @@ def steps_of(folder: Path) -> list[int]:
 
 def own_steps(run_dir: Path) -> list[int]:
     """The steps of the checkpoints in a run's folder that the run itself wrote, rising."""
-    return [step for step in steps_of(run_dir / CHECKPOINTS) if is_of_run(run_dir, step) is True]
+    folder, run = run_dir / CHECKPOINTS, run_id_of(run_dir)
+    return [step for step in steps_of(folder) if is_of_run(run, folder, step) is True]
 
 
-def is_of_run(run_dir: Path, step: int) -> bool | None:
-    """Whether the run in a folder wrote this checkpoint that lies there, as its manifest says; None where that is missing or damaged.
-    Where the folder does not say which run it holds, every run is the one."""
+def is_of_run(run: str | None, folder: Path, step: int) -> bool | None:
+    """Whether the run that is known as `run` wrote this checkpoint, as its manifest says; None where that is missing or damaged.
+    Where `run` is None, every run is the one."""
     try:
-        manifest = read_manifest(path_of(run_dir / CHECKPOINTS, step))
+        manifest = read_manifest(path_of(folder, step))
     except CheckpointError:
         return None
-    run = run_id_of(run_dir)
     return manifest.get("step") == step and (run is None or manifest.get("run") == run)
 
 
@@ -151,13 +151,14 @@ def find_checkpoint(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_dir():
         raise CheckpointError(f"resume={path}: no such folder; need a run's folder or one of its checkpoints/step-* folders")
-    if not (path / CHECKPOINTS).is_dir():
+    folder, run = path / CHECKPOINTS, run_id_of(path)
+    if not folder.is_dir():
         verify(path)
         return path
-    steps = [step for step in steps_of(path / CHECKPOINTS) if is_of_run(path, step) is not False]
+    steps = [step for step in steps_of(folder) if is_of_run(run, folder, step) is not False]
     if not steps:
         raise CheckpointError(f"resume={path}: the run has no checkpoint yet; start it again, or name another run's folder")
-    newest = path_of(path / CHECKPOINTS, steps[-1])
+    newest = path_of(folder, steps[-1])
     try:
         verify(newest)
     except CheckpointError as error:
@@ -182,10 +183,10 @@ class Newest:
 
 def newest_whole(run_dir: Path) -> Newest:
     """What `resume=auto` goes on from."""
-    passed_over = []
-    for step in reversed(steps_of(run_dir / CHECKPOINTS)):
-        checkpoint = path_of(run_dir / CHECKPOINTS, step)
-        if is_of_run(run_dir, step) is False:
+    folder, run, passed_over = run_dir / CHECKPOINTS, run_id_of(run_dir), []
+    for step in reversed(steps_of(folder)):
+        checkpoint = path_of(folder, step)
+        if is_of_run(run, folder, step) is False:
             passed_over.append(f"{checkpoint} is of another run")
             continue
         try:
