@@ -138,8 +138,8 @@ def study(
 ) -> None:
     """Run a whole comparison, settings x seeds, paired by seed, and end with a verdict in words.
 
-    Studies: main, ablation, tau, kl, corruption, robustness, or a yaml of your own in study/ of --config-dir. scale= nano, smollm2 or paper.
-    study.seeds, study.budget, study.delta, study.measure and study.until_decided=true change a study.
+    Studies: main, ablation, tau, kl, corruption, baselines, robustness, or a yaml of your own in study/ of --config-dir.
+    scale= nano, smollm2 or paper. study.seeds, study.budget, study.delta, study.measure and study.until_decided=true change a study.
 
     \b
     Examples:

@@ -86,7 +86,10 @@ def test_a_stopped_rollout_goes_on_and_ends_as_one_that_was_not(again, here, wor
     with monkeypatch.context() as patch:
         stopping_at(2, patch)
         assert run_command(["rollout", *words, IN_PARTS, "hydra.run.dir=one"]) == 130
-    assert f"stopped: 6 of 12 groups are kept; go on with gapo rollout resume={here / 'one'}\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("12 prompts x 2 completions = 24 completions\nabout ")
+    assert " to go, as fast as the first 3 prompts\n" in said
+    assert f"stopped: 6 of 12 groups are kept; go on with gapo rollout resume={here / 'one'}\n" in said
     folder = here / "one" / "rollouts.parts"
     (folder / ".part-00002.parquet.abc.tmp").write_bytes(b"half")  # as a kill leaves it
     kept = {path.name: path.stat().st_mtime_ns for path in folder.glob("part-*")}
@@ -157,7 +160,7 @@ def test_a_served_model_that_was_interrupted_goes_on(here, tmp_path, words, monk
             stopping_at(2, patch)
             assert run_command(["rollout", *asked, "hydra.run.dir=one", "-q"]) == 130
         before = len(served.requests)
-        # what no answer depends on may be given anew
+        # what no answer depends on may be given again
         rollout("resume=one", "engine.concurrency=3")
         # the third part was answered and not kept: its answers are in the journal, the last three prompts are asked
         assert len(served.requests) == before + 3
