@@ -5,6 +5,7 @@ Answers all have the full length, rewards are the completions' places in their g
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.estimators.grpo import GRPO
-from gapo_cli.interfaces import QuietDisplay
+from gapo_cli.interfaces import Estimator, QuietDisplay, Reward
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.reference import make_reference
 from gapo_cli.records import EditTask, ParsedAnswer, Prompt, Source
@@ -60,6 +61,16 @@ class RankReward:
         return np.resize(np.arange(self.group_size) / self.group_size, count)
 
 
+class GivenRewards:
+    """The rewards of groups that a run sampled, a group a step, from the first again after the last."""
+
+    def __init__(self, groups: Sequence[Sequence[float]]) -> None:
+        self.groups = itertools.cycle(groups)
+
+    def __call__(self, predictions: Sequence[str | None], tasks: Sequence[EditTask]) -> dict[str, np.ndarray]:
+        return {"score": np.array(next(self.groups))}
+
+
 class OurStep:
     """`step` makes one, with all of `prompts`, and notes what it took in `steps`."""
 
@@ -73,7 +84,10 @@ class OurStep:
         optimizer: OptimizerConfig,
         folder: Path,
         max_tokens_per_microbatch: int = 4096,
+        reward: Reward | None = None,
+        estimator: Estimator | None = None,
     ) -> None:
+        """`reward`: RankReward where not given; `estimator`: GRPO."""
         self.policy = Endless.of(loaded)
         self.algorithm = algorithm
         trainer = TrainerConfig(
@@ -85,8 +99,8 @@ class OurStep:
         reference = make_reference(self.policy, config, "float32", at_start=True) if algorithm.needs_reference else None
         self.updater = PolicyUpdate(self.policy, reference, self.optimizer, algorithm, trainer, sampling.temperature)
         self.collector = Collector(
-            engine=self.engine, template=Verbatim(), reward=RankReward(sampling.group_size), estimator=GRPO(), algorithm=algorithm,
-            sampling=sampling, tasks=[EncodedTask(TASK, Prompt(TASK.id, ""), prompt) for prompt in prompts],
+            engine=self.engine, template=Verbatim(), reward=reward or RankReward(sampling.group_size), estimator=estimator or GRPO(),
+            algorithm=algorithm, sampling=sampling, tasks=[EncodedTask(TASK, Prompt(TASK.id, ""), prompt) for prompt in prompts],
             order=DataOrder(len(prompts), 0), prompts_per_step=len(prompts), seed=0,
         )  # fmt: skip
         self.files = RunFiles(folder)

@@ -64,6 +64,9 @@ BENCHMARKS = {
         ("--alike", "--prompts", "512"),
         needs="trl",
     ),
+    "trl_step_gapo": Benchmark(
+        "the same without KL, GAPO with answers of advantage 0 left out", 20, "trl_step.py", ("--gapo",), needs="trl"
+    ),
     "torch_engine": Benchmark("rollouts against transformers' generate", 18, "torch_engine.py"),
     "logit_chunks": Benchmark(
         "log-probabilities in chunks of tokens against all at once", 5, "logit_chunks.py", takes_model=False

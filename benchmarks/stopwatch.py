@@ -74,8 +74,12 @@ class Steps:
     def costs(self, name: str) -> Costs:
         return Costs(name, tuple(self.cpu), tuple(self.wall), tuple(self.peaks))
 
+    def part(self, name: str) -> list[float]:
+        """CPU seconds of one part in each step."""
+        return [one.get(name, 0.0) for one in self.parts]
+
     def median(self, part: str) -> float:
-        return statistics.median(one.get(part, 0.0) for one in self.parts)
+        return statistics.median(self.part(part))
 
     def share(self, parts: Sequence[str]) -> list[float]:
         """Of these parts together in each step's CPU seconds."""

@@ -6,6 +6,10 @@ in passes of --rows rows, accumulated, which costs it no arithmetic and spares i
 turns, step by step, in one process: ours runs between two of TRL's steps. Before that, both compute the gradient of one and the same
 rollout batch, by policies that have left their references, and must agree.
 
+With --gapo a step is what it is in real runs of GAPO without KL: the rewards are those of groups of a default run's recorded step
+(zero_advantages.py), taken evenly from the order of how many of their advantages are 0, a group a step; answers of advantage 0 are
+left out of our passes. TRL computes them all, whatever the rewards.
+
 Needs TRL: pip install trl==1.16.*
 """
 
@@ -13,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,15 +27,17 @@ from typing import Any
 
 import torch
 from measure import cost_row, machine, peak_since, reset_peak
-from our_step import OurStep, RankReward
+from our_step import GivenRewards, OurStep, RankReward
 from source_prompts import source_prompts
 from stopwatch import Steps, Stopwatch
 from tables import between, command_of, publish, seconds, size, table_line, times
+from zero_advantages import evenly, recorded
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.model import ModelConfig
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.config.trainer import OptimizerConfig
+from gapo_cli.estimators.gapo import GAPO
 from gapo_cli.models.folders import find_folder
 from gapo_cli.models.linear import use_onednn
 from gapo_cli.models.load import load_model
@@ -40,19 +47,27 @@ from gapo_cli.training.objectives.kl import LowVarKL
 
 KL, CLIP, LEARNING_RATE, BETAS, MAX_GRAD_NORM = 0.04, 0.2, 1e-6, (0.9, 0.999), 1.0
 GRADIENT_TOLERANCE = 1e-3
-"""Relative. TRL divides advantages by the standard deviation + 1e-4, and its products are MKL's."""
+"""Relative. TRL's products are MKL's."""
 APART = 1.05
 """What the last norm of both policies is multiplied with for that check. Much more, and our bound of the KL term shows."""
 PARTS = ("rollouts", "reference pass", "forward and backward", "optimizer", "all else")
 
 
 def our_step(config: ModelConfig, prompt: tuple[int, ...], given: argparse.Namespace, folder: Path) -> OurStep:
-    algorithm = AlgorithmConfig("grpo", clip_low=CLIP, clip_high=CLIP, terms={"kl": LowVarKL(KL)})
+    terms = {} if given.gapo else {"kl": LowVarKL(KL)}
+    algorithm = AlgorithmConfig("grpo", clip_low=CLIP, clip_high=CLIP, terms=terms)
     optimizer = OptimizerConfig(
         learning_rate=LEARNING_RATE, betas=BETAS, weight_decay=0.0, warmup_steps=0, max_grad_norm=MAX_GRAD_NORM
     )
     sampling = SamplingConfig(given.group_size, given.new_tokens)
-    return OurStep(load_model(config), config, [prompt], sampling, algorithm, optimizer, folder)
+    if not given.gapo:
+        return OurStep(load_model(config), config, [prompt], sampling, algorithm, optimizer, folder)
+    groups = [group.rewards for group in evenly(recorded(), given.repeats)]
+    # the check of the gradients and the step that warms up have the group with the fewest advantages of 0
+    reward = GivenRewards([groups[0], groups[0], *groups])
+    return OurStep(
+        load_model(config), config, [prompt], sampling, algorithm, optimizer, folder, reward=reward, estimator=GAPO()
+    )
 
 
 def trl_trainer(model: Any, tokenizer: Any, text: str, given: argparse.Namespace, folder: Path, callback: Any) -> Any:
@@ -69,7 +84,7 @@ def trl_trainer(model: Any, tokenizer: Any, text: str, given: argparse.Namespace
         disable_tqdm=True, max_steps=given.repeats + 1, logging_steps=1, gradient_checkpointing=False,
         per_device_train_batch_size=given.rows, gradient_accumulation_steps=given.group_size // given.rows,
         num_generations=given.group_size, max_completion_length=given.new_tokens, temperature=1.0, top_p=1.0, top_k=0,
-        generation_kwargs={"min_new_tokens": given.new_tokens}, loss_type="dapo", beta=KL, epsilon=CLIP, epsilon_high=CLIP,
+        generation_kwargs={"min_new_tokens": given.new_tokens}, loss_type="dapo", beta=0.0 if given.gapo else KL, epsilon=CLIP, epsilon_high=CLIP,
         learning_rate=LEARNING_RATE, lr_scheduler_type="constant", adam_beta1=BETAS[0], adam_beta2=BETAS[1], weight_decay=0.0,
         max_grad_norm=MAX_GRAD_NORM, optim="adamw_torch_fused",
         use_bias_correction_kl=False,  # the KL term as it is here and in verl
@@ -128,11 +143,10 @@ def check_equal(ours: OurStep, trainer: Any) -> None:
     found = gradient(ours.policy.model)
     answers = torch.tensor([one.token_ids for one in group.completions])
     prompts = torch.tensor(group.prompt_token_ids).expand(len(answers), -1)
-    rewards = torch.tensor(group.rewards)
     inputs = {
         "prompt_ids": prompts, "prompt_mask": torch.ones_like(prompts),
         "completion_ids": answers, "completion_mask": torch.ones_like(answers),
-        "advantages": ((rewards - rewards.mean()) / (rewards.std() + 1e-4)).float(),
+        "advantages": torch.tensor(group.advantages).float(),
         "num_items_in_batch": torch.tensor(answers.numel() / 1.0),
     }  # fmt: skip
     everything, mask = (
@@ -143,10 +157,11 @@ def check_equal(ours: OurStep, trainer: Any) -> None:
     for start in range(0, len(answers), trainer.args.per_device_train_batch_size):
         part = slice(start, start + trainer.args.per_device_train_batch_size)
         some = {name: value[part] if value.dim() else value for name, value in inputs.items()}
-        with torch.no_grad():
-            some["ref_per_token_logps"], *_ = trainer._get_per_token_logps_and_entropies(
-                trainer.ref_model, everything[part], mask[part], answers.shape[1]
-            )
+        if ours.algorithm.needs_reference:
+            with torch.no_grad():
+                some["ref_per_token_logps"], *_ = trainer._get_per_token_logps_and_entropies(
+                    trainer.ref_model, everything[part], mask[part], answers.shape[1]
+                )
         trainer._compute_loss(model, some).backward()
     expected = gradient(model)
     error = ((found - expected).norm() / expected.norm()).item()
@@ -203,12 +218,17 @@ def compare(given: argparse.Namespace, length: int) -> tuple[Steps, Steps]:
         if given.alike:
             # of a row's positions TRL's head needs those that predict an answer's token; off Triton it runs on all
             trl.trainer.utils._use_triton = lambda device: True
-            for model in (trainer.model, trainer.ref_model):
+            for model in filter(None, (trainer.model, trainer.ref_model)):
                 use_onednn(model)
         with apart_from_reference(ours.policy.model, trainer.model):
             check_equal(ours, trainer)
         trainer.train()
     return ours.steps.without_first(1), turns.steps  # TRL's first was not measured
+
+
+def ratio(found: dict[str, Any], of_sums: bool) -> str:
+    """`found`: seconds of each step, as in a cost_row."""
+    return times(sum(found["rival"]) / sum(found["ours"]) if of_sums else found["ratio_median"])
 
 
 def main() -> None:
@@ -223,35 +243,39 @@ def main() -> None:
         action="store_true",
         help="TRL gets this package's linear layers, and its head runs on answers only: what is left is packing and the engine",
     )
+    arguments.add_argument("--gapo", action="store_true", help="GAPO without KL, answers of advantage 0 left out")
     arguments.add_argument("--repeats", type=int, default=5)
     arguments.add_argument("--threads", type=int, default=2)
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)
+    # steps that differ in what they leave out are added up
+    middle, each = (statistics.mean, "Means, and ratios of the sums,") if given.gapo else (statistics.median, "Medians")
     rows, lines = [], []
     rival = "TRL, made alike" if given.alike else "TRL"
     for length in given.prompts:
         ours, theirs = compare(given, length)
         row = cost_row(f"prompt of {length}", ours.costs("ours"), theirs.costs(rival))
-        row["parts"] = {part: {"ours": ours.median(part), "rival": theirs.median(part)} for part in PARTS}
+        row["parts"] = {part: {"ours": middle(ours.part(part)), "rival": middle(theirs.part(part))} for part in PARTS}
         rows.append(row)
         cpu, wall, peak = row["cpu_seconds"], row["wall_seconds"], row["peak_bytes"]
         lines.append(table_line([
-            f"prompt of {length}: **whole step**", seconds(cpu["ours"]), seconds(cpu["rival"]), f"**{times(cpu['ratio_median'])}**",
-            between(cpu), f"{times(wall['ratio_median'])} ({seconds(wall['ours'])})",
+            f"prompt of {length}: **whole step**", seconds([middle(cpu["ours"])]), seconds([middle(cpu["rival"])]),
+            f"**{ratio(cpu, given.gapo)}**", between(cpu), f"{ratio(wall, given.gapo)} ({seconds([middle(wall['ours'])])})",
             *(size(peak[whose]) for whose in ("ours", "rival")),
         ]))  # fmt: skip
         for part, found in row["parts"].items():
-            ratio = times(found["rival"] / found["ours"]) if found["ours"] > 0 else ""
-            lines.append(table_line([part, seconds([found["ours"]]), seconds([found["rival"]]), ratio, "", "", "", ""]))
+            of_part = times(found["rival"] / found["ours"]) if found["ours"] > 0 else ""
+            lines.append(table_line([part, seconds([found["ours"]]), seconds([found["rival"]]), of_part, "", "", "", ""]))
         print("\n".join(lines[-len(PARTS) - 1 :]), flush=True)
+    terms = "no KL, GAPO with answers of advantage 0 left out" if given.gapo else f"KL {KL}"
     publish(
-        "trl_step_alike" if given.alike else "trl_step",
+        "trl_step" + ("_gapo" if given.gapo else "") + ("_alike" if given.alike else ""),
         f"A training step beside {rival}",
         ["", "CPU, ours", f"CPU, {rival}", "ratio", "lowest to highest", "wall ratio (ours)", "peak memory, ours", rival],
         lines,
-        f"One prompt, {given.group_size} answers of {given.new_tokens} tokens, KL {KL}, AdamW, float32. Gradients of one rollout batch "
+        f"One prompt, {given.group_size} answers of {given.new_tokens} tokens, {terms}, AdamW, float32. Gradients of one rollout batch "
         f"within {GRADIENT_TOLERANCE} (relative) of each other, checked before the timing. Peak memory "
-        f"of a step, beyond what both have loaded; TRL learns in passes of {given.rows} rows. Medians of {given.repeats} steps of each, in turns.",
+        f"of a step, beyond what both have loaded; TRL learns in passes of {given.rows} rows. {each} of {given.repeats} steps of each, in turns.",
         machine("torch", "transformers", "trl") | {"threads used": str(given.threads)},
         rows,
         command_of(__file__, arguments, given),

@@ -20,7 +20,7 @@ def benchmark(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     (tmp_path / "performance.md").write_text("before\n<!-- packed_layout -->\nold\n<!-- end of packed_layout -->\nafter\n")
 
-    def run(name, *arguments):
+    def run(name, *arguments, published=None):
         for module in ("tables", name):
             loaded = importlib.import_module(module)
             for constant in ("RESULTS", "PAGES"):
@@ -28,7 +28,7 @@ def benchmark(monkeypatch, tmp_path):
                     monkeypatch.setattr(loaded, constant, tmp_path)
         monkeypatch.setattr(sys, "argv", [name, "--threads", "1", "--repeats", "2", *arguments])
         sys.modules[name].main()
-        return json.loads((tmp_path / f"{name}.json").read_text())["rows"]
+        return json.loads((tmp_path / f"{published or name}.json").read_text())["rows"]
 
     return run
 
@@ -95,6 +95,21 @@ def test_a_part_that_fails_or_takes_too_long_leaves_the_others_their_time(monkey
         ("done", {"answer": 3}),
         ("not begun: out of time", {}),
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of_gapo", [False, True])
+def test_trl_step(benchmark, tiny_model_folder, of_gapo):
+    pytest.importorskip("trl", reason="TRL is not installed: pip install 'gapo-cli[trl]'")
+    size = ["--prompts", "40", "--new-tokens", "8", "--repeats", "4"]
+    name = "trl_step_gapo" if of_gapo else "trl_step"
+    words = ["--model", str(tiny_model_folder), *size, *(["--gapo"] if of_gapo else [])]
+    (row,) = benchmark("trl_step", *words, published=name)
+    assert len(row["cpu_seconds"]["ours"]) == len(row["cpu_seconds"]["rival"]) == 4
+    passes = {part: found["ours"] > 0 for part, found in row["parts"].items()}
+    assert passes["forward and backward"] and passes["rollouts"]
+    assert passes["reference pass"] is not of_gapo
+    assert (row["parts"]["reference pass"]["rival"] > 0) is not of_gapo
 
 
 @pytest.mark.slow
