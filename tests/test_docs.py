@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import io
 import re
+import shlex
 import tokenize
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from typer.main import get_command
 
 from gapo_cli.cli.entry import app
+from gapo_cli.errors import UserError
+from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree
+from gapo_cli.launching.perturbation_choice import with_perturbations
 from gapo_cli.records import EditTask
 from gapo_cli.tasks.row_schema import EVENT_FIELDS, HINT, ROW, SOURCE
 
@@ -24,6 +28,8 @@ FILE = re.compile(r"`((?:gapo_cli|conf|benchmarks|tests|docs|\.ci)/[\w./-]+)`")
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 SITUATION = re.compile(r"^- (.+)\. `(tests/[\w/]+\.py)`$", re.MULTILINE)
 ADDRESS = re.compile(r"`gapo_cli\.[\w.]+`")
+COMMAND = re.compile(r"^ {4}gapo (train|prepare|rollout|eval|plan|doctor)\b((?:.*\\\n)*.*)$", re.MULTILINE)
+SHORTHAND = re.compile(r"`([A-Z]+)` stands for[^\n]*\n\n {4}(.*)$", re.MULTILINE)
 AVOIDED = re.compile(
     r"\b(?:un)?reckon|\bhangs? on\b|\bbe had\b|\banew\b|\bthe data are others\b|\bothers break\b", re.IGNORECASE
 )
@@ -104,6 +110,33 @@ def test_every_page_is_listed_in_the_index():
 def test_every_command_of_the_readme_exists():
     named = set(re.findall(r"`gapo ([a-z-]+)", (ROOT / "README.md").read_text()))
     assert named == set(get_command(app).commands)
+
+
+def commands_of(page: Path) -> list[tuple[str, list[str]]]:
+    """Verb and settings of the commands that a page gives to be typed. Left out are what needs a run that is there, and commands
+    with files of the user's own."""
+    text = page.read_text()
+    shorthand = dict(SHORTHAND.findall(text))
+    found = []
+    for verb, line in COMMAND.findall(text):
+        line = re.sub(r"\b[A-Z]+\b(?!=)", lambda word: shorthand.get(word[0], word[0]), line.replace("\\\n", " "))
+        words = shlex.split(line, comments=True)
+        if not {"--config-dir", "--rerun"} & set(words):
+            of_a_run = ("-", "...", "run=", "resume=")
+            found.append((verb, [word for word in words if not word.startswith(of_a_run)]))
+    return found
+
+
+@pytest.mark.slow
+def test_every_command_of_the_pages_composes():
+    commands = [(page, verb, words) for page in PAGES for verb, words in commands_of(page)]
+    assert len(commands) > 80
+    with open_tree(None) as hydra:
+        for page, verb, words in commands:
+            try:
+                compose_overrides(hydra, with_perturbations(hydra, command_overrides(verb, words)))
+            except UserError as error:
+                pytest.fail(f"{page.name}: gapo {verb} {shlex.join(words)}: {error}")
 
 
 def test_generated_pages_are_current():

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -87,7 +88,9 @@ def test_a_job_that_a_cluster_starts_again_goes_on_from_its_checkpoint(tmp_path,
         ("local_ray", "local_ray", []),
     ],
 )
-def test_a_sweep_by_each_launcher_trains_every_job(launcher, plugin, settings, tmp_path, monkeypatch, tiny_model_folder):
+def test_a_sweep_by_each_launcher_trains_every_job_and_goes_on_with_one_that_is_missing(
+    launcher, plugin, settings, tmp_path, monkeypatch, tiny_model_folder
+):
     need(plugin)
     monkeypatch.chdir(tmp_path)
     words = [word for word in smallest(write_tasks(tmp_path / "mine.jsonl"), tiny_model_folder) if "threads" not in word]
@@ -96,3 +99,9 @@ def test_a_sweep_by_each_launcher_trains_every_job(launcher, plugin, settings, t
     for job in ("0", "1"):
         assert json.loads(Path("one", job, "outcome.json").read_text())["status"] == "done"
         assert json.loads(Path("one", job, "environment.json").read_text())["threads"] == 1
+    kept = Path("one", "0", "outcome.json").stat().st_mtime_ns
+    # as a job is left that its cluster never started
+    shutil.rmtree(Path("one", "1"))
+    assert run_command(["sweep", "resume=one", "-q"]) == 0
+    assert json.loads(Path("one", "1", "outcome.json").read_text())["status"] == "done"
+    assert Path("one", "0", "outcome.json").stat().st_mtime_ns == kept

@@ -94,7 +94,7 @@ def test_the_tokenizer_has_the_special_tokens_the_chat_template_and_the_cut_at_d
     assert [text for text, _ in pieces] == ["x", "Ġ", "1", "2", "Ù£"]
 
 
-def test_a_new_version_of_the_file_is_converted_anew(installed):
+def test_a_new_version_of_the_file_is_converted_again(installed):
     first = converted_folder(PACKAGE)
     with installed.open("ab") as stream:
         stream.write(b"\0")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from parts import OPTIMIZER, Listening, make_experiment, run_of
+from parts import OPTIMIZER, Listening, make_experiment, run_of, small_task
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.data import DataConfig
@@ -18,7 +18,7 @@ from gapo_cli.errors import CheckpointError, DataError, UserError
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.models.load import load_model
 from gapo_cli.prompts.nano import NanoTemplate
-from gapo_cli.records import EditTask, Source, TaskSet
+from gapo_cli.records import TaskSet
 from gapo_cli.rewards.ed import EditSimilarity
 from gapo_cli.runs.run_files import repeatable
 from gapo_cli.stages.rollout import rollout
@@ -42,17 +42,8 @@ class Script:
 
 
 def task(split, number):
-    excerpt = "x = 1\n" + "ab " * (number % 4) + f"c{number}\n"
-    return EditTask(
-        f"{split}-{number}",
-        Source("script", split, number),
-        "python",
-        "a.py",
-        excerpt,
-        (6, len(excerpt)),
-        f"d{number}\n",
-        labels={"family": "made_up"},
-    )
+    region = "ab " * (number % 4) + f"c{number}\n"
+    return small_task(f"{split}-{number}", region, f"d{number}\n", before="x = 1\n", split=split, family="made_up")
 
 
 @pytest.fixture

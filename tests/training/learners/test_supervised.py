@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from parts import Listening, PlainTemplate, make_experiment, run_of
+from parts import Listening, PlainTemplate, make_experiment, run_of, small_task
 
 from gapo_cli.config.model import LoraConfig
 from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
@@ -16,7 +16,7 @@ from gapo_cli.config.trainer import GuardsConfig, OptimizerConfig, TrainerConfig
 from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.errors import CheckpointError, DataError, UserError
 from gapo_cli.models.policy import load_policy
-from gapo_cli.records import EditTask, Source
+from gapo_cli.records import EditTask
 from gapo_cli.runs.run_files import repeatable
 from gapo_cli.training.batches.edit_log import logged_outcome
 from gapo_cli.training.batches.example_batches import micro_batches, plan_batches
@@ -37,10 +37,7 @@ CONFIG = SupervisedConfig(
 
 
 def task(number: int, region: str = "x = a\n", target: str = "x = b\n", after: str = "y\nz\n") -> EditTask:
-    return EditTask(
-        id=f"task-{number}", source=Source("made", "train"), language="python", path="m.py", excerpt=region + after,
-        editable=(0, len(region)), target=target,
-    )  # fmt: skip
+    return small_task(f"task-{number}", region, target, after=after)
 
 
 def test_a_log_of_finished_edits_holds_the_targets():
