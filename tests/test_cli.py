@@ -343,7 +343,7 @@ def test_a_path_below_the_home_folder_is_written_out_in_words_and_options(comman
 
 @pytest.mark.slow
 def test_an_unforeseen_error_is_one_line_and_debug_shows_its_traceback(here, monkeypatch, capsys):
-    monkeypatch.setattr(launch, "run_stage", stage_that(RuntimeError("it broke")))
+    monkeypatch.setattr(launch, "perform_stage", stage_that(RuntimeError("it broke")))
     assert run_command(["prepare"]) == 1
     assert capsys.readouterr().err == "gapo: internal error: RuntimeError: it broke; rerun with --debug for the traceback\n"
     with pytest.raises(RuntimeError, match="it broke"):
@@ -351,12 +351,12 @@ def test_an_unforeseen_error_is_one_line_and_debug_shows_its_traceback(here, mon
 
 
 def test_a_mistake_found_by_a_stage_is_one_sentence_too(here, monkeypatch, capsys):
-    monkeypatch.setattr(launch, "run_stage", stage_that(UserError("x=1: need 2")))
+    monkeypatch.setattr(launch, "perform_stage", stage_that(UserError("x=1: need 2")))
     assert run_command(["prepare"]) == 2
     assert capsys.readouterr().err == "gapo: x=1: need 2\n"
 
 
 def test_ctrl_c_ends_with_exit_code_130(here, monkeypatch, capsys):
-    monkeypatch.setattr(launch, "run_stage", stage_that(KeyboardInterrupt()))
+    monkeypatch.setattr(launch, "perform_stage", stage_that(KeyboardInterrupt()))
     assert run_command(["prepare"]) == 130
     assert capsys.readouterr().err.endswith("gapo: stopped\n")

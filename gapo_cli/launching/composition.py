@@ -189,8 +189,10 @@ def check_choices(hydra: Any, parsed: Sequence[Override], sweep: bool) -> None:
                 f"{override.input_line}: several values are for `gapo sweep`; a list is written {override.key_or_group}=[1,2]"
             )
         group = override.key_or_group
+        if "." in group or override.is_delete():  # a setting, not a group
+            continue
         options = loader.get_group_options(group)
-        if not options or override.is_delete():
+        if not options:
             continue
         values = list(override.sweep_iterator()) if several else [override.value()]
         for value in values:

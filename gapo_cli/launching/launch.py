@@ -9,13 +9,16 @@ import contextlib
 import functools
 import importlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.utils import run_job
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment
@@ -29,7 +32,7 @@ from gapo_cli.launching.run_choice import choose_run
 from gapo_cli.launching.several import asks_for_others, check_verb, start_processes, start_run
 from gapo_cli.processes.group import joined
 from gapo_cli.processes.place import place_here, see_own_device
-from gapo_cli.processes.ranks import ALONE, Ranks
+from gapo_cli.processes.ranks import Ranks
 from gapo_cli.processes.screen import keep_log
 from gapo_cli.runs.claim import RUN_DIR, claim_run, folder_named
 from gapo_cli.runs.layout import CONFIG, rank_log
@@ -99,12 +102,11 @@ def lead(
             display.say(sentence)
         with only_process_in(run_dir, display):
             before = RunRecord.of(run_dir)
-            # composed again, the folder's name would have another time in it
+            # the others compose again, and the folder's name would have another time in it
             settled = [*(word for word in overrides if key_of(word) != RUN_DIR), f"{RUN_DIR}={quoted(str(run_dir))}"]
             ranks.from_first(lambda: settled)
-            task = functools.partial(perform, display=display, ranks=ranks)
-            job = hydra.run(config_name="config", task_function=task, overrides=settled)
-            outcome: Outcome = job.return_value
+            experiment = replace(experiment, run_dir=Path(os.path.abspath(run_dir)), ranks=ranks)
+            outcome = run_in_hydra(hydra, config, run_dir, functools.partial(perform, experiment=experiment, display=display))
             if isinstance(outcome.error, UserError) and not remove_if_nothing_came_of_it(run_dir, folder_too=not was_there):
                 before.put_back_if_unchanged(run_dir)
     if outcome.error is not None:
@@ -149,22 +151,38 @@ def only_process_in(folder: Path, display: Display) -> Iterator[None]:
         yield
 
 
-def perform(config: DictConfig, display: Display, ranks: Ranks = ALONE) -> Outcome:
-    """Runs the stage of a composed config in Hydra's run directory; of training it is written down how it ended."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+def run_in_hydra(hydra: Any, config: DictConfig, run_dir: Path, task: Callable[[DictConfig], Outcome]) -> Outcome:
+    """Does `task` as the job of Hydra's `run`, with a config that is composed already: Hydra makes the folder, writes its files
+    into it and gives the task the config without its own section."""
+    with read_write(config.hydra.run):
+        config.hydra.run.dir = str(run_dir)
+    callbacks = Callbacks(config)
+    callbacks.on_run_start(config=config, config_name="config")
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+    job = run_job(task_function=task, config=config, job_dir_key=RUN_DIR, job_subdir_key=None, hydra_context=context)
+    callbacks.on_run_end(config=config, config_name="config", job_return=job)
+    return job.return_value
+
+
+def perform(config: DictConfig, experiment: Experiment, display: Display) -> Outcome:
+    """Runs the stage of a built experiment in its folder; of training it is written down how it ended."""
     try:
-        with outcome_recorded(folder) if config.verb == "train" else contextlib.nullcontext():
-            return Outcome(result=run_stage(config, display, ranks))
+        with outcome_recorded(experiment.run_dir) if experiment.verb == "train" else contextlib.nullcontext():
+            return Outcome(result=run_built(config, experiment, display))
     except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it again
         return Outcome(error=error)
 
 
-def run_stage(config: DictConfig, display: Display, ranks: Ranks = ALONE) -> Any:
+def run_stage(config: DictConfig, display: Display) -> Any:
+    """Builds and runs what a job's config says, in the folder that Hydra has given the job."""
     settings = HydraConfig.get()
-    run_dir = Path(settings.runtime.output_dir)
-    experiment = build_experiment(config, settings.runtime.choices, run_dir)
-    write_text(run_dir / CONFIG, OmegaConf.to_yaml(config, resolve=True))
-    return perform_stage(replace(experiment, ranks=ranks), display)
+    experiment = build_experiment(config, settings.runtime.choices, Path(settings.runtime.output_dir))
+    return run_built(config, experiment, display)
+
+
+def run_built(config: DictConfig, experiment: Experiment, display: Display) -> Any:
+    write_text(experiment.run_dir / CONFIG, OmegaConf.to_yaml(config, resolve=True))
+    return perform_stage(experiment, display)
 
 
 def perform_stage(experiment: Experiment, display: Display) -> Any:

@@ -11,10 +11,10 @@ from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.records import EditTask, HistoryEvent
 from gapo_cli.reports.diffs import SAME, diff_segments
 from gapo_cli.reports.groups import LINES_AFTER, LINES_BEFORE, middle_left_out
+from gapo_cli.reports.templates import filled, unescaped
 from gapo_cli.storage.files import write_text
 
-FOLDER = Path(__file__).parent
-TEMPLATE, STYLE, SCRIPT = "cases.html.j2", "report.css", "cases.js"
+TEMPLATE, SCRIPT = "cases.html.j2", "cases.js"
 OUTCOMES = ("right", "wrong", "no-op", "malformed")
 """right: the target, as exact match has it; no-op: the region as it stood, where that is wrong; malformed: no region."""
 BYTES_FOR_CASES = 3_000_000
@@ -30,18 +30,13 @@ def write_cases(
 ) -> Path:
     """Writes the page to `output`: each task's greedy answer, or its first sampled one where there is none. Cases beyond
     `limit` bytes are left out, evenly over the outcomes, and counted on the page."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     cases = shown_cases(tasks, predictions)
     chosen = within_limit(cases, limit)
-    # autoescape: code and answers may be anything, HTML included
-    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)  # fmt: skip
-    page = environment.get_template(TEMPLATE).render(
+    page = filled(
+        TEMPLATE,
         title=title,
-        style=Markup((FOLDER / STYLE).read_text(encoding="utf-8")),
-        script=Markup((FOLDER / SCRIPT).read_text(encoding="utf-8")),
+        script=unescaped(SCRIPT),
         cases=chosen,
         left_out=len(cases) - len(chosen),
         counts={outcome: sum(case["outcome"] == outcome for case in cases) for outcome in OUTCOMES},

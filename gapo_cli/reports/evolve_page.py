@@ -9,20 +9,15 @@ from itertools import combinations
 from gapo_cli.reports.charts import HEIGHT, LEFT, RIGHT, WIDTH, Chart, Point, Series, line_chart
 from gapo_cli.reports.evolve_tables import METHOD, evolve_tables, outcome_lines
 from gapo_cli.reports.family_tree import MEANINGS, family_tree
-from gapo_cli.reports.page import FOLDER, STYLE
+from gapo_cli.reports.templates import filled
 from gapo_cli.search.findings import Findings
 
 TEMPLATE = "evolve.html.j2"
 
 
 def render_search(found: Findings) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)  # fmt: skip
-    return environment.get_template(TEMPLATE).render(
-        style=Markup((FOLDER / STYLE).read_text(encoding="utf-8")),
+    return filled(
+        TEMPLATE,
         title=f"search {found.definition.name}",
         about=found.definition.about,
         outcome=outcome_lines(found),

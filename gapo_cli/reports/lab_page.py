@@ -11,8 +11,8 @@ from gapo_cli.lab.laboratory import LabSettings, SourceResult
 from gapo_cli.reports.charts import HEIGHT, LEFT, RIGHT, WIDTH
 from gapo_cli.reports.groups import evenly_over_shapes
 from gapo_cli.reports.lab_charts import advantage_curves, pool_charts, shapes_chart, share_charts
-from gapo_cli.reports.page import FOLDER, STYLE
 from gapo_cli.reports.tables import Table
+from gapo_cli.reports.templates import filled, unescaped
 from gapo_cli.statistics.reward_shapes import group_shapes
 
 TEMPLATE = "lab.html.j2"
@@ -22,14 +22,9 @@ MOST_REWARDS = 60_000
 
 
 def render_lab(sources: Sequence[SourceResult], settings: LabSettings, tables: Sequence[tuple[str, Sequence[Table]]]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)  # fmt: skip
-    return environment.get_template(TEMPLATE).render(
-        style=Markup((FOLDER / STYLE).read_text(encoding="utf-8")),
-        scripts=Markup("\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS)),
+    return filled(
+        TEMPLATE,
+        scripts=unescaped(*SCRIPTS),
         sources=[
             {
                 "name": name,

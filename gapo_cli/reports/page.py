@@ -22,12 +22,12 @@ from gapo_cli.reports.groups import browse
 from gapo_cli.reports.headings import base_notes, before_and_after, comparison_table, facts, run_words
 from gapo_cli.reports.lab_tables import negative_table
 from gapo_cli.reports.tables import Table, evaluation_tables
+from gapo_cli.reports.templates import filled, unescaped
 from gapo_cli.runs.layout import CASES, CONFIG
 from gapo_cli.runs.run_data import RunData, read_runs, run_folders
 from gapo_cli.storage.files import write_text
 
-FOLDER = Path(__file__).parent
-TEMPLATE, STYLE, SCRIPT = "report.html.j2", "report.css", "report.js"
+TEMPLATE, SCRIPT = "report.html.j2", "report.js"
 MOST_SHAPE_CHARTS = 8
 PAGE_MARK, MARKDOWN_MARK = '<p class="kind">gapo report</p>', "<!-- gapo report -->"
 """What tells a report from a file of somebody else's."""
@@ -88,12 +88,6 @@ def find_runs(paths: Sequence[Path]) -> list[RunData]:
 
 def render(runs: Sequence[RunData], folder: Path) -> str:
     """The page; `folder` is where it will lie, for the links to the runs' pages of cases."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    # autoescape for every template: a completion may be anything, HTML included
-    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)  # fmt: skip
     group_notes: list[str] = []
     groups = browse(runs, group_notes)
     shapes = [
@@ -101,10 +95,10 @@ def render(runs: Sequence[RunData], folder: Path) -> str:
         for run in runs[:MOST_SHAPE_CHARTS]
         if (chart := shape_chart(run, run.name if len(runs) > 1 else "Shares of the groups")) is not None
     ]
-    return environment.get_template(TEMPLATE).render(
+    return filled(
+        TEMPLATE,
         title=heading(runs),
-        style=Markup((FOLDER / STYLE).read_text(encoding="utf-8")),
-        script=Markup((FOLDER / SCRIPT).read_text(encoding="utf-8")),
+        script=unescaped(SCRIPT),
         runs=[run_parts(run, folder, single=len(runs) == 1) for run in runs],
         base_notes=base_notes(runs),
         notes=[f"{run.name}: {note}" for run in runs for note in run.notes] + group_notes,

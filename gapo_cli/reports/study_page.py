@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from gapo_cli.lab.paired_jobs import Findings, StudyJob
 from gapo_cli.metric_names import CLIPPED, GREEDY_EXACT, MEAN_SCORE, SAMPLED_EXACT, ZERO_SPREAD
 from gapo_cli.reports.charts import HEIGHT, LEFT, RIGHT, WIDTH, Chart, Point, Series, line_chart
-from gapo_cli.reports.page import FOLDER, STYLE
 from gapo_cli.reports.study_tables import METHOD, study_tables, verdict_lines
+from gapo_cli.reports.templates import filled
 from gapo_cli.runs.study_definition import StudyDefinition
 from gapo_cli.statistics.seed_differences import seed_difference
 
@@ -23,13 +23,8 @@ CURVES = {
 
 
 def render_study(definition: StudyDefinition, jobs: Sequence[StudyJob], findings: Findings) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)  # fmt: skip
-    return environment.get_template(TEMPLATE).render(
-        style=Markup((FOLDER / STYLE).read_text(encoding="utf-8")),
+    return filled(
+        TEMPLATE,
         title=f"study {definition.name}" + (f", scale {definition.scale}" if definition.scale else ""),
         about=definition.about,
         verdicts=verdict_lines(definition, findings),

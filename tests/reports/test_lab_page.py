@@ -17,7 +17,7 @@ from gapo_cli.estimators.quantile import Quantile
 from gapo_cli.estimators.rloo import RLOO
 from gapo_cli.reports.bars import bar_chart
 from gapo_cli.reports.charts import Point, Series, line_chart
-from gapo_cli.reports.page import FOLDER
+from gapo_cli.reports.templates import FOLDER
 
 NODE = shutil.which("node")
 ESTIMATORS = {
