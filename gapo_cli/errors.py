@@ -98,12 +98,13 @@ def name_of(part: object) -> str:
 @contextlib.contextmanager
 def part_at_work(key: str, part: object, whom: str = "") -> Iterator[None]:
     """Turns what `part`, chosen by the setting `key`, raises within into a PartError. A UserError passes: it is a sentence
-    already. So does memory that runs out, which has advice of its own. A part that calls `exit` has failed too."""
+    already. So do memory that runs out, which has advice of its own, and what a person or a scheduler interrupts. A part that calls
+    `exit`, or whose own task was cancelled, has failed too."""
     try:
         yield
-    except (UserError, MemoryError):
+    except (UserError, MemoryError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
             raise
         failure = PartError(

@@ -56,6 +56,16 @@ def test_an_unset_variable_is_answered_before_anything_is_written(command, words
     assert [path.name for path in Path().iterdir()] == ["mine.jsonl"]
 
 
+@pytest.mark.parametrize("command", [
+    ["export", "mine.jsonl", ""], ["export-tasks", "mine.jsonl", ""], ["handover", "verl", ""], ["handover", "verl", "--back", ""],
+    ["lab", "mine.jsonl", "--output", ""], ["report", "mine.jsonl", "--output", ""], ["plan", "--config-dir", ""],
+])  # fmt: skip
+def test_an_unset_variable_is_no_folder_of_any_command(command, words, capsys):
+    assert run_command(command) == 2
+    assert "is empty (perhaps a variable that is not set)" in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["mine.jsonl"]
+
+
 def test_an_empty_folder_stays_where_a_run_comes_to_nothing(words, capsys):
     Path("empty").mkdir()
     assert run_command(["train", *words, "model.path=nowhere/at/all", "hydra.run.dir=empty"]) == 2

@@ -30,12 +30,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def path(text: str) -> Path:
+    """What is typed for a file or folder. Path("") would be the working folder."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty (perhaps a variable that is not set)")
+    return Path(text)
+
+
 Words = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Settings, such as trainer.steps=40 or estimator=grpo.", show_default=False),
 ]
 ConfigDir = Annotated[
-    Path | None, typer.Option("--config-dir", metavar="DIR", help="A folder with your own yaml files, searched first.")
+    Path | None,
+    typer.Option("--config-dir", metavar="DIR", parser=path, help="A folder with your own yaml files, searched first."),
 ]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Show all settings with every choice applied, and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]

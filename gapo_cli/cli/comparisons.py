@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gapo_cli.cli.app import ConfigDir, Debug, PrintConfig, Quiet, app
+from gapo_cli.cli.app import ConfigDir, Debug, PrintConfig, Quiet, app, path
 from gapo_cli.cli.running import FAILED, new_folder, open_display
 from gapo_cli.errors import UserError
 
@@ -62,7 +62,9 @@ def lab(
         list[str],
         typer.Argument(metavar="ROLLOUTS... [KEY=VALUE ...]", help="A rollouts.parquet, a run's folder, or several; settings."),
     ],
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Where to write the results.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", parser=path, help="Where to write the results.")
+    ] = None,
     config_dir: ConfigDir = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -130,7 +132,8 @@ def study(
         bool, typer.Option("--dry-run", help="Compose and check every job, say what would be run, and stop.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="With report: where to write the results.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", parser=path, help="With report: where to write the results."),
     ] = None,
     config_dir: ConfigDir = None,
     quiet: Quiet = False,
@@ -217,7 +220,9 @@ def evolve(
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, such as outputs/train/TIME.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", parser=path, help="Where to write the page.")
+    ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

@@ -7,16 +7,19 @@ from typing import Annotated
 
 import typer
 
-from gapo_cli.cli.app import ConfigDir, Debug, Quiet, app
+from gapo_cli.cli.app import ConfigDir, Debug, Quiet, app, path
 from gapo_cli.cli.running import open_display
 
 
 @app.command()
 def export(
     source: Annotated[
-        Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="A run's folder, one of its checkpoints, or a model's folder.")
+        Path,
+        typer.Argument(
+            metavar="RUN_OR_CHECKPOINT", parser=path, help="A run's folder, one of its checkpoints, or a model's folder."
+        ),
     ],
-    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    target: Annotated[Path, typer.Argument(metavar="FOLDER", parser=path, help="A new folder.")],
     dtype: Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="auto (as stored), float32 or bfloat16.")] = "auto",
     quiet: Quiet = False,
     debug: Debug = False,
@@ -38,8 +41,8 @@ def export(
 
 @app.command("export-tasks")
 def export_tasks(
-    source: Annotated[Path, typer.Argument(metavar="SET", help="A prepared task set, as data/git-1a2b3c4d.")],
-    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    source: Annotated[Path, typer.Argument(metavar="SET", parser=path, help="A prepared task set, as data/git-1a2b3c4d.")],
+    target: Annotated[Path, typer.Argument(metavar="FOLDER", parser=path, help="A new folder.")],
     form: Annotated[str, typer.Option("--form", metavar="FORM", help="jsonl, json or md.")] = "jsonl",
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="One split, or all.")] = "all",
     repository: Annotated[
@@ -70,7 +73,9 @@ def handover(
     ] = None,
     back: Annotated[
         Path | None,
-        typer.Option("--back", metavar="FOLDER", help="Merge verl's newest checkpoint in FOLDER into a plain model."),
+        typer.Option(
+            "--back", metavar="FOLDER", parser=path, help="Merge verl's newest checkpoint in FOLDER into a plain model."
+        ),
     ] = None,
     nodes: Annotated[int, typer.Option("--nodes", metavar="N", help="Machines.")] = 1,
     gpus: Annotated[int, typer.Option("--gpus", metavar="N", help="GPUs of each machine.")] = 8,

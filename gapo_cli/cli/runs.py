@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gapo_cli.cli.app import ConfigDir, Debug, PrintConfig, Quiet, Words, app
+from gapo_cli.cli.app import ConfigDir, Debug, PrintConfig, Quiet, Words, app, path
 from gapo_cli.cli.running import FAILED, open_display, run_verb
 
 
@@ -64,7 +64,8 @@ def rollout(
 def train(
     words: Words = None,
     rerun: Annotated[
-        Path | None, typer.Option("--rerun", metavar="RUN", help="Repeat a finished run and say whether the results match.")
+        Path | None,
+        typer.Option("--rerun", metavar="RUN", parser=path, help="Repeat a finished run and say whether the results match."),
     ] = None,
     config_dir: ConfigDir = None,
     print_config: PrintConfig = False,

@@ -12,6 +12,7 @@ from gapo_cli.integrations.verl_settings import Cluster
 from gapo_cli.interfaces import Display
 from gapo_cli.launching.building import CORRUPTION, ON_ERROR, build_experiment
 from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree, without_hydra
+from gapo_cli.runs.claim import folder_named
 
 TRAINERS = ("verl",)
 
@@ -44,7 +45,7 @@ def take_back(source: Path, words: Sequence[str], display: Display) -> Path:
         raise UserError(
             f"gapo handover verl --back {source}: takes the name of one new folder and no settings, not {' '.join(words)}"
         )
-    return write(source, Path(words[0]) if words else None, display)
+    return write(source, folder_named("FOLDER", words[0]) if words else None, display)
 
 
 def settings_and_folder(words: Sequence[str]) -> tuple[list[str], Path]:
@@ -55,7 +56,7 @@ def settings_and_folder(words: Sequence[str]) -> tuple[list[str], Path]:
         raise UserError(
             f"gapo handover verl: name one new folder{named}, as in `gapo handover verl model=qwen-coder-7b my_run`"
         )
-    return [word for word in words if word != folders[0]], Path(folders[0])
+    return [word for word in words if word != folders[0]], folder_named("FOLDER", folders[0])
 
 
 def part_of(config: DictConfig, key: str) -> dict:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from gapo_cli.errors import PartError, name_of, part_at_work
+from gapo_cli.errors import PartError, first_line, name_of, part_at_work
 from gapo_cli.interfaces import Estimator
 from gapo_cli.records import Advantages, Group
+
+LARGEST = float(np.finfo(np.float32).max)
+"""The loss is computed in float32, where a larger advantage is infinite and no step could be made."""
 
 
 def spread(scores: np.ndarray) -> float:
@@ -42,16 +46,31 @@ def _checked(estimator: Estimator, rewards: np.ndarray, lengths: np.ndarray) -> 
     name = name_of(estimator)
     if not isinstance(found, Advantages):
         raise PartError(f"estimator={name}: gives {type(found).__name__}; need gapo_cli.records.Advantages")
-    shapes = {
-        "advantages": (found.values, rewards.shape),
-        **{what: (getattr(found, what), rewards.shape[:1]) for what in ("baseline", "low", "high")},
-    }
-    for what, (values, shape) in shapes.items():
-        if np.shape(values) != shape:
-            raise PartError(f"estimator={name}: gives {what} of shape {np.shape(values)}; need {shape}")
-    if not np.isfinite(found.values).all():
+    values = _numbers(name, "advantages", found.values, rewards.shape)
+    if not np.isfinite(values).all():
         raise PartError(f"estimator={name}: gives an advantage that is not finite; need 0 for a missing reward")
-    return found
+    if (np.abs(values) > LARGEST).any():
+        raise PartError(
+            f"estimator={name}: gives an advantage of {values.flat[np.abs(values).argmax()]:g}; need what float32 can hold"
+        )
+    ends = [_numbers(name, what, getattr(found, what), rewards.shape[:1]) for what in ("baseline", "low", "high")]
+    return Advantages(values, *ends)
+
+
+def _numbers(name: str, what: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """What an estimator gives as float64 of `shape`, NaN included. Raises PartError."""
+    try:
+        values = np.asarray(given)
+        if values.dtype.kind == "c":
+            raise TypeError("they are complex")
+        values = values.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor with a gradient raises the last
+        raise PartError(f"estimator={name}: gives {what} that are not numbers ({first_line(error)})") from error
+    if values.shape != shape:
+        raise PartError(f"estimator={name}: gives {what} of shape {values.shape}; need {shape}")
+    if np.isinf(values).any() and what != "advantages":
+        raise PartError(f"estimator={name}: gives {what} that is infinite; need a finite number, or NaN for none")
+    return values
 
 
 def _of_one_task(

@@ -8,7 +8,7 @@ from typing import Any
 
 from gapo_cli.config.model import ModelConfig
 from gapo_cli.errors import DataError, UserError
-from gapo_cli.interfaces import Progress, Template, TokenTemplate, no_progress
+from gapo_cli.interfaces import Progress, Template, no_progress
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.prompt_tokens import encode_prompt_texts, encode_texts, prompt_text
 from gapo_cli.prompts import calls
@@ -58,9 +58,9 @@ def encode_for(
 
 def check_special_tokens(tokenizer: Any, model: ModelConfig, template: Template) -> None:
     """Raises UserError where a token of the template's format is several tokens, or none, of the model's tokenizer."""
-    if not isinstance(template, TokenTemplate):
+    tokens = list(calls.special_tokens(template))
+    if not tokens:
         return
-    tokens = list(template.special_tokens)
     missing = [token for token, ids in zip(tokens, encode_texts(tokenizer, tokens), strict=True) if len(ids) != 1]
     if missing:
         raise UserError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.errors import PartError
-from gapo_cli.interfaces import Engine, Progress, StoppedTemplate, Template, TextEngine, no_progress
+from gapo_cli.interfaces import Engine, Progress, Template, TextEngine, no_progress
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.prompts import calls
 from gapo_cli.records import Completion, EditTask, Group, Prompt
@@ -95,8 +95,7 @@ def sample_texts(
 
 def with_stops(sampling: SamplingConfig, template: Template) -> SamplingConfig:
     """The sampling with the template's stop texts before its own."""
-    stops = template.stop if isinstance(template, StoppedTemplate) else ()
-    return replace(sampling, stop=tuple(dict.fromkeys((*stops, *sampling.stop))))
+    return replace(sampling, stop=tuple(dict.fromkeys((*calls.stops(template), *sampling.stop))))
 
 
 def read_answers(template: Template, sampled: Sequence[Sampled]) -> list[Sampled]:

@@ -65,6 +65,8 @@ def claim_run(folder: Path, verb: str, resume: str | None, *, keeps_answers: boo
 def check_free(folder: Path, named: str, resumed_by: str | None = None) -> None:
     """Raises UserError where a new command may not write into `folder`. `named`: how the user named it, as KEY=FOLDER;
     `resumed_by`: the verb that is told that it could go on, where it could."""
+    if folder.is_symlink() and not folder.exists():
+        raise UserError(f"{named}: is a link to what is not there; name a folder")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{named}: is a file; name a folder")
     names = names_in(folder)
@@ -73,6 +75,16 @@ def check_free(folder: Path, named: str, resumed_by: str | None = None) -> None:
     what, verb = contents(folder, names)
     on = f", or go on with it by resume={folder}" if verb is not None and verb == resumed_by and verb in RESUMABLE else ""
     raise UserError(f"{named}: holds {what}; name another folder{on}")
+
+
+def check_new(folder: Path, named: str) -> None:
+    """`check_free` for what is written beside `folder` and then renamed to it: that can be done to no folder that a shell is in or
+    a disk is mounted at."""
+    check_free(folder, named)
+    if folder.resolve() == Path.cwd():
+        raise UserError(f"{named}: is the folder that you are in; name a new folder in it")
+    if folder.is_mount():
+        raise UserError(f"{named}: a disk is mounted there; name a new folder in it")
 
 
 RESUMABLE = ("train", "sweep", "study", "evolve")

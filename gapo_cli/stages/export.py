@@ -9,7 +9,7 @@ from gapo_cli.config.model import DTYPES, ModelConfig
 from gapo_cli.errors import CheckpointError
 from gapo_cli.interfaces import Display
 from gapo_cli.models.folders import base_of, find_folder, holds_model, is_adapter
-from gapo_cli.runs.claim import check_free
+from gapo_cli.runs.claim import check_new
 from gapo_cli.runs.layout import FINAL
 
 AS_STORED = "auto"
@@ -19,7 +19,7 @@ def export(source: Path, target: Path, dtype: str, display: Display) -> Path:
     """Writes the model of a run (its best checkpoint, else its last one) or of a model's or adapter's folder into `target`, a
     new folder. `dtype`: of the weights; "auto": as the model, or the adapter's base, is stored. Raises UserError."""
     one_of("--dtype", dtype, (AS_STORED, *DTYPES))
-    check_free(target, str(target))
+    check_new(target, str(target))
     checkpoint = find_model(source)
     from gapo_cli.models.load import load_model
     from gapo_cli.models.saving import save_plain, stored_dtype

@@ -10,7 +10,7 @@ from gapo_cli.experiment import Experiment
 from gapo_cli.integrations.verl_limits import check
 from gapo_cli.integrations.verl_settings import Cluster
 from gapo_cli.interfaces import Display
-from gapo_cli.runs.claim import check_free
+from gapo_cli.runs.claim import check_new
 from gapo_cli.stages.run_setup import check_model_there
 from gapo_cli.tasks.sets.prepared import load_tasks
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def hand_over(experiment: Experiment, parts: PartsAsWritten, cluster: Cluster, folder: Path, display: Display) -> Path:
     """Writes what verl needs into `folder`, a new one. The weights are not loaded. Raises UserError."""
     check(experiment, cluster)
-    check_free(folder, str(folder))
+    check_new(folder, str(folder))
     check_model_there(experiment.model)
     tasks = load_tasks(experiment, experiment.data.train_split, display)
     held_out = load_tasks(experiment, experiment.evaluation.split, display)
@@ -59,7 +59,7 @@ def take_back(source: Path, target: Path | None, display: Display) -> Path:
 
     checkpoint = find_checkpoint(source)
     target = target or checkpoint.handover / f"model-step-{checkpoint.step}"
-    check_free(target, str(target))
+    check_new(target, str(target))
     display.say(f"merging {checkpoint.actor}")
     merge(checkpoint, target)
     display.say(

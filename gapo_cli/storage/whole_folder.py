@@ -22,6 +22,7 @@ def whole_folder(target: Path, previous: Path | None = None, as_good: Callable[[
     removed and `target` stays. What stood there is moved to `previous`, or removed. `as_good`: asked about what stands at
     `target` when the new folder is done (another process may have made it since); if it says yes, that stays instead.
     Raises OSError for what cannot be written: the caller knows what to say about it."""
+    target = target.resolve()  # a link stays one, and what is written lies where it leads
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:

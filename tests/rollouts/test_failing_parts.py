@@ -1,5 +1,6 @@
 """Parts of a user's that fail: what is said, and of which task."""
 
+import asyncio
 import importlib
 import math
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from parts import PlainTemplate, completion_of, edit_task
 
 from gapo_cli.errors import PartError, UserError, part_at_work
 from gapo_cli.prompts import calls
-from gapo_cli.records import Advantages, Group
+from gapo_cli.records import Advantages, Group, ParsedAnswer, Prompt
 from gapo_cli.rollouts.advantages import with_advantages
 from gapo_cli.rollouts.metrics import GroupNumbers, generated_metrics
 from gapo_cli.rollouts.sampling import Sampled, read_answers
@@ -130,6 +131,12 @@ def of_rewards(*rows):
     ]
 
 
+def advantages(value, rewards):
+    """`value` for every completion, of whatever kind it is."""
+    nothing = np.full(len(rewards), np.nan)
+    return Advantages(np.full(rewards.shape, value), nothing, nothing, nothing)
+
+
 def divides_by_the_spread(rewards, lengths):
     if (rewards.max(axis=1) == rewards.min(axis=1)).any():
         raise ZeroDivisionError("no spread")
@@ -145,6 +152,19 @@ def divides_by_the_spread(rewards, lengths):
         (
             lambda rewards, lengths: Advantages(rewards, np.zeros(9), np.zeros(9), np.zeros(9)),
             "gives baseline of shape (9,); need (1,)",
+        ),
+        (lambda rewards, lengths: advantages("x", rewards), "gives advantages that are not numbers"),
+        (lambda rewards, lengths: advantages(None, rewards), "gives an advantage that is not finite"),
+        (lambda rewards, lengths: advantages(1j, rewards), "gives advantages that are not numbers (they are complex)"),
+        (
+            lambda rewards, lengths: Advantages([[1.0], [1.0, 2.0]], *[zeros(rewards).low] * 3),
+            "gives advantages that are not numbers",
+        ),
+        (lambda rewards, lengths: advantages(math.inf, rewards), "gives an advantage that is not finite"),
+        (lambda rewards, lengths: advantages(1e300, rewards), "gives an advantage of 1e+300; need what float32 can hold"),
+        (
+            lambda rewards, lengths: Advantages(rewards, np.full(len(rewards), math.inf), *[zeros(rewards).low] * 2),
+            "gives baseline that is infinite; need a finite number, or NaN for none",
         ),
     ],
 )
@@ -186,6 +206,78 @@ def test_a_template_that_fails_is_told_of_with_the_task(name, more):
         call(BrokenTemplate(name), task, *more)
     with pytest.raises(PartError, match=f"^task {task.id}: prompt=BrokenTemplate: {name} gives int; need"):
         call(BrokenTemplate(), task, *more)
+
+
+@dataclass(frozen=True)
+class GivingTemplate(PlainTemplate):
+    """Gives `given` for everything; names it as its stop texts and its tokens too."""
+
+    given: object = None
+
+    def render(self, task):
+        return self.given
+
+    def answer(self, task, region):
+        return self.given
+
+    def parse(self, task, text):
+        return self.given
+
+    @property
+    def stop(self):
+        return self.given
+
+    @property
+    def special_tokens(self):
+        if isinstance(self.given, Exception):
+            raise self.given
+        return self.given
+
+
+HALF = "a\ud800"
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("render", Prompt("t", None), "render gives a Prompt of other kinds of fields; need a str that UTF-8 can hold"),
+        ("render", Prompt("t", HALF), "render gives a Prompt of other kinds of fields"),
+        ("render", Prompt("t", "a", cut=3), "render gives a Prompt of other kinds of fields"),
+        ("render", Prompt("t", "a", messages=("hello",)), "render gives messages of another kind"),
+        ("render", Prompt("t", ""), "render gives a prompt without text; need a text or messages"),
+        ("answer", HALF, "answer gives str; need a str that UTF-8 can hold"),
+        ("parse", ParsedAnswer(HALF), "parse gives ParsedAnswer; need gapo_cli.records.ParsedAnswer with a str that UTF-8"),
+        ("parse", ParsedAnswer(None, 5), "parse gives 5 as the reason why there is no region; need a str"),
+        ("parse", ParsedAnswer("a", "odd"), "parse gives 'odd' as the reason why there is no region"),
+        ("parse", ParsedAnswer("a", cursor=2), "parse gives cursor 2; need an offset into the region, or None"),
+        ("parse", ParsedAnswer("a", cursor="0"), "parse gives cursor '0'"),
+    ],
+)
+def test_a_template_that_gives_what_no_file_and_no_tokenizer_can_hold_is_told_of_with_the_task(name, given, said):
+    task, more = edit_task(3), () if name == "render" else ("x",)
+    with pytest.raises(PartError) as caught:
+        getattr(calls, name)(GivingTemplate(given), task, *more)
+    assert str(caught.value).startswith(f"task {task.id}: prompt=GivingTemplate: {said}")
+
+
+@pytest.mark.parametrize("given", ["ab", None, (5,), ("",), (HALF,)])
+def test_stop_texts_and_tokens_of_a_template_that_are_no_texts_are_refused(given):
+    for what in (calls.stops, calls.special_tokens):
+        with pytest.raises(PartError, match=r"^prompt=GivingTemplate: (stop|special_tokens) is .*; need a tuple of texts"):
+            what(GivingTemplate(given))
+
+
+def test_a_template_that_fails_to_name_its_tokens_is_told_of_and_one_without_any_has_none():
+    with pytest.raises(PartError, match=r"prompt=GivingTemplate: raised KeyError: 'table' \(at .*in special_tokens\)"):
+        calls.special_tokens(GivingTemplate(KeyError("table")))
+    assert calls.stops(BrokenTemplate()) == calls.special_tokens(BrokenTemplate()) == ()
+
+
+def test_a_part_whose_own_task_was_cancelled_has_failed_and_one_that_a_person_interrupts_has_not():
+    with pytest.raises(PartError, match="raised CancelledError: CancelledError"), part_at_work("reward", object()):
+        raise asyncio.CancelledError
+    with pytest.raises(KeyboardInterrupt), part_at_work("reward", object()):
+        raise KeyboardInterrupt
 
 
 def test_a_sentence_of_the_part_itself_and_memory_that_runs_out_pass():

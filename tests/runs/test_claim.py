@@ -1,9 +1,11 @@
 """A folder that holds something is never written over, whoever asks."""
 
+from pathlib import Path
+
 import pytest
 
 from gapo_cli.errors import UserError
-from gapo_cli.runs.claim import check_free, claim_run, folder_named, names_in, verb_of
+from gapo_cli.runs.claim import check_free, check_new, claim_run, folder_named, names_in, verb_of
 
 
 def settled(folder, verb, *others):
@@ -139,3 +141,19 @@ def test_a_damaged_config_names_no_verb(tmp_path):
     (tmp_path / "config.resolved.yaml").write_text("verb: [")
     assert verb_of(tmp_path) is None
     assert names_in(tmp_path / "none") == set()
+
+
+def test_a_link_to_what_is_not_there_is_named(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    with pytest.raises(UserError, match="^link: is a link to what is not there; name a folder$"):
+        check_free(tmp_path / "link", "link")
+
+
+def test_a_folder_that_a_shell_is_in_or_a_disk_is_mounted_at_is_no_new_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^\.: is the folder that you are in; name a new folder in it$"):
+        check_new(Path(), ".")
+    check_new(tmp_path / "new", "new")
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "disk")
+    with pytest.raises(UserError, match="^disk: a disk is mounted there; name a new folder in it$"):
+        check_new(tmp_path / "disk", "disk")

@@ -258,6 +258,15 @@ def test_the_supervised_stage_learns_evaluates_and_saves(experiment, tmp_path):
     load_model(replace(experiment.model, path=supervised.save_as))
     record = json.loads((experiment.run_dir / "supervised.json").read_text())
     assert record["settings"]["tokens"] == 400
+    # longer, into the folder of its own and into one of somebody else's
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "notes.txt").touch()
+    longer = replace(supervised, tokens=800)
+    on = replace(experiment, learner=Supervised(), supervised=longer, resume=str(experiment.run_dir))
+    with pytest.raises(UserError, match="supervised.save_as=.*theirs: holds files that this command did not write"):
+        train(replace(on, supervised=replace(longer, save_as=str(tmp_path / "theirs"))), QuietDisplay())
+    assert (tmp_path / "theirs" / "notes.txt").exists()
+    train(on, QuietDisplay())
 
 
 def test_the_supervised_stage_makes_a_model_from_nothing(experiment):

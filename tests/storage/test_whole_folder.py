@@ -96,3 +96,12 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
     assert len(os.listdir(tmp_path)) == 2
     remove_left_behind(tmp_path)
     assert os.listdir(tmp_path) == [".hidden"]
+
+
+def test_a_link_to_an_empty_folder_stays_and_the_files_lie_where_it_leads(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    with whole_folder(tmp_path / "link") as made:
+        folder(made, "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "file").read_text() == "new"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.errors import DataError, PartError, name_of, part_at_work
+from gapo_cli.errors import DataError, PartError, first_line, name_of, part_at_work
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Display, TaskSource
 from gapo_cli.records import EditTask, TaskSet
@@ -17,6 +18,8 @@ from gapo_cli.tasks.offsets import WORDS, fitting_unit
 from gapo_cli.tasks.sets.dev import DEV, cut_dev
 from gapo_cli.tasks.sets.duplicates import find_repeats
 from gapo_cli.tasks.sets.store import ALL_SPLITS, check_files, fingerprint_hash, load_split, read_manifest, save_task_set
+
+OWN_PACKAGE = __name__.split(".")[0]
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ def prepare(experiment: Experiment, display: Display) -> Prepared:
     whose = f"data={experiment.data.name}"
     with part_at_work("data.source", experiment.source, whose):
         fingerprint = experiment.source.fingerprint()
+        if not isinstance(fingerprint, Mapping):
+            raise PartError(
+                f"{whose}: data.source={name_of(experiment.source)}: fingerprint gives {type(fingerprint).__name__}; need a dict"
+            )
         hashed = fingerprint_hash(fingerprint)
     folder = experiment.data.directory / f"{experiment.data.name}-{hashed[:8]}"
     if folder.exists():
@@ -89,6 +96,32 @@ def check_kinds(source: TaskSource, built: Any, whose: str) -> None:
         wrong = {type(task).__name__ for task in tasks if not isinstance(task, EditTask)}
         if wrong:
             raise PartError(f"{start} {', '.join(sorted(wrong))} in split {split}; need gapo_cli.records.EditTask")
+        if not type(source).__module__.startswith(
+            f"{OWN_PACKAGE}."
+        ):  # the built-in sources make tasks of what they have checked
+            for task in tasks:
+                check_fields(task, f"{start} in split {split}")
+    check_report(built.report, start)
+
+
+def check_fields(task: EditTask, start: str) -> None:
+    """Raises PartError for a task that cannot be written to a file and read again: no class checks the kinds of its fields."""
+    try:
+        _ = task.with_line_feeds().cuts_lines  # offsets that are no whole numbers
+        EditTask.from_dict(json.loads(json.dumps(task.to_dict(), ensure_ascii=False).encode()))
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        raise PartError(f"{start} a task that cannot be kept, id {task.id!r} ({first_line(error)})") from error
+
+
+def check_report(report: Any, start: str) -> None:
+    """Raises PartError for a report that no file can hold, or whose notes are no texts."""
+    try:
+        json.dumps(report, ensure_ascii=False).encode()
+    except (ValueError, TypeError) as error:
+        raise PartError(f"{start} a report that JSON cannot hold ({first_line(error)})") from error
+    notes = report.get("notes", ()) if isinstance(report, Mapping) else None
+    if not isinstance(notes, list | tuple) or not all(isinstance(note, str) for note in notes):
+        raise PartError(f"{start} a report of another kind; need a dict, with a list of texts as its notes")
 
 
 def as_stored(task_set: TaskSet) -> TaskSet:

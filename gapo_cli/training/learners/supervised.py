@@ -6,6 +6,7 @@ that is made from nothing.
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ from gapo_cli.models.sharding import whole_on_first
 from gapo_cli.models.usable_layout import usable_layout
 from gapo_cli.prompts import calls
 from gapo_cli.records import EditTask
-from gapo_cli.runs.claim import check_free
+from gapo_cli.runs.claim import check_new
 from gapo_cli.runs.layout import CHECKPOINTS, FINAL, SUPERVISED
 from gapo_cli.storage.files import write_json
 from gapo_cli.training.batches.even_passes import even_passes
@@ -75,7 +76,7 @@ class Supervised:
         )
         save_as = experiment.supervised.save_as
         if save_as and experiment.resume is None:
-            check_free(Path(save_as), f"supervised.save_as={save_as}")
+            check_new(Path(save_as), f"supervised.save_as={save_as}")
         check_engine(experiment, experiment.evaluation.samplings(experiment.sampling).values())
 
     def starts_from_folder(self, experiment: Experiment) -> bool:
@@ -87,8 +88,9 @@ class Supervised:
         return replace(experiment, trainer=trainer, algorithm=experiment.algorithm.policy_alone())
 
     def begin(self, run: RunContext) -> SupervisedLearning:
-        """Raises DataError for tasks that do not fit the context."""
+        """Raises DataError for tasks that do not fit the context, UserError where `save_as` holds what this run did not write."""
         experiment, config = run.experiment, run.experiment.supervised
+        check_save_as(run.run_dir, config.save_as)
         with run.loading():
             policy = load_or_make(run)
         examples = encode_examples(
@@ -109,6 +111,19 @@ class Supervised:
         advise = run.advice(experiment, policy, as_groups)
         engine = run.start_engine(policy, advise)
         return SupervisedLearning(run, policy, examples.tasks, examples.kept, held_out, engine, advise)
+
+
+def check_save_as(run_dir: Path, save_as: str | None) -> None:
+    """Raises UserError where the folder `save_as` holds anything but the model that this run put there at an earlier end."""
+    if save_as is None or saved_earlier(run_dir) == save_as:
+        return
+    check_new(Path(save_as), f"supervised.save_as={save_as}")
+
+
+def saved_earlier(run_dir: Path) -> str | None:
+    """`supervised.save_as` of the run's last end, None where it has not ended yet."""
+    path = run_dir / SUPERVISED
+    return json.loads(path.read_text(encoding="utf-8"))["settings"]["save_as"] if path.is_file() else None
 
 
 def load_or_make(run: RunContext) -> LoadedModel:
@@ -305,6 +320,7 @@ class SupervisedLearning:
         run, config = self.run, self.config
         checkpoint = run.run_dir / CHECKPOINTS / FINAL
         save_model(policy, checkpoint)
+        check_save_as(run.run_dir, config.save_as)
         write_json(run.run_dir / SUPERVISED, {"settings": asdict(config), **asdict(self.result())})
         if config.save_as:
             save_plain(policy, Path(config.save_as), SAVED_AS)

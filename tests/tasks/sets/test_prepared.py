@@ -1,7 +1,7 @@
 """gapo prepare as a stage: a task set is built once and checked each time."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
@@ -130,3 +130,35 @@ def test_a_source_without_any_task_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(DataError, match="data=made: the source gave no task at all"):
         prepare(run, QuietDisplay())
     assert not list((tmp_path / "data").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"target": None}, "train a task that cannot be kept, id 't'"),
+        ({"target": "a\ud800"}, "surrogates not allowed"),
+        ({"editable": (0.0, 1.0)}, "train a task that cannot be kept, id 't'"),
+        ({"history": ("diff",)}, "train a task that cannot be kept, id 't'"),
+        ({"source": "mine"}, "train a task that cannot be kept, id 't'"),
+        ({"raw": {"a": object()}}, "is not JSON serializable"),
+    ],
+)
+def test_a_task_of_a_users_source_that_no_file_can_hold_is_named(changed, said, tmp_path):
+    with pytest.raises(PartError) as caught:
+        prepare(experiment(tmp_path, Failing(TaskSet({"train": (replace(small_task("t"), **changed),)}))), QuietDisplay())
+    assert str(caught.value).startswith("data=made: data.source=Failing: gives in split ")
+    assert said in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("report", [None, {"a": object()}, {"notes": [5]}, {"notes": "abc"}])
+def test_a_report_of_a_users_source_that_no_file_can_hold_is_refused(report, tmp_path):
+    with pytest.raises(PartError, match="data.source=Failing: gives a report"):
+        prepare(experiment(tmp_path, Failing(TaskSet({"train": (small_task("t"),)}, report))), QuietDisplay())
+
+
+def test_a_fingerprint_that_is_no_dict_is_refused(tmp_path):
+    source = Counting()
+    source.fingerprint = lambda: None
+    with pytest.raises(PartError, match="data.source=Counting: fingerprint gives NoneType; need a dict"):
+        prepare(experiment(tmp_path, source), QuietDisplay())
