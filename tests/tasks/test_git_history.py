@@ -12,7 +12,7 @@ from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.launching.launch import run
 from gapo_cli.records import EditTask, TaskSet
 from gapo_cli.tasks.git.file_edits import decode_lines
-from gapo_cli.tasks.git.git_reader import Commit
+from gapo_cli.tasks.git.git_reader import Commit, GitReader
 from gapo_cli.tasks.git_history import GitHistory, in_time_order
 
 PROJECT = Path(__file__).parents[2]
@@ -345,6 +345,16 @@ def test_a_partial_clone_fetches_nothing_and_says_what_to_do(ten, tmp_path):
     ):
         mine(tmp_path / "partial")
     assert sorted(path.name for path in (tmp_path / "partial/objects/pack").iterdir()) == before
+
+
+def test_a_git_that_ends_early_is_told_of_as_a_fault_of_the_repository(ten):
+    with GitReader(ten.folder, 1_000_000) as reader:
+        blob = reader.root_files("HEAD").popitem()[1]
+        assert reader.size(blob) > 0
+        reader._cat_files["--batch-check"].kill()
+        with pytest.raises(DataError, match=r"git says 'nothing'; its history is damaged: try `git fsck`$"):
+            while True:
+                reader.size(blob)
 
 
 def test_a_damaged_repository_is_named_with_what_git_says(repository):

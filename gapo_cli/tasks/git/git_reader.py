@@ -64,6 +64,7 @@ class GitReader:
             self._folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="gapo-git-")))
             self._environment = make_stand_in(self.source, self._folder, self.largest_file)
             self._cat_files: dict[str, subprocess.Popen[bytes]] = {}
+            self._complaints: dict[str, IO[bytes]] = {}
             self._open = opened.pop_all()
         return self
 
@@ -158,7 +159,8 @@ class GitReader:
 
     def blob_at(self, revision: str, path: str) -> str | None:
         """The id of the blob that a commit has at a path, None where there is none."""
-        if "\n" in path:
+        # git ends at a path that it takes as relative to the working folder, and a tree has none
+        if "\n" in path or path.startswith(("./", "../")):
             return None
         header = self._header("--batch-check", f"{revision}:{path}")
         return header[0].decode() if len(header) == 3 and header[1] == b"blob" else None
@@ -177,11 +179,20 @@ class GitReader:
     def _header(self, mode: str, name: str) -> list[bytes]:
         """What a `cat-file` that stays open for all questions of its kind says of an object, in words."""
         if mode not in self._cat_files:
-            self._cat_files[mode] = self._open.enter_context(self._process(["cat-file", mode], subprocess.PIPE))
+            complaints = self._open.enter_context(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115
+            process = self._open.enter_context(self._process(["cat-file", mode], subprocess.PIPE, complaints))
+            self._cat_files[mode], self._complaints[mode] = process, complaints
         process = self._cat_files[mode]
-        process.stdin.write(f"{name}\n".encode())
-        process.stdin.flush()
-        return process.stdout.readline().split()
+        try:
+            process.stdin.write(f"{name}\n".encode())
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            answer = b""
+        if not answer:  # git ends where an object of a partial clone is asked for by its path
+            self._complaints[mode].seek(0)
+            raise self._failure(_last_line(self._complaints[mode].read()))
+        return answer.split()
 
     def _run(self, command: Sequence[str], check: bool = True) -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(

@@ -25,9 +25,13 @@ MOST_LINES = 400
 
 
 def imported_paths(language: str, path: str, lines: Sequence[str]) -> list[str]:
-    """Paths that the imports of a file may mean, in the order of the imports, each once; not all exist."""
+    """Paths that the imports of a file may mean, in the order of the imports, each once; not all exist.
+    What would lie above the repository is left out."""
     find = READERS.get(language)
-    return list(dict.fromkeys(find(path, lines[:MOST_LINES]))) if find else []
+    if find is None:
+        return []
+    found = map(posixpath.normpath, find(path, lines[:MOST_LINES]))
+    return [one for one in dict.fromkeys(found) if one != ".." and not one.startswith(("../", "/"))]
 
 
 def _python(path: str, lines: Sequence[str]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from gapo_cli.tasks.git.imports import imported_paths
         ("javascript", "web/a.js", '} from "./tools";', "web/tools.js"),
         ("cpp", "src/a.cc", '#include "util/tools.h"', "include/util/tools.h"),
         ("c", "src/a.c", '#include "tools.h"', "src/tools.h"),
+        ("c", "src/a.c", '#include "../lib/tools.h"', "lib/tools.h"),
         ("rust", "src/main.rs", "mod tools;", "src/tools.rs"),
         ("rust", "src/a.rs", "pub mod tools;", "src/a/tools.rs"),
         ("rust", "crates/x/src/a/b.rs", "use crate::deep::tools::trim;", "crates/x/src/deep/tools.rs"),
@@ -30,6 +31,12 @@ from gapo_cli.tasks.git.imports import imported_paths
 )
 def test_an_import_names_the_file_that_it_may_mean(language, path, line, meant):
     assert meant in imported_paths(language, path, line.split("\n"))
+
+
+@pytest.mark.parametrize(("language", "line"), [("c", '#include "../../lib/tools.h"'), ("javascript", 'import "../../tools"')])
+def test_nothing_above_the_repository_is_meant(language, line):
+    found = imported_paths(language, "src/a.x", [line])
+    assert not [path for path in found if path.startswith("..")]
 
 
 def test_other_lines_and_other_languages_import_nothing():

@@ -38,6 +38,16 @@ def test_a_file_that_is_imported_is_shown_where_it_speaks_of_the_same(repository
     assert found.report["kinds"]["train"] == {"near": 1}
 
 
+def test_an_import_from_above_the_repository_is_none_of_its_files(repository):
+    """Git takes REVISION:../PATH as relative to the working folder, and ends."""
+    user = '#include "../../lib/tools.h"\n#include "tools.h"\n' + numbered(30)
+    repository.commit(**{"user.c": user, "tools.h": TOOLS})
+    repository.commit(**{"user.c": rename(user)})
+    found = mine(repository.folder, related_rows=2)
+    (task,) = found.splits["train"]
+    assert [hint.path for hint in task.hints] == ["tools.h"]
+
+
 def test_files_of_the_same_commit_are_shown_as_they_stood_before_it(repository):
     repository.commit(user_py=USER, tools_py=TOOLS, third_py=numbered(9, L2="trim = 1"))
     after = TOOLS.replace("def trim(size):", "def trim(size, SECRET):")
