@@ -231,9 +231,9 @@ class Learner(Protocol):
     `begin` makes what learns. An `experiment` is a `gapo_cli.experiment.Experiment`, a floor above this module.
 
     `name`: the NAME, which checkpoints are marked with. `title`: what reports call it. `words`: for messages. `samples`: its steps
-    sample rollouts with the engine, which it then keeps at the policy's weights. `plannable`: `gapo plan` can estimate a run of
-    it. `keys`: settings of stage=rl that have another name here, for advice that names settings. `best_by`: the metrics that
-    choose the best model: the first of them that an evaluation has.
+    sample rollouts with the engine, which it then keeps at the policy's weights. `keys`: settings of stage=rl that have another
+    name here, for advice that names settings. `best_by`: the metrics that choose the best model: the first of them that an
+    evaluation has.
 
     `check` raises UserError for settings that cannot be trained with, before anything is loaded. `starts_from_folder`: whether a
     model folder is loaded, or a model is made. `as_rl`: the experiment of stage=rl that takes as much memory for its weights
@@ -243,7 +243,6 @@ class Learner(Protocol):
     title: str
     words: LearnerWords
     samples: bool
-    plannable: bool
     keys: Mapping[str, str]
     best_by: Sequence[str]
 
@@ -254,6 +253,18 @@ class Learner(Protocol):
     def as_rl(self, experiment: Any) -> Any: ...
 
     def begin(self, run: Any) -> Learning: ...
+
+
+@runtime_checkable
+class PlannedLearner(Protocol):
+    """A Learner that can say for `gapo plan` what a run of it does, before a model is loaded. `check_settings` raises UserError for
+    settings that cannot be trained with on any machine. `outline`: of the training tasks in `measured`, a
+    `gapo_cli.training.outline.MeasuredTasks`; it returns an `Outline` from there, and raises UserError where none can be learnt
+    from."""
+
+    def check_settings(self, experiment: Any) -> None: ...
+
+    def outline(self, experiment: Any, measured: Any) -> Any: ...
 
 
 class Learning(Protocol):

@@ -19,7 +19,6 @@ class Counting:
     title: ClassVar = "counting"
     words: ClassVar = LearnerWords("count", "counting", "preparing", "counting at")
     samples: ClassVar = False
-    plannable: ClassVar = False
     keys: ClassVar = {}
     best_by: ClassVar = ("val/edit_similarity",)
 

@@ -127,3 +127,7 @@ class AlgorithmConfig:
     def policy_alone(self) -> AlgorithmConfig:
         """The same without models beside the policy: neither a starting model nor a critic."""
         return replace(self.without_reference(), critic=None, ppo=None)
+
+    def without_terms(self) -> AlgorithmConfig:
+        """The same for a learner with a loss of its own: the policy alone, and no term."""
+        return replace(self.policy_alone(), terms={})

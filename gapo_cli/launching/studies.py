@@ -10,7 +10,7 @@ from typing import Any
 
 from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment
-from gapo_cli.interfaces import Display, TextEngine
+from gapo_cli.interfaces import Display, PlannedLearner, TextEngine
 from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree
 from gapo_cli.launching.finished_runs import taking_finished_runs
 from gapo_cli.launching.launch import only_process_in
@@ -117,7 +117,7 @@ def say_plan(definition: StudyDefinition, plan: SweepPlan, experiments: Sequence
     settings = len(definition.settings) * len(definition.places)
     display.say(f"{len(plan.jobs)} jobs: {settings} settings x {definition.seeds} seeds, every one composes")
     for job, experiment in zip(one_seed(plan.jobs), experiments, strict=True):
-        verb = "plan" if experiment.learner.plannable else "train"
+        verb = "plan" if isinstance(experiment.learner, PlannedLearner) else "train"
         words = [
             word for word in (*plan.overrides, *job.overrides) if not is_hydras(word) and key_of(word) not in ("verb", "seed")
         ]

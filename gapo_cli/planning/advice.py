@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
-from gapo_cli.interfaces import LookingBack
+from gapo_cli.interfaces import Learner, LookingBack
 from gapo_cli.planning.footprint import Settings, memory
+from gapo_cli.training.outline import AsGroups
 
 WORTH_SAYING = 0.01
 """Share of the peak that a change must save."""
@@ -37,23 +38,33 @@ class Advice:
     fits: bool
 
 
-def advise(settings: Settings, longest: Sequence[int], available: int) -> Advice:
-    """For a run that needs more than `available` bytes; `longest` as in `footprint.memory`."""
-    before = memory(settings, longest).peak
+def advise(settings: Settings, told: AsGroups, available: int) -> Advice:
+    """For a run that needs more than `available` bytes; settings are named as its learner names them."""
+
+    def peak_of(changed: Settings) -> int:
+        return memory(changed, told.groups, told.asked).peak
+
+    before = peak_of(settings)
     worth = WORTH_SAYING * before
-    alone = [(words, price, before - memory(changed, longest).peak) for words, price, changed in possible(settings)]
+    alone = [(words, price, before - peak_of(changed)) for words, price, changed in possible(settings)]
     together: list[str] = []
     now, peak = settings, before
     while peak > available:
-        step = next(
-            ((words, changed) for words, _, changed in possible(now) if peak - memory(changed, longest).peak > worth), None
-        )
+        step = next(((words, changed) for words, _, changed in possible(now) if peak - peak_of(changed) > worth), None)
         if step is None:
             break
         together.append(step[0])
-        now, peak = step[1], memory(step[1], longest).peak
-    changes = tuple(Change(words, saved, price) for words, price, saved in alone if saved > worth)
-    return Advice(changes, tuple(together), peak, peak <= available)
+        now, peak = step[1], peak_of(step[1])
+    learner = told.experiment.learner
+    changes = tuple(Change(named_by(learner, words), saved, price) for words, price, saved in alone if saved > worth)
+    return Advice(changes, tuple(named_by(learner, words) for words in together), peak, peak <= available)
+
+
+def named_by(learner: Learner, words: str) -> str:
+    """The words with the learner's own names of settings."""
+    for name, here in learner.keys.items():
+        words = words.replace(name, here)
+    return words
 
 
 def possible(settings: Settings) -> Iterator[tuple[str, str, Settings]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gapo_cli.config.model import ShapeConfig
+from gapo_cli.training.batches.passes import Pass
 
 BYTES = {"float32": 4, "bfloat16": 2}
 MULTIPLY_ADD = 2
@@ -20,17 +21,6 @@ BACKWARD_ATTENTION = 2.5
 """The fused kernel's backward pass makes five products where the forward pass makes two: the scores are made again."""
 LOGITS_AT_PEAK = 3
 """(positions, vocabulary) matrices in float32 that are there at once when the loss goes back through the softmax."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """One forward pass. `tokens`: padding included. `predicted`: the positions that get logits. `pairs`: queries times keys
-    that attention computes; `masked`: elements of the dense mask, whose every pair is computed, 0 where there is none."""
-
-    tokens: int
-    predicted: int
-    pairs: float
-    masked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,12 @@
-"""What a training run keeps in memory and computes, from its settings and the lengths of prompts and answers: no model.
+"""What a training run keeps in memory, from its settings and the lengths of prompts and answers: no model.
 
-Memory is that of the largest micro-batch that can come: the longest prompts with answers up to the token limit. Operations are
-those of answers as long as the targets.
+Of what a learner says takes the most, the largest micro-batch counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gapo_cli.config.algorithm import AlgorithmConfig
@@ -17,9 +16,10 @@ from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import CostlyTerm, EngineMemory, PlannedEngine, RolloutScale, TermCost
 from gapo_cli.planning import cost
-from gapo_cli.planning.cost import BYTES, Pass
+from gapo_cli.planning.cost import BYTES
 from gapo_cli.quantities import MEBIBYTE
-from gapo_cli.training.batches.token_budget import Piece, cut_to_budget
+from gapo_cli.training.batches.passes import BY_ANSWER, Division, Lengths, Pass
+from gapo_cli.training.outline import AsGroups
 
 MOMENT_BYTES = {"adamw": 2 * 4, "adamw_8bit": 2 * (1 + 4 / 256)}
 """Of both moments, a parameter; in 8 bits with a float32 scale for each 256."""
@@ -35,7 +35,7 @@ between 0.3 and 1.1 (docs/how-to/plan-a-run.md)."""
 @dataclass(frozen=True)
 class Settings:
     """All that memory and operations follow from, beside lengths. `engine`: what makes the engine, a policy given. `processes`:
-    how many share the run; memory is that of one of them."""
+    how many share the run; memory is that of one of them. `division`, `reference`: as of `gapo_cli.training.outline.AsGroups`."""
 
     shape: ShapeConfig
     model: ModelConfig
@@ -44,6 +44,8 @@ class Settings:
     sampling: SamplingConfig
     engine: Any
     processes: int = 1
+    division: Division = BY_ANSWER
+    reference: bool = False
 
     @classmethod
     def of(cls, experiment: Experiment, shape: ShapeConfig) -> Settings:
@@ -51,6 +53,15 @@ class Settings:
         return cls(
             shape, experiment.model, experiment.trainer, experiment.algorithm, experiment.sampling, experiment.engine, processes
         )
+
+    @classmethod
+    def told_by(cls, learner: AsGroups, shape: ShapeConfig) -> Settings:
+        return replace(cls.of(learner.experiment, shape), division=learner.division, reference=learner.reference)
+
+    @property
+    def has_reference(self) -> bool:
+        """The starting model is kept beside the policy."""
+        return self.reference or self.algorithm.needs_reference
 
     @property
     def holders(self) -> int:
@@ -105,32 +116,10 @@ class Memory:
         return max(sum(self.rollout.values()), sum(self.update.values()))
 
 
-def micro_batches(settings: Settings, prompts: Sequence[int], answers: Sequence[int], layout: str | None = None) -> list[Pass]:
-    """The passes of one mini-batch whose groups have these prompt lengths, and answers of these lengths each."""
-    layout = layout or settings.trainer.layout
-    lengths = [[answer] * settings.sampling.group_size for answer in answers]
-    cut = cut_to_budget(prompts, lengths, layout, settings.trainer.max_tokens_per_microbatch)
-    return [_pass(pieces, prompts, answers, layout) for pieces in cut]
-
-
-def _pass(pieces: Sequence[Piece], prompts: Sequence[int], answers: Sequence[int], layout: str) -> Pass:
-    predicted = sum((piece.stop - piece.start) * answers[piece.group] for piece in pieces)
-    if layout == "packed":
-        return Pass(sum(piece.width for piece in pieces), predicted, sum(_pairs(piece, prompts, answers) for piece in pieces))
-    rows, width = len(pieces), max(piece.width for piece in pieces)
-    if layout == "masked":
-        return Pass(rows * width, predicted, rows * width**2, rows * width**2)
-    return Pass(rows * width, predicted, rows * _causal(width))
-
-
-def _pairs(piece: Piece, prompts: Sequence[int], answers: Sequence[int]) -> float:
-    """Of a prompt with itself, of its answers' inputs with it, of each answer with itself."""
-    prompt, count, inputs = prompts[piece.group], piece.stop - piece.start, answers[piece.group] - 1
-    return _causal(prompt) + count * (inputs * prompt + _causal(inputs))
-
-
-def _causal(width: int) -> float:
-    return width * (width + 1) / 2
+def micro_batches(settings: Settings, groups: Sequence[Lengths], layout: str | None = None) -> list[Pass]:
+    """The passes of one optimizer step that learns from these groups."""
+    trainer = settings.trainer
+    return settings.division.passes(groups, layout or trainer.layout, trainer.max_tokens_per_microbatch)
 
 
 def weights_bytes(shape: ShapeConfig, dtype: str) -> int:
@@ -144,7 +133,7 @@ def standing(settings: Settings) -> dict[str, int]:
     shape, model, trainer = settings.shape, settings.model, settings.trainer
     adapters = BYTES["float32"] * settings.trained if settings.adapters else 0
     # with adapters the reference is the policy's own weights with the adapters off
-    copied = settings.algorithm.needs_reference and not settings.adapters
+    copied = settings.has_reference and not settings.adapters
     holders = settings.holders
     found = {
         "weights": (weights_bytes(shape, model.dtype) + adapters) // holders,
@@ -177,24 +166,35 @@ def engine_memory(settings: Settings, longest: int) -> EngineMemory:
     return settings.engine.memory(scale) if isinstance(settings.engine, PlannedEngine) else EngineMemory({}, stays=False)
 
 
-def memory(settings: Settings, longest: Sequence[int]) -> Memory:
-    """`longest`: the longest prompts, one mini-batch of them, of which a process has its share."""
-    longest = longest[: settings.share(len(longest))]
-    always, engine = standing(settings), engine_memory(settings, max(longest))
-    passes = micro_batches(settings, longest, [settings.sampling.max_new_tokens] * len(longest))
+def memory(settings: Settings, groups: Sequence[Lengths], asked: int | None = None) -> Memory:
+    """Of both phases. `groups`: of the optimizer step that takes the most, the longest first, of which a process has its share;
+    `asked`: tokens of the longest prompt that is answered, None: the longest of these."""
+    asked = max(group.prompt for group in groups) if asked is None else asked
+    return Memory(sampling_memory(settings, asked), learning_memory(settings, groups, asked))
+
+
+def sampling_memory(settings: Settings, asked: int) -> dict[str, int]:
+    """While prompts of at most so many tokens are answered."""
+    found = {**standing(settings), **engine_memory(settings, asked).parts}
+    if settings.trainer.shard and getattr(settings.engine, "shares_weights", False):
+        found["whole weights to sample with"] = BYTES["float32"] * cost.parameters(settings.shape)
+    return found
+
+
+def learning_memory(settings: Settings, groups: Sequence[Lengths], asked: int) -> dict[str, int]:
+    """While the policy learns; arguments as of `memory`."""
+    passes = micro_batches(settings, groups[: settings.share(len(groups))])
     largest = max((_passing(settings, one) for one in passes), key=lambda parts: sum(parts.values()))
     gradients = BYTES["float32"] * settings.trained // settings.holders
     if len(passes) == 1:  # they come as the activations of the only backward pass go
         gradients = max(0, gradients - largest["activations"] - largest["logits"])
-    learning = {"gradients": gradients, **largest}
-    rollout = {**always, **engine.parts}
+    found = {**standing(settings), "gradients": gradients, **largest}
     if settings.trainer.shard:
-        learning["gathered weights"] = gathered_bytes(settings.shape)
-        if getattr(settings.engine, "shares_weights", False):
-            rollout["whole weights to sample with"] = BYTES["float32"] * cost.parameters(settings.shape)
+        found["gathered weights"] = gathered_bytes(settings.shape)
     if settings.trainer.device == "cpu":
-        learning["heap slack"] = int(HEAP_SLACK * (largest["activations"] + largest["logits"]))
-    return Memory(rollout, {**always, **learning, **(engine.parts if engine.stays else {})})
+        found["heap slack"] = int(HEAP_SLACK * (largest["activations"] + largest["logits"]))
+    engine = engine_memory(settings, asked)
+    return {**found, **(engine.parts if engine.stays else {})}
 
 
 def _passing(settings: Settings, one: Pass) -> dict[str, int]:

@@ -1,50 +1,44 @@
-"""What `gapo plan` estimates from drawn groups: operations, evaluations and memory of a whole run."""
+"""What `gapo plan` estimates from what a learner says of a run: operations, evaluations and memory."""
 
 from __future__ import annotations
 
-import functools
-import math
-import random
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 
-from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import PlannedEngine
 from gapo_cli.planning import cost
 from gapo_cli.planning.advice import Advice
 from gapo_cli.planning.device_speed import Speed
 from gapo_cli.planning.footprint import Memory, Settings
-from gapo_cli.planning.operations import Operations, sampling_flops, step_flops, step_tokens
-from gapo_cli.planning.task_lengths import TaskLengths
+from gapo_cli.planning.operations import Operations, sampled_flops
 from gapo_cli.quantities import GIBIBYTE
+from gapo_cli.training.batches.passes import Lengths
+from gapo_cli.training.outline import Outline
 
-DRAWN_GROUPS = 512
-"""Groups whose lengths are drawn from the tasks' for the mean of a step."""
 SECONDS_AN_HOUR = 3600
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All numbers of a run. Operations are of one rollout batch, `evaluation` of all evaluations of the run. `packed` and
-    `padded`: operations of the update in either layout. `busiest`: of `step`, what the process that has most to do does, the others
-    waiting for it. `available`: bytes of the device, None where it is not here."""
+    """All numbers of a run. Operations are of one step, `first` of what is sampled before it, `evaluation` of all evaluations of the
+    run. `packed` and `padded`: operations of the update in either layout. `busiest`: of `step`, what the process that has most to do
+    does, the others waiting for it. `available`: bytes of the device, None where it is not here."""
 
     model: str
     settings: Settings
-    lengths: TaskLengths
+    outline: Outline
     speed: Speed
     step: Operations
     busiest: Operations
     packed: float
     padded: float
+    first: Operations
     evaluation: Operations
     evaluations: int
     memory: Memory
     available: int | None
     advice: Advice | None
-    on_long: str
 
     @property
     def parameters(self) -> int:
@@ -54,30 +48,6 @@ class Plan:
     def engine_known(self) -> bool:
         """The engine says what memory it takes."""
         return isinstance(self.settings.engine, PlannedEngine)
-
-    @property
-    def rollouts(self) -> int:
-        """Answers of one rollout batch."""
-        return self.settings.trainer.prompts_per_step * self.settings.sampling.group_size
-
-    @property
-    def optimizer_steps(self) -> int:
-        return self.settings.trainer.steps * self.settings.trainer.updates_per_step
-
-    @property
-    def passes_over_tasks(self) -> float:
-        trainer = self.settings.trainer
-        return (
-            trainer.steps * trainer.prompts_per_step / (self.lengths.tasks * len(self.lengths.prompts) / self.lengths.measured)
-        )
-
-    @property
-    def prompt_tokens_per_step(self) -> float:
-        return self.settings.trainer.prompts_per_step * fmean(self.lengths.prompts)
-
-    @property
-    def answer_tokens_per_step(self) -> float:
-        return self.rollouts * fmean(self.lengths.answers)
 
     @property
     def seconds_per_step(self) -> float:
@@ -98,69 +68,23 @@ class Plan:
 
     @property
     def hours(self) -> float:
-        steps = self.settings.trainer.steps
-        evaluations = self.speed.seconds(self.evaluation) / self.settings.processes
-        return (steps * self.seconds_per_step + evaluations) / SECONDS_AN_HOUR
+        beside = self.speed.seconds(self.first + self.evaluation) / self.settings.processes
+        return (self.outline.steps * self.seconds_per_step + beside) / SECONDS_AN_HOUR
 
     @property
     def fits(self) -> bool | None:
         return None if self.available is None else self.memory.peak <= self.available
 
 
-def drawn(lengths: TaskLengths, prompts_per_step: int, seed: int) -> tuple[list[int], list[int]]:
-    """Lengths of prompts and answers of whole rollout batches, drawn at random from the tasks."""
-    count = prompts_per_step * max(1, DRAWN_GROUPS // prompts_per_step)
-    places = random.Random(seed).choices(range(len(lengths.prompts)), k=count)
-    return [lengths.prompts[place] for place in places], [lengths.answers[place] for place in places]
-
-
-def per_batch(
-    settings: Settings,
-    prompts: list[int],
-    answers: list[int],
-    layout: str,
-    batches: int,
-    count: Callable[..., Operations] = step_flops,
-) -> Operations:
-    """The mean over rollout batches of these prompts of what `count` says of each."""
-    size = settings.trainer.prompts_per_step
-    parts = [
-        count(settings, prompts[start : start + size], answers[start : start + size], layout)
-        for start in range(0, len(prompts), size)
-    ]
-    summed = functools.reduce(Operations.__add__, parts)
-    return Operations(*(getattr(summed, name) / batches for name in Operations.__slots__))
-
-
-def within_budget(experiment: Experiment, settings: Settings, prompts: list[int], answers: list[int]) -> TrainerConfig:
-    """The trainer's section with as many steps as `trainer.budget_tokens` lasts for, if that is fewer than it says. `prompts` and
-    `answers`: as of `drawn`."""
-    trainer = experiment.trainer
-    if trainer.budget_tokens is None:
-        return trainer
-    batches = len(prompts) / trainer.prompts_per_step
-    per_step = step_tokens(settings, prompts, answers, trainer.layout) / batches
-    return replace(trainer, steps=min(trainer.steps, math.ceil(trainer.budget_tokens / per_step)))
-
-
-def evaluation_flops(experiment: Experiment, settings: Settings, lengths: TaskLengths) -> tuple[Operations, int]:
+def evaluation_flops(experiment: Experiment, settings: Settings, outline: Outline) -> tuple[Operations, int]:
     """Operations of all evaluations of a run, held-out tasks being as long as the training tasks, and how many there are."""
-    evaluation, trainer = experiment.evaluation, experiment.trainer
+    evaluation, lengths, every = experiment.evaluation, outline.lengths, outline.evaluate_every
     tasks = evaluation.tasks or len(lengths.prompts)
-    between = (trainer.steps - 1) // evaluation.every_steps if evaluation.every_steps else 0
-    count = between + 2
-    first = decoding = 0.0
-    for sampling in evaluation.samplings(experiment.sampling).values():
-        ran, decoded = sampling_flops(
-            settings.shape, round(fmean(lengths.prompts)), round(fmean(lengths.answers)), sampling.group_size
-        )
-        first, decoding = first + tasks * count * ran, decoding + tasks * count * decoded
-    return Operations(prompts=first, decoding=decoding, old_logprobs=0.0, reference=0.0, update=0.0), count
-
-
-def longest_prompts(lengths: TaskLengths, settings: Settings) -> list[int]:
-    """The longest prompts that one mini-batch may draw."""
-    return sorted(lengths.prompts, reverse=True)[: settings.trainer.prompts_per_mini_batch]
+    count = 2 + ((outline.steps - 1) // every if every else 0)
+    prompt, answer = round(fmean(lengths.prompts)), round(fmean(lengths.answers))
+    samplings = evaluation.samplings(experiment.sampling).values()
+    once = sampled_flops(settings.shape, [Lengths(prompt, (answer,) * sampling.group_size) for sampling in samplings])
+    return once * (tasks * count), count
 
 
 def available_bytes(experiment: Experiment) -> int | None:

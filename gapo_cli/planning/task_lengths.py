@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from typing import Any
 
 from gapo_cli.errors import UserError
@@ -13,60 +14,42 @@ from gapo_cli.prompts import calls
 from gapo_cli.records import EditTask, Prompt
 from gapo_cli.statistics.task_sets import Measured
 from gapo_cli.tasks.sets.prepared import load_tasks
+from gapo_cli.training.outline import MeasuredTasks
 
 MOST_MEASURED = 5000
 CHARACTERS_A_TOKEN = 3.0
 """Where the model's tokenizer is not at hand. On code the tokenizers tried have 2.8 to 3.4 (docs/how-to/plan-a-run.md)."""
 
 
-@dataclass(frozen=True)
-class TaskLengths:
-    """Tokens of prompts and of answers that say the target, end token included, of tasks that fit the context, in the
-    tasks' order. `tasks`: all of the split; `measured`: those looked at; `too_long`: of these, what does not fit.
-    `estimated`: counted in characters."""
+def measure_tasks(experiment: Experiment, display: Display) -> MeasuredTasks:
+    """Of the training split, prepared when missing; of a large one, of tasks evenly spread over it."""
+    from gapo_cli.rollouts.encoding import encode_for
 
-    prompts: tuple[int, ...]
-    answers: tuple[int, ...]
-    tasks: int
-    measured: int
-    too_long: int
-    estimated: bool
-
-
-def measure_lengths(experiment: Experiment, display: Display) -> TaskLengths:
-    """Of the training split, prepared when missing; of a large one, of tasks evenly spread over it. Raises UserError where no
-    task fits the context."""
     tasks = load_tasks(experiment, experiment.data.train_split, display)
     count = min(len(tasks), MOST_MEASURED)
     some = [tasks[index * len(tasks) // count] for index in range(count)]
-    found, estimated = in_tokens(experiment, some, display)
-    context, limit = experiment.model.context_length, experiment.sampling.max_new_tokens
-    kept = [(prompt, min(answer, limit)) for prompt, answer in found if prompt + limit <= context]
-    if not kept:
-        shortest = min(prompt for prompt, _ in found)
-        raise UserError(
-            f"model.context_length={context}: none of the prompts fits it with sampling.max_new_tokens={limit}; need at least {shortest + limit}"
-        )
-    prompts, answers = zip(*kept, strict=True)
-    return TaskLengths(prompts, answers, len(tasks), count, count - len(kept), estimated)
-
-
-def in_tokens(experiment: Experiment, tasks: Sequence[EditTask], display: Display) -> tuple[list[tuple[int, int]], bool]:
-    """(prompt, answer) tokens of each task, and whether they are estimated because the tokenizer is not at hand."""
     tokenizer = find_tokenizer(experiment, display)
     if tokenizer is not None:
         try:
-            return [(one.prompt_tokens, one.answer_tokens) for one in measure(experiment, tasks, tokenizer)], False
+            prompts = [len(one.token_ids) for one in encode_for(tokenizer, experiment.model, experiment.template, some)]
+            return MeasuredTasks(some, prompts, partial(answer_tokens, tokenizer), len(tasks), estimated=False)
         except UserError as error:
             display.say(f"lengths in characters only: {error}")
     template = with_estimated_budget(experiment.template)
-    return [
-        (
-            estimated_tokens(characters(calls.render(template, task))),
-            estimated_tokens(len(calls.answer(template, task, task.target))) + 1,
-        )
-        for task in tasks
-    ], True
+    prompts = [estimated_tokens(characters(calls.render(template, task))) for task in some]
+    return MeasuredTasks(some, prompts, estimated_answer_tokens, len(tasks), estimated=True)
+
+
+def answer_tokens(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    """With the end token, once."""
+    from gapo_cli.models.prompt_tokens import encode_texts
+
+    end = (tokenizer.eos_token_id,)
+    return [len(ids) + (ids[-1:] != end) for ids in encode_texts(tokenizer, texts)]
+
+
+def estimated_answer_tokens(texts: Sequence[str]) -> list[int]:
+    return [estimated_tokens(len(text)) + 1 for text in texts]
 
 
 def with_estimated_budget(template: Any) -> Any:

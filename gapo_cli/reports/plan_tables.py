@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from gapo_cli.planning.operations import Operations
@@ -30,23 +29,11 @@ def tables(plan: Plan) -> list[Table]:
 
 def amounts(plan: Plan) -> Table:
     """What is done how often."""
-    settings, lengths = plan.settings, plan.lengths
-    trainer, sampling = settings.trainer, settings.sampling
-    about = "about " if lengths.estimated else ""
+    settings, trainer = plan.settings, plan.settings.trainer
+    about = "about " if plan.outline.lengths.estimated else ""
     rows = [
-        ("tasks", f"{lengths.tasks:,}"),
-        ("prompt tokens, mean and longest", f"{about}{fmean(lengths.prompts):.0f}, {max(lengths.prompts)}"),
-        ("answer tokens, mean and limit", f"{about}{fmean(lengths.answers):.0f}, {sampling.max_new_tokens}"),
-        ("steps", f"{trainer.steps:,}"),
-        ("prompts a step", f"{trainer.prompts_per_step:,}"),
-        ("answers a step", f"{plan.rollouts:,} ({sampling.group_size} a prompt)"),
-        (
-            "tokens a step",
-            f"{about}{quantity(plan.prompt_tokens_per_step)} of prompts, {quantity(plan.answer_tokens_per_step)} of answers",
-        ),
-        ("optimizer steps", f"{plan.optimizer_steps:,} ({settings.trainer.updates_per_step} a rollout batch)"),
-        ("staleness, optimizer steps", str(settings.trainer.updates_per_step - 1)),
-        ("passes over the tasks", f"{plan.passes_over_tasks:.2g}"),
+        *((one.words, one.shown) for one in plan.outline.amounts if one.words),
+        ("tokens computed", f"{about}{quantity(plan.outline.computed)}"),
         ("parameters", quantity(plan.parameters)),
         (
             "trained",
@@ -54,9 +41,7 @@ def amounts(plan: Plan) -> Table:
         ),
     ]
     if settings.processes > 1:
-        rows.append(
-            ("processes", f"{settings.processes}, of {settings.share(trainer.prompts_per_step)} prompts a step at most")
-        )
+        rows.append(("processes", f"{settings.processes}"))
         if trainer.shard:
             rows.append(("exchanged a pass that learns", f"{size(plan.exchanged)} of weights and gradient"))
         else:
@@ -97,9 +82,12 @@ def work_table(plan: Plan) -> Table:
         words = f"the busiest of {processes} processes"
         rows.append((words, quantity(plan.busiest.total), f"{plan.seconds_per_step:.2f}"))
     source = "measured here" if speed.measured else "given"
-    note = (
+    note = ""
+    if plan.first.total:
+        note += f"Before the first step, answers to learn from: {quantity(plan.first.total)}FLOP, {duration(speed.seconds(plan.first))}.\n"
+    note += (
         f"The update packed {quantity(plan.packed)}, padded {quantity(plan.padded)}: packed is {plan.padded / plan.packed:.2f} times less.\n"
-        f"{plan.settings.trainer.steps:,} steps and {plan.evaluations} evaluations: {duration(plan.hours * 3600)} at {quantity(speed.passes)}FLOP/s"
+        f"{plan.outline.steps:,} steps and {plan.evaluations} evaluations: {duration(plan.hours * 3600)} at {quantity(speed.passes)}FLOP/s"
         f"{f' ({quantity(speed.decoding)}FLOP/s in decoding)' if speed.measured else ''}, {source}, answers as long as the targets."
     )
     if processes > 1:
@@ -130,29 +118,13 @@ def advice_table(plan: Plan) -> Table:
 
 def warnings(plan: Plan) -> list[str]:
     """What else to know before the run is started."""
-    settings, lengths = plan.settings, plan.lengths
-    model, trainer, sampling = settings.model, settings.trainer, settings.sampling
+    lengths = plan.outline.lengths
     found = []
     if lengths.estimated:
         found.append("The model's tokenizer is not here: lengths are estimated from characters.")
     if lengths.measured < lengths.tasks:
         found.append(f"Lengths are those of {lengths.measured:,} tasks, evenly spread over the split.")
-    if lengths.too_long:
-        found.append(
-            f"{lengths.too_long} of {lengths.measured} prompts leave no room for sampling.max_new_tokens={sampling.max_new_tokens} in "
-            f"model.context_length={model.context_length}, and the run {'stops at' if plan.on_long == 'stop' else 'leaves out'} them."
-        )
-    budget = trainer.max_tokens_per_microbatch
-    beyond = sum(prompt + sampling.max_new_tokens - 1 > budget for prompt in lengths.prompts) if budget else 0
-    if beyond:
-        found.append(
-            f"trainer.max_tokens_per_microbatch={budget}: {beyond} prompts with a {sampling.max_new_tokens}-token answer exceed the limit; "
-            "each such answer gets its own micro-batch."
-        )
-    if settings.algorithm.dynamic_sampling:
-        found.append(
-            f"Dynamic sampling may draw a batch up to {settings.algorithm.max_generation_rounds} times; the plan counts once."
-        )
+    found += plan.outline.notes
     if not plan.engine_known:
         found.append("The engine does not say how much memory it takes: the plan counts none.")
     if not plan.speed.measured:
@@ -162,27 +134,13 @@ def warnings(plan: Plan) -> list[str]:
 
 def as_json(plan: Plan) -> dict[str, Any]:
     """JSON-ready. Bytes, tokens, operations, seconds, hours."""
-    settings, lengths = plan.settings, plan.lengths
-    trainer, sampling = settings.trainer, settings.sampling
+    settings, trainer = plan.settings, plan.settings.trainer
     return {
         "model": plan.model,
         "device": trainer.device,
         "shape": asdict(settings.shape),
-        "tasks": lengths.tasks,
-        "tasks_measured": lengths.measured,
-        "tasks_too_long": lengths.too_long,
-        "lengths_estimated": lengths.estimated,
-        "prompt_tokens": {"mean": fmean(lengths.prompts), "longest": max(lengths.prompts)},
-        "answer_tokens": {"mean": fmean(lengths.answers), "limit": sampling.max_new_tokens},
-        "steps": trainer.steps,
-        "prompts_per_step": trainer.prompts_per_step,
-        "rollouts_per_step": plan.rollouts,
-        "prompt_tokens_per_step": plan.prompt_tokens_per_step,
-        "answer_tokens_per_step": plan.answer_tokens_per_step,
-        "optimizer_steps_per_rollout_batch": settings.trainer.updates_per_step,
-        "optimizer_steps": plan.optimizer_steps,
-        "staleness": settings.trainer.updates_per_step - 1,
-        "passes_over_tasks": plan.passes_over_tasks,
+        **{one.key: one.value for one in plan.outline.amounts},
+        "computed_tokens": plan.outline.computed,
         "parameters": plan.parameters,
         "trained_parameters": settings.trained,
         "memory": {"sampling": dict(plan.memory.rollout), "learning": dict(plan.memory.update)},
@@ -192,6 +150,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "advice": asdict(plan.advice) if plan.advice else None,
         "flops_per_step": asdict(plan.step) | {"total": plan.step.total},
         "update_flops": {"packed": plan.packed, "padded": plan.padded, "ratio": plan.padded / plan.packed},
+        "flops_before_the_first_step": plan.first.total,
         "evaluations": plan.evaluations,
         "evaluation_flops": plan.evaluation.total,
         "flops_per_second": {"passes": plan.speed.passes, "decoding": plan.speed.decoding, "measured": plan.speed.measured},

@@ -21,7 +21,8 @@ from gapo_cli.rollouts.validation import select_tasks
 from gapo_cli.runs.run_files import RunFiles
 from gapo_cli.training.guards import SkipGuard
 from gapo_cli.training.held_out import HeldOut
-from gapo_cli.training.out_of_memory import Advise, Phase, memory_watched, no_advice
+from gapo_cli.training.out_of_memory import Advise, memory_watched, no_advice
+from gapo_cli.training.outline import AsGroups
 
 
 class Clock:
@@ -47,20 +48,11 @@ class Clock:
         self._cpu_started = time.process_time() - values["cpu_seconds"]
 
 
-@dataclass(frozen=True)
-class AsGroups:
-    """What a phase keeps in memory, told as group-relative RL, which `gapo plan` can estimate: the `experiment` whose sections
-    say so, and the lengths of the `longest` prompts, those of one mini-batch."""
-
-    experiment: Experiment
-    longest: Sequence[int]
-
-
-Advice = Callable[[Experiment, LoadedModel, Callable[[Phase], AsGroups]], Advise]
+Advice = Callable[[Experiment, LoadedModel, Callable[[], AsGroups]], Advise]
 """Makes what a run says where its memory runs out."""
 
 
-def no_advice_for(experiment: Experiment, policy: LoadedModel, as_groups: Callable[[Phase], AsGroups]) -> Advise:
+def no_advice_for(experiment: Experiment, policy: LoadedModel, as_groups: Callable[[], AsGroups]) -> Advise:
     return no_advice
 
 

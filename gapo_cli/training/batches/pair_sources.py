@@ -73,9 +73,7 @@ def encode_pairs(
         contrasts = [Contrast.of(group) for group in (saved_groups(config) if config.from_rollouts else sampled)]
         found += rollout_pairs(policy, template, widest(contrasts, config), config, progress)
     if not found:
-        lacking = [no_rejected(tasks)] if config.from_rejected else []
-        lacking += [no_margin(contrasts, config)] if config.from_groups else []
-        raise DataError(f"dpo.pairs={config.pairs}: {'; and '.join(lacking)}")
+        raise no_pair(tasks, contrasts, config)
     return fitting(found, policy.config.context_length, on_long)
 
 
@@ -83,7 +81,7 @@ def rejected_pairs(
     policy: LoadedModel, template: Template, tasks: Sequence[EditTask], progress: Progress = no_progress
 ) -> list[tuple[EditTask, Pair]]:
     """The target against each rejected text; one that equals the target or another right answer makes no pair."""
-    wanted = [(task, text) for task in tasks for text in task.rejected if text not in (task.target, *task.alternatives)]
+    wanted = rejected_texts(tasks)
     with_pairs = list({task.id: task for task, _ in wanted}.values())
     prompts = {one.task.id: one.token_ids for one in encode_tasks(policy, template, with_pairs, progress)}
     chosen = encode_texts(policy.tokenizer, [calls.answer(template, task, task.target) for task, _ in wanted])
@@ -92,6 +90,11 @@ def rejected_pairs(
         (task, Pair(prompts[task.id], ended(better, policy), ended(worse, policy)))
         for (task, _), better, worse in zip(wanted, chosen, rejected, strict=True)
     ]
+
+
+def rejected_texts(tasks: Sequence[EditTask]) -> list[tuple[EditTask, str]]:
+    """Each rejected text of a task that is no right answer to it."""
+    return [(task, text) for task in tasks for text in task.rejected if text not in (task.target, *task.alternatives)]
 
 
 def saved_groups(config: PreferenceConfig) -> list[Group]:
@@ -146,6 +149,12 @@ def fitting(found: Sequence[tuple[EditTask, Pair]], context: int, on_long: str) 
             f"{max(pair.longest for _, pair in too_long)}" + (", or leave them out with data.on_long=skip" if kept else "")
         )
     return Pairs(tuple(task for task, _ in kept), tuple(pair for _, pair in kept), len(too_long))
+
+
+def no_pair(tasks: Sequence[EditTask], contrasts: Sequence[Contrast], config: PreferenceConfig) -> DataError:
+    lacking = [no_rejected(tasks)] if config.from_rejected else []
+    lacking += [no_margin(contrasts, config)] if config.from_groups else []
+    return DataError(f"dpo.pairs={config.pairs}: {'; and '.join(lacking)}")
 
 
 def no_rejected(tasks: Sequence[EditTask]) -> str:

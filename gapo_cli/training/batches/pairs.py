@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from gapo_cli.config.preference import PreferenceConfig
 from gapo_cli.models.packing.layout import LAY_OUT, TokenBatch
+from gapo_cli.training.batches.passes import Lengths, Pass
 from gapo_cli.training.batches.token_budget import cut_to_budget
 
 
@@ -26,19 +27,23 @@ class Pair:
     rejected: tuple[int, ...]
 
     @property
-    def tokens(self) -> int:
-        """Prompt and answer tokens, the prompt counted once for each answer."""
-        return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
+    def lengths(self) -> Lengths:
+        return Lengths(len(self.prompt), (len(self.chosen), len(self.rejected)))
 
     @property
-    def passed(self) -> int:
-        """Tokens of a packed pass: the prompt once, and of each answer all but the last, a label only."""
-        return len(self.prompt) + len(self.chosen) + len(self.rejected) - 2
+    def tokens(self) -> int:
+        """Prompt and answer tokens, the prompt counted once for each answer."""
+        return tokens_of_pair(self.lengths)
 
     @property
     def longest(self) -> int:
         """Tokens of the prompt and the longer answer."""
         return len(self.prompt) + max(len(self.chosen), len(self.rejected))
+
+
+def tokens_of_pair(lengths: Lengths) -> int:
+    """As `Pair.tokens`."""
+    return lengths.tokens + lengths.prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +72,30 @@ def plan_pairs(count: int, config: PreferenceConfig, generator: random.Random) -
 def pair_batches(pairs: Sequence[Pair], layout: str, max_tokens: int, pad_id: int) -> list[PairBatch]:
     """The passes of one batch: of at most `max_tokens` tokens each, padding included (0: one pass; a pair longer than it is a
     pass of its own)."""
+    cut = cut_pairs([one.lengths for one in pairs], layout, max_tokens)
+    return [_lay_out([pairs[index] for index in part], layout, pad_id) for part in cut]
+
+
+def cut_pairs(pairs: Sequence[Lengths], layout: str, max_tokens: int) -> list[list[int]]:
+    """The numbers of the pairs that go into each pass. Arguments as of `pair_batches`."""
     if layout == "padded":  # two rows a pair, as long as the longer
-        answers, budget = [max(len(one.chosen), len(one.rejected)) for one in pairs], max_tokens // 2
+        answers, budget = [max(one.answers) for one in pairs], max_tokens // 2
     else:  # the last token of each answer is a label only
-        answers, budget = [len(one.chosen) + len(one.rejected) - 1 for one in pairs], max_tokens
+        answers, budget = [sum(one.answers) - 1 for one in pairs], max_tokens
     budget = max(budget, 1) if max_tokens else 0
-    cut = cut_to_budget([len(one.prompt) for one in pairs], [[tokens] for tokens in answers], layout, budget)
-    return [_lay_out([pairs[piece.group] for piece in pieces], layout, pad_id) for pieces in cut]
+    cut = cut_to_budget([one.prompt for one in pairs], [[tokens] for tokens in answers], layout, budget)
+    return [[piece.group for piece in pieces] for pieces in cut]
+
+
+@dataclass(frozen=True)
+class ByPair:
+    """A `gapo_cli.training.batches.passes.Division`: both answers of a pair go into one pass."""
+
+    def passes(self, groups: Sequence[Lengths], layout: str, budget: int) -> list[Pass]:
+        return [Pass.of([groups[index] for index in part], layout) for part in cut_pairs(groups, layout, budget)]
+
+    def size(self, group: Lengths) -> int:
+        return tokens_of_pair(group)
 
 
 def hash_of_pairs(pairs: Sequence[Pair]) -> str:

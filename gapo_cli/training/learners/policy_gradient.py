@@ -35,9 +35,11 @@ from gapo_cli.training.checkpoints.checkpoints import together, under
 from gapo_cli.training.held_out import BEST_BY, HeldOut
 from gapo_cli.training.learners.actor_critic import ActorCriticUpdate, before_the_critic
 from gapo_cli.training.learners.optimizer import Optimizer
+from gapo_cli.training.learners.planned_rollouts import in_memory, outline_of_rollouts
 from gapo_cli.training.learners.policy_update import PolicyUpdate
 from gapo_cli.training.out_of_memory import Advise, memory_watched
-from gapo_cli.training.run_context import AsGroups, RunContext
+from gapo_cli.training.outline import MeasuredTasks, Outline
+from gapo_cli.training.run_context import RunContext
 
 CRITIC, CRITIC_OPTIMIZER = "critic", "critic_optimizer"
 """Of tensors in a checkpoint."""
@@ -51,21 +53,26 @@ class PolicyGradient:
     title: ClassVar[str] = "reinforcement learning"
     words: ClassVar[LearnerWords] = LearnerWords()
     samples: ClassVar[bool] = True
-    plannable: ClassVar[bool] = True
     keys: ClassVar[Mapping[str, str]] = {}
     best_by: ClassVar[Sequence[str]] = BEST_BY
 
     def check(self, experiment: Experiment) -> None:
-        check_settings(experiment)
+        self.check_settings(experiment)
         experiment.trainer.optimizer.check()
         evaluated = experiment.evaluation.samplings(experiment.sampling).values()
         check_engine(experiment, [*evaluated, experiment.sampling])
+
+    def check_settings(self, experiment: Experiment) -> None:
+        check_settings(experiment)
 
     def starts_from_folder(self, experiment: Experiment) -> bool:
         return True
 
     def as_rl(self, experiment: Experiment) -> Experiment:
         return experiment
+
+    def outline(self, experiment: Experiment, measured: MeasuredTasks) -> Outline:
+        return outline_of_rollouts(experiment, measured)
 
     def begin(self, run: RunContext) -> PolicyGradientLearning:
         """The policy is the checkpoint's where there is one; the KL reference is the starting model in any case."""
@@ -79,9 +86,7 @@ class PolicyGradient:
                     policy, experiment.model, experiment.trainer.reference_dtype, at_start=run.checkpoint is None
                 )
         tasks = fitting_tasks(run, policy)
-        mini_batch = experiment.trainer.prompts_per_mini_batch
-        longest = sorted((len(one.token_ids) for one in tasks), reverse=True)[:mini_batch]
-        advise = run.advice(experiment, policy, lambda phase: AsGroups(experiment, longest))
+        advise = run.advice(experiment, policy, lambda: in_memory(experiment, [len(one.token_ids) for one in tasks]))
         engine = run.start_engine(policy, advise)
         return PolicyGradientLearning(run, policy, reference, critic, engine, tasks, run.encode_held_out(policy), advise)
 

@@ -8,7 +8,6 @@ by what was learnt alone.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -41,15 +40,17 @@ from gapo_cli.records import EditTask, Group
 from gapo_cli.runs.recorded import rollout_files
 from gapo_cli.training.batches.even_passes import even_passes
 from gapo_cli.training.batches.pair_sources import Pairs, encode_pairs
-from gapo_cli.training.batches.pairs import Pair, PairBatch, hash_of_pairs, pair_batches, plan_pairs
+from gapo_cli.training.batches.pairs import Pair, PairBatch, hash_of_pairs, pair_batches
 from gapo_cli.training.checkpoints.checkpoints import together, under
 from gapo_cli.training.held_out import BEST_BY, HeldOut
 from gapo_cli.training.learners.optimizer import Optimizer
+from gapo_cli.training.learners.planned_pairs import in_memory, outline_of_pairs, scheduled
 from gapo_cli.training.learners.sampled_pairs import KEPT_AS, check_sampled, kept_groups, sample_groups
-from gapo_cli.training.learners.token_count import LEARNT_FROM, TokenCount
+from gapo_cli.training.learners.token_count import TokenCount
 from gapo_cli.training.objectives.preference import PairLogprobs, preference_losses, reward_margins
-from gapo_cli.training.out_of_memory import Advise, Phase, memory_watched
-from gapo_cli.training.run_context import AsGroups, RunContext
+from gapo_cli.training.out_of_memory import Advise, memory_watched
+from gapo_cli.training.outline import AsGroups, MeasuredTasks, Outline
+from gapo_cli.training.run_context import RunContext
 
 
 @dataclass(frozen=True)
@@ -60,28 +61,32 @@ class Preference:
     title: ClassVar[str] = "preference (DPO)"
     words: ClassVar[LearnerWords] = LearnerWords("batch", "learning from pairs", "choosing batch", "learning from")
     samples: ClassVar[bool] = False
-    plannable: ClassVar[bool] = False
     keys: ClassVar[Mapping[str, str]] = {"trainer.optimizer": "dpo.optimizer"}
     best_by: ClassVar[Sequence[str]] = BEST_BY
 
     def check(self, experiment: Experiment) -> None:
+        self.check_settings(experiment)
         experiment.dpo.optimizer.check()
+        samplings = list(experiment.evaluation.samplings(experiment.sampling).values())
+        check_engine(experiment, samplings + [experiment.sampling] * (experiment.dpo.pairs == "sampled"))
+
+    def check_settings(self, experiment: Experiment) -> None:
         check_sharing(experiment, experiment.dpo.optimizer)
         if experiment.dpo.rollouts is not None:
             rollout_files(Path(experiment.dpo.rollouts))
-        samplings = list(experiment.evaluation.samplings(experiment.sampling).values())
         if experiment.dpo.pairs == "sampled":
             check_sampled(experiment)
-            samplings.append(experiment.sampling)
-        check_engine(experiment, samplings)
 
     def starts_from_folder(self, experiment: Experiment) -> bool:
         return True
 
     def as_rl(self, experiment: Experiment) -> Experiment:
-        """With this optimizer. The reference is not in it: no setting does without, as stage=rl can."""
+        """With this optimizer. The reference is not in it: no setting does without, as stage=rl can (`AsGroups.reference`)."""
         trainer = replace(experiment.trainer, optimizer=experiment.dpo.optimizer)
-        return replace(experiment, trainer=trainer, algorithm=experiment.algorithm.policy_alone())
+        return replace(experiment, trainer=trainer, algorithm=experiment.algorithm.without_terms())
+
+    def outline(self, experiment: Experiment, measured: MeasuredTasks) -> Outline:
+        return outline_of_pairs(experiment, self.as_rl(experiment), measured)
 
     def begin(self, run: RunContext) -> PreferenceLearning:
         """Raises DataError where there is no pair, and for pairs that do not fit the context."""
@@ -94,8 +99,11 @@ class Preference:
         held_out = run.encode_held_out(policy)
         pairs = Pairs((), (), 0)
 
-        def as_groups(phase: Phase) -> AsGroups:
-            return in_groups(self.as_rl(experiment), phase, pairs.kept, held_out)
+        def as_groups() -> AsGroups:
+            lengths = [pair.lengths for pair in pairs.kept]
+            batches = [[lengths[index] for index in batch] for batch in scheduled(lengths, experiment, 0)] if lengths else []
+            asked = [len(one.token_ids) for one in held_out.tasks]
+            return in_memory(self.as_rl(experiment), batches, len(asked), max(asked, default=1))
 
         advise = run.advice(experiment, policy, as_groups)
         engine, sampled = None, []
@@ -121,34 +129,6 @@ def left_out(pairs: Pairs, experiment: Experiment) -> str:
     if not pairs.too_long:
         return ""
     return f"; left out {pairs.too_long} pairs that do not fit model.context_length={experiment.model.context_length}"
-
-
-def within_budget(
-    plan: Sequence[Sequence[int]], pairs: Sequence[Pair], computed: int, budget: int | None
-) -> Sequence[Sequence[int]]:
-    """The batches of the plan until `budget` tokens are computed, of which `computed` are already; at least one. Each pair makes a
-    pass of the reference and one that learns; padding is not counted."""
-    if budget is None:
-        return plan
-    for count, batch in enumerate(plan, 1):
-        computed += (1 + LEARNT_FROM) * sum(pairs[index].passed for index in batch)
-        if computed >= budget:
-            return plan[:count]
-    return plan
-
-
-def in_groups(experiment: Experiment, phase: Phase, pairs: Sequence[Pair], held_out: HeldOut) -> AsGroups:
-    """A batch of the longest pairs as groups of two answers; an evaluation as groups of its samples."""
-    if phase == "update":
-        longest = sorted(pairs, key=lambda pair: -pair.longest)[: experiment.dpo.pairs_per_batch]
-        answer = max(max(len(pair.chosen), len(pair.rejected)) for pair in longest)
-        prompts, group_size = [max(1, pair.longest - answer) for pair in longest], 2
-        sampling = replace(experiment.sampling, group_size=group_size, max_new_tokens=answer)
-    else:
-        prompts = [max((len(one.token_ids) for one in held_out.tasks), default=1)]
-        sampling = replace(experiment.sampling, group_size=max(1, experiment.evaluation.samples))
-    trainer = replace(experiment.trainer, prompts_per_step=len(prompts), prompts_per_mini_batch=len(prompts))
-    return AsGroups(replace(experiment, trainer=trainer, sampling=sampling), prompts)
 
 
 @dataclass
@@ -195,8 +175,7 @@ class PreferenceLearning:
             run.display.say(notice)
         self.sampled, self.count = sampled, TokenCount()
         self.count.sampled(sampled)
-        plan = plan_pairs(len(self.pairs), self.config, random.Random(experiment.seed))
-        self.plan = within_budget(plan, self.pairs, self.count.tokens, experiment.trainer.budget_tokens)
+        self.plan = scheduled([pair.lengths for pair in self.pairs], experiment, self.count.tokens)
         self.optimizer = Optimizer(policy.model.parameters(), self.config.optimizer, len(self.plan), run.ranks)
         self.steps = len(self.plan)
         self.extent = f"{self.steps} batches of dpo.epochs={show(self.config.epochs)} and dpo.steps={show(self.config.steps)}"

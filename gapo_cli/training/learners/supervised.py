@@ -18,8 +18,6 @@ from typing import Any, ClassVar
 import torch
 
 from gapo_cli.config.checks import require
-from gapo_cli.config.supervised import SupervisedConfig
-from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.config.typed import show
 from gapo_cli.errors import CheckpointError
 from gapo_cli.experiment import Experiment, check_engine, check_sharing
@@ -40,17 +38,22 @@ from gapo_cli.runs.claim import check_new
 from gapo_cli.runs.layout import CHECKPOINTS, FINAL, SUPERVISED
 from gapo_cli.storage.files import write_json
 from gapo_cli.training.batches.even_passes import even_passes
-from gapo_cli.training.batches.example_batches import micro_batches, plan_batches
+from gapo_cli.training.batches.example_batches import micro_batches
 from gapo_cli.training.batches.examples import FIXED_WORDS, Example, Scrambler, encode_examples
+from gapo_cli.training.batches.passes import Lengths
 from gapo_cli.training.checkpoints.checkpoints import together, under
 from gapo_cli.training.held_out import BEST_BY, HeldOut
 from gapo_cli.training.learners.optimizer import Optimizer
-from gapo_cli.training.learners.token_count import LEARNT_FROM, TokenCount
-from gapo_cli.training.out_of_memory import Advise, Phase
-from gapo_cli.training.run_context import AsGroups, RunContext
+from gapo_cli.training.learners.planned_examples import in_memory, outline_of_examples, scheduled, shape_of_new
+from gapo_cli.training.learners.token_count import TokenCount
+from gapo_cli.training.out_of_memory import Advise
+from gapo_cli.training.outline import AsGroups, MeasuredTasks, Outline
+from gapo_cli.training.run_context import RunContext
 
 SAVED_AS = "bfloat16"
 """What `supervised.save_as` is written in."""
+NOT_YET = "a new model"
+"""In place of a path, for the model that `supervised.architecture` makes."""
 
 
 @dataclass(frozen=True)
@@ -61,31 +64,44 @@ class Supervised:
     title: ClassVar[str] = "supervised"
     words: ClassVar[LearnerWords] = LearnerWords("batch", "supervised training", "choosing batch", "learning from")
     samples: ClassVar[bool] = False
-    plannable: ClassVar[bool] = False
     keys: ClassVar[Mapping[str, str]] = {
-        f"trainer.{name}": f"supervised.{name}" for name in ("max_tokens_per_microbatch", "optimizer")
+        f"trainer.{name}": f"supervised.{name}" for name in ("layout", "max_tokens_per_microbatch", "optimizer")
     }
     best_by: ClassVar[Sequence[str]] = BEST_BY
 
     def check(self, experiment: Experiment) -> None:
+        self.check_settings(experiment)
         experiment.supervised.optimizer.check()
-        check_sharing(experiment, experiment.supervised.optimizer)
-        require(
-            not experiment.trainer.shard or experiment.supervised.architecture is None,
-            "trainer.shard=true: a model that supervised.architecture makes fits one device; set it to false",
-        )
         save_as = experiment.supervised.save_as
         if save_as and experiment.resume is None:
             check_new(Path(save_as), f"supervised.save_as={save_as}")
         check_engine(experiment, experiment.evaluation.samplings(experiment.sampling).values())
 
+    def check_settings(self, experiment: Experiment) -> None:
+        check_sharing(experiment, experiment.supervised.optimizer)
+        require(
+            not experiment.trainer.shard or experiment.supervised.architecture is None,
+            "trainer.shard=true: a model that supervised.architecture makes fits one device; set it to false",
+        )
+
     def starts_from_folder(self, experiment: Experiment) -> bool:
         return experiment.supervised.architecture is None
 
     def as_rl(self, experiment: Experiment) -> Experiment:
-        """With this optimizer, and without a KL reference."""
-        trainer = replace(experiment.trainer, optimizer=experiment.supervised.optimizer)
-        return replace(experiment, trainer=trainer, algorithm=experiment.algorithm.policy_alone())
+        """With the layout, the limit and the optimizer that its own section says, of the model that it makes."""
+        config, model = experiment.supervised, experiment.model
+        trainer = replace(
+            experiment.trainer,
+            layout=config.layout,
+            max_tokens_per_microbatch=config.max_tokens_per_microbatch,
+            optimizer=config.optimizer,
+        )
+        if config.architecture is not None:
+            model = replace(model, path=NOT_YET, shape=shape_of_new(config.architecture))
+        return replace(experiment, model=model, trainer=trainer, algorithm=experiment.algorithm.without_terms())
+
+    def outline(self, experiment: Experiment, measured: MeasuredTasks) -> Outline:
+        return outline_of_examples(experiment, self.as_rl(experiment), measured)
 
     def begin(self, run: RunContext) -> SupervisedLearning:
         """Raises DataError for tasks that do not fit the context, UserError where `save_as` holds what this run did not write."""
@@ -103,10 +119,12 @@ class Supervised:
             )
         held_out = run.encode_held_out(policy)
 
-        def as_groups(phase: Phase) -> AsGroups:
-            if phase == "update":
-                return batch_as_groups(self.as_rl(experiment), [(len(one.prompt), len(one.answer)) for one in examples.kept])
-            return evaluation_as_groups(self.as_rl(experiment), [len(one.token_ids) for one in held_out.tasks])
+        def as_groups() -> AsGroups:
+            lengths = [Lengths(len(one.prompt), (len(one.answer),)) for one in examples.kept]
+            batches = scheduled([one.tokens for one in lengths], experiment)
+            asked = [len(one.token_ids) for one in held_out.tasks]
+            batched = [[lengths[index] for index in batch] for batch in batches]
+            return in_memory(self.as_rl(experiment), batched, len(asked), max(asked, default=1))
 
         advise = run.advice(experiment, policy, as_groups)
         engine = run.start_engine(policy, advise)
@@ -139,45 +157,6 @@ def load_or_make(run: RunContext) -> LoadedModel:
     )
     made = build_nano(tokenizer, shape, model.context_length, experiment.seed)
     return take_over(made, tokenizer, model, trainer.device, trainer.dtype)
-
-
-def within_budget(experiment: Experiment) -> SupervisedConfig:
-    """The section with no more tokens than `trainer.budget_tokens` allows to learn from, padding aside."""
-    config, budget = experiment.supervised, experiment.trainer.budget_tokens
-    if budget is None:
-        return config
-    affordable = max(1, budget // LEARNT_FROM)
-    return replace(config, tokens=affordable if config.tokens is None else min(config.tokens, affordable))
-
-
-def batch_as_groups(experiment: Experiment, lengths: Sequence[tuple[int, int]]) -> AsGroups:
-    """A batch of the longest examples, as groups of one answer. `lengths`: of prompt and answer."""
-    config = experiment.supervised
-    answer = max(answer for _, answer in lengths)
-    longest: list[int] = []
-    tokens = 0
-    for length in sorted(map(sum, lengths), reverse=True):
-        if longest and tokens + length > config.tokens_per_batch:
-            break
-        longest.append(max(1, length - answer))
-        tokens += length
-    trainer = replace(
-        of_prompts(experiment.trainer, len(longest)),
-        layout="packed",
-        max_tokens_per_microbatch=config.max_tokens_per_microbatch,
-    )
-    sampling = replace(experiment.sampling, group_size=1, max_new_tokens=answer)
-    return AsGroups(replace(experiment, trainer=trainer, sampling=sampling), longest)
-
-
-def evaluation_as_groups(experiment: Experiment, prompt_lengths: Sequence[int]) -> AsGroups:
-    sampling = replace(experiment.sampling, group_size=max(1, experiment.evaluation.samples))
-    trainer = of_prompts(experiment.trainer, len(prompt_lengths))
-    return AsGroups(replace(experiment, sampling=sampling, trainer=trainer), [max(prompt_lengths, default=1)])
-
-
-def of_prompts(trainer: TrainerConfig, count: int) -> TrainerConfig:
-    return replace(trainer, prompts_per_step=max(1, count), prompts_per_mini_batch=max(1, count))
 
 
 @dataclass(frozen=True)
@@ -214,7 +193,7 @@ class SupervisedLearning:
             run.display.say(notice)
         self.generator = random.Random(run.experiment.seed)
         self.count = TokenCount()
-        self.plan = plan_batches([len(example) for example in examples], within_budget(run.experiment), self.generator)
+        self.plan = scheduled([len(example) for example in examples], run.experiment, generator=self.generator)
         words = word_tokens(policy.tokenizer, FIXED_WORDS) if config.scramble else []
         self.scramble = Scrambler(words, config.scramble, self.generator)
         self.optimizer = Optimizer(policy.model.parameters(), config.optimizer, len(self.plan), run.ranks)
