@@ -47,6 +47,7 @@ from gapo_cli.models.packing.layout import LAY_OUT, TokenBatch
 from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.planning.footprint import Settings, memory
 from gapo_cli.training.learners.optimizer import Optimizer
+from gapo_cli.training.learners.planned_rollouts import at_limit
 from gapo_cli.training.learners.policy_update import PolicyUpdate
 
 MINUTES = 7.75
@@ -216,7 +217,7 @@ def planned_and_measured(size: Size, scale: Scale, device: str, found: dict[str,
     trainer, sampling = trainer_of(size, device, 2), SamplingConfig(scale.group_size, scale.answer)
     algorithm = AlgorithmConfig("grpo")
     settings = Settings(size.shape, size.config("bfloat16"), trainer, algorithm, sampling, engine=None)
-    parts = memory(settings, [scale.prompt] * 2).update
+    parts = memory(settings, at_limit(sampling, [scale.prompt] * 2)).update
     found["planned_bytes"], found["planned_parts"] = sum(parts.values()), dict(parts)
     policy = random_policy(size, device, "bfloat16")
     update = PolicyUpdate(policy, None, Optimizer(policy.model.parameters(), OPTIMIZER, UPDATES), algorithm, trainer, 1.0)

@@ -39,6 +39,7 @@ from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.planning import cost
 from gapo_cli.planning.footprint import Settings, micro_batches
 from gapo_cli.planning.model_shape import find_shape
+from gapo_cli.training.batches.passes import answered
 
 LOGPROB_TOLERANCE = 1e-4
 GRADIENT_TOLERANCE = 1e-5
@@ -138,7 +139,7 @@ def theory(sizes: ShapeConfig, shape: Shape) -> tuple[float, float]:
     settings = Settings(sizes, ModelConfig("benchmark", "", 1), trainer, AlgorithmConfig("grpo"), sampling, engine=None)
     tokens, operations = [], []
     for layout in ("packed", "padded"):
-        (one,) = micro_batches(settings, [shape.prompt], [shape.completion], layout)
+        (one,) = micro_batches(settings, answered([shape.prompt], [shape.completion], shape.group_size), layout)
         tokens.append(one.tokens)
         operations.append(cost.forward_flops(sizes, one) + cost.backward_flops(sizes, one))
     return tokens[1] / tokens[0], operations[1] / operations[0]

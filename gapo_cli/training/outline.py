@@ -13,6 +13,9 @@ from gapo_cli.experiment import Experiment
 from gapo_cli.records import EditTask
 from gapo_cli.training.batches.passes import BY_ANSWER, Division, Lengths
 
+MOST_BATCHES = 2000
+"""Batches whose passes are counted; of a longer run, so many that are evenly spread over it."""
+
 
 @dataclass(frozen=True)
 class AsGroups:
@@ -116,13 +119,13 @@ def lengths_in_words(lengths: TaskLengths, limit: int | None = None) -> list[Amo
 
 def largest(batches: Sequence[Sequence[Lengths]], division: Division, layout: str, budget: int) -> Sequence[Lengths]:
     """The batch one of whose passes has the most tokens, its longest group first."""
-    found = max(batches, key=lambda batch: max(one.tokens for one in division.passes(batch, layout, budget)))
+    found = max(spread(batches), key=lambda batch: max(one.tokens for one in division.passes(batch, layout, budget)))
     return sorted(found, key=lambda group: -group.tokens)
 
 
-def spread(batches: Sequence[Sequence[Lengths]], most: int) -> Sequence[Sequence[Lengths]]:
-    """At most so many of them, evenly spread."""
-    count = min(len(batches), most)
+def spread(batches: Sequence[Sequence[Lengths]]) -> Sequence[Sequence[Lengths]]:
+    """At most MOST_BATCHES of them, evenly spread."""
+    count = min(len(batches), MOST_BATCHES)
     return [batches[index * len(batches) // count] for index in range(count)]
 
 

@@ -4,7 +4,6 @@ import pytest
 
 from gapo_cli.config.model import ShapeConfig
 from gapo_cli.planning.cost import (
-    Pass,
     activations,
     adapter_parameters,
     backward_flops,
@@ -14,6 +13,7 @@ from gapo_cli.planning.cost import (
     matrix_parameters,
     parameters,
 )
+from gapo_cli.training.batches.passes import Pass
 
 # per layer: queries 4 x 6, keys and values 4 x 3 each, output 6 x 4, gate, up and down 4 x 5 each: 24 + 12 + 12 + 24 + 60 = 132
 SHAPE = ShapeConfig(layers=2, hidden_size=4, heads=2, key_value_heads=1, head_size=3, feed_forward_size=5, vocabulary=10)

@@ -9,11 +9,13 @@ from gapo_cli.config.model import LoraConfig, ModelConfig, ShapeConfig
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.interfaces import EngineMemory
-from gapo_cli.planning import cost
+from gapo_cli.planning import cost, footprint
 from gapo_cli.planning.advice import possible
-from gapo_cli.planning.cost import Pass
-from gapo_cli.planning.footprint import LIBRARIES, Settings, memory, micro_batches
-from gapo_cli.planning.operations import busiest_flops, sampling_flops, step_flops, step_tokens
+from gapo_cli.planning.footprint import LIBRARIES, Settings
+from gapo_cli.planning.operations import busiest_flops, run_flops, sampling_flops
+from gapo_cli.training.batches.passes import Lengths, Pass, answered
+from gapo_cli.training.learners.planned_rollouts import at_limit, mini_batches
+from gapo_cli.training.learners.planned_rollouts import step_tokens as tokens_of_step
 from gapo_cli.training.objectives.jacobian import Jacobian
 from gapo_cli.training.objectives.kl import LowVarKL
 from gapo_cli.training.objectives.smoothness import Smoothness
@@ -41,6 +43,29 @@ SETTINGS = Settings(
     sampling=SamplingConfig(group_size=2, max_new_tokens=3),
     engine=Holding(),
 )
+
+
+def groups_of(settings, prompts, answers):
+    return answered(prompts, answers, settings.sampling.group_size)
+
+
+def micro_batches(settings, prompts, answers, layout):
+    return footprint.micro_batches(settings, groups_of(settings, prompts, answers), layout)
+
+
+def memory(settings, prompts):
+    """With every answer at the limit."""
+    return footprint.memory(settings, at_limit(settings.sampling, prompts))
+
+
+def step_flops(settings, prompts, answers, layout):
+    """Of a rollout batch, mini-batch by mini-batch."""
+    groups = groups_of(settings, prompts, answers)
+    return run_flops(settings, mini_batches(settings.trainer, groups), [groups], layout)
+
+
+def step_tokens(settings, prompts, answers):
+    return tokens_of_step(settings.trainer, settings.algorithm, settings.engine, groups_of(settings, prompts, answers))
 
 
 # of 5 and 8 tokens, two answers of 3 each: 9 + 12 tokens, 41 pairs as below, and 36 + 2 x (2 x 8 + 3) = 74
@@ -150,11 +175,11 @@ def test_terms_that_make_passes_or_keep_weights_are_counted():
 
 def test_tokens_of_a_step_are_counted_as_a_run_counts_them():
     # sampled: a prompt of 5 and two answers of 3. A pass is of 9 tokens: three times where it learns
-    assert step_tokens(SETTINGS, [5], [3], "packed") == 11 + 3 * 9
-    assert step_tokens(changed(terms={"kl": LowVarKL(0.1)}), [5], [3], "packed") == 11 + 4 * 9
-    assert step_tokens(changed(critic="head", ppo=PPO), [5], [3], "packed") == 11 + 4 * 9
-    assert step_tokens(changed(critic="copy", ppo=PPO), [5], [3], "packed") == 11 + 7 * 9
-    assert step_tokens(changed(critic="copy", ppo=PPO, epochs_per_step=2), [5], [3], "packed") == 11 + 13 * 9
+    assert step_tokens(SETTINGS, [5], [3]) == 11 + 3 * 9
+    assert step_tokens(changed(terms={"kl": LowVarKL(0.1)}), [5], [3]) == 11 + 4 * 9
+    assert step_tokens(changed(critic="head", ppo=PPO), [5], [3]) == 11 + 4 * 9
+    assert step_tokens(changed(critic="copy", ppo=PPO), [5], [3]) == 11 + 7 * 9
+    assert step_tokens(changed(critic="copy", ppo=PPO, epochs_per_step=2), [5], [3]) == 11 + 13 * 9
 
 
 def test_adapters_are_all_that_has_gradients_and_moments_and_need_no_reference():
@@ -192,7 +217,7 @@ def test_chunked_logits_are_those_of_one_chunk():
 def test_sampling_runs_a_prompt_once_and_every_answer_token_but_the_last():
     # prompt of 5: matrices 2 x 264 x 5, attention 48 a pair (2 products x 2 x 6 numbers x 2 layers) x 15, one head 80;
     # an answer of 3: two tokens are run, they see 6 and 7 tokens; two answers
-    assert sampling_flops(SHAPE, prompt=5, answer=3, count=2) == (2640 + 48 * 15 + 80, 2 * (2 * (528 + 80) + 48 * 13))
+    assert sampling_flops(SHAPE, Lengths(5, (3, 3))) == (2640 + 48 * 15 + 80, 2 * (2 * (528 + 80) + 48 * 13))
 
 
 def test_a_step_makes_forward_and_backward_passes_and_those_that_the_settings_ask_for():
@@ -222,12 +247,14 @@ def test_padded_rows_cost_more_the_longer_the_prompt():
 def test_of_several_processes_the_busiest_is_counted_mini_batch_by_mini_batch():
     two = replace(SETTINGS, processes=2)
     prompts, answers = [9, 5, 5, 7], [3, 3, 3, 3]
-    found = busiest_flops(two, prompts, answers, "packed")
+    groups = groups_of(two, prompts, answers)
+    batches = mini_batches(two.trainer, groups)
+    found = busiest_flops(two, batches, [groups])
     # sampling: 9 and 5 for one, 7 and 5 for the other; learning: of 9 and 5 the 9, of 5 and 7 the 7
     sampled, learnt = step_flops(two, [9, 5], [3, 3], "packed"), [step_flops(two, [one], [3], "packed") for one in (9, 7)]
     assert (found.prompts, found.decoding) == (sampled.prompts, sampled.decoding)
     assert found.update == pytest.approx(sum(one.update for one in learnt))
-    assert busiest_flops(SETTINGS, prompts, answers, "packed") == step_flops(SETTINGS, prompts, answers, "packed")
+    assert busiest_flops(SETTINGS, batches, [groups]) == step_flops(SETTINGS, prompts, answers, "packed")
 
 
 def test_a_process_holds_its_share_of_a_mini_batch():

@@ -14,8 +14,6 @@ from gapo_cli.errors import UserError
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.launching import launch
 from gapo_cli.models.prompt_tokens import encode_texts
-from gapo_cli.planning.operations import step_tokens
-from gapo_cli.planning.plan import DRAWN_GROUPS, drawn
 from gapo_cli.reports.plan_tables import as_json, tables, warnings
 from gapo_cli.stages.plan import plan
 from gapo_cli.tasks.sets.prepared import load_tasks
@@ -43,31 +41,34 @@ def test_lengths_are_those_of_the_prepared_tasks(experiment, tiny_policy):
     prompts = [
         len(ids) for ids in encode_texts(tiny_policy.tokenizer, [experiment.template.render(task).text for task in tasks])
     ]
-    assert (found.lengths.tasks, found.lengths.prompts) == (TASKS_PER_SPLIT, tuple(prompts))
+    lengths = found.outline.lengths
+    assert (lengths.tasks, lengths.prompts) == (TASKS_PER_SPLIT, tuple(prompts))
     # the target and the end token, cut at the limit of 4
-    assert set(found.lengths.answers) == {4}
-    assert not found.lengths.estimated
+    assert set(lengths.answers) == {4}
+    assert not lengths.estimated
+
+
+def amounts_of(found):
+    return {one.key: one.value for one in found.outline.amounts}
 
 
 def test_counts_of_a_run(experiment):
     trainer = replace(experiment.trainer, steps=6, prompts_per_step=4, prompts_per_mini_batch=2, epochs_per_step=3)
     found = plan(replace(experiment, trainer=trainer), QuietDisplay())
-    assert found.rollouts == 4 * 2
+    amounts = amounts_of(found)
+    assert amounts["rollouts_per_step"] == 4 * 2
     # two mini-batches, three times each; six steps
-    assert (found.settings.trainer.updates_per_step, found.optimizer_steps) == (6, 36)
-    assert found.passes_over_tasks == 6 * 4 / 12
-    assert found.answer_tokens_per_step == 8 * 4
+    assert (found.settings.trainer.updates_per_step, amounts["optimizer_steps"]) == (6, 36)
+    assert amounts["passes_over_tasks"] == 6 * 4 / 12
+    assert amounts["answer_tokens_per_step"] == 8 * 4
     assert found.evaluations == 4  # before, after steps 2 and 4, and at the end, every_steps=2
 
 
 def test_a_budget_of_tokens_is_planned_as_the_steps_that_it_lasts_for(experiment):
-    whole = plan(experiment, QuietDisplay())
-    one_step = step_tokens(
-        whole.settings, *drawn(whole.lengths, experiment.trainer.prompts_per_step, experiment.seed), "packed"
-    )
-    batches = DRAWN_GROUPS // experiment.trainer.prompts_per_step
-    trainer = replace(experiment.trainer, steps=100, budget_tokens=int(2.5 * one_step / batches))
-    assert plan(replace(experiment, trainer=trainer), QuietDisplay()).settings.trainer.steps == 3
+    whole = plan(experiment, QuietDisplay()).outline
+    one_step = whole.computed / whole.steps
+    trainer = replace(experiment.trainer, steps=100, budget_tokens=int(2.5 * one_step))
+    assert plan(replace(experiment, trainer=trainer), QuietDisplay()).outline.steps == 3
 
 
 def test_hours_are_operations_over_speed(experiment):
@@ -124,7 +125,7 @@ def plan_without_tokenizer(experiment):
 def test_without_the_tokenizer_lengths_are_characters_over_three(experiment):
     found = plan_without_tokenizer(experiment)
     tasks = load_tasks(experiment, "train", QuietDisplay())
-    assert found.lengths.prompts == tuple(round(len(experiment.template.render(task).text) / 3) for task in tasks)
+    assert found.outline.lengths.prompts == tuple(round(len(experiment.template.render(task).text) / 3) for task in tasks)
     assert any("estimated from characters" in warning for warning in warnings(found))
 
 
@@ -134,11 +135,13 @@ def test_nothing_helps_where_the_weights_alone_are_too_large(experiment):
 
 
 def test_prompts_that_leave_no_room_are_counted(experiment):
-    lengths = sorted(plan(experiment, QuietDisplay()).lengths.prompts)
+    lengths = sorted(plan(experiment, QuietDisplay()).outline.lengths.prompts)
     context = lengths[-1] + 3  # the limit is 4: the longest prompts do not fit
     found = plan(replace(experiment, model=replace(experiment.model, context_length=context)), QuietDisplay())
-    assert found.lengths.too_long == sum(length + 4 > context for length in lengths) > 0
-    assert any(warning.startswith(f"{found.lengths.too_long} of 12 prompts leave no room") for warning in warnings(found))
+    assert found.outline.lengths.too_long == sum(length + 4 > context for length in lengths) > 0
+    assert any(
+        warning.startswith(f"{found.outline.lengths.too_long} of 12 prompts leave no room") for warning in warnings(found)
+    )
     with pytest.raises(UserError, match="none of the prompts fits"):
         plan(replace(experiment, model=replace(experiment.model, context_length=8)), QuietDisplay())
 
@@ -189,8 +192,7 @@ def test_as_json_is_json(experiment):
     ("asked", "sentence"),
     [
         ("plan.flops=-1", "plan.flops=-1.0: need a number above 0"),
-        ("stage=sft", "stage=sft: gapo plan cannot estimate a run of this stage; leave stage= out"),
-        ("stage=dpo", "stage=dpo: gapo plan cannot estimate a run of this stage; leave stage= out"),
+        ("stage=dpo", "none of the 12 training tasks has a rejected text"),
         ("sampling.group_size=1", "need at least 2 to train, or a critic (algorithm=ppo)"),
         ("algorithm.critic=head", "algorithm.critic=head: algorithm=grpo has no critic; give algorithm=ppo, or leave it out"),
         ("model.path=no/such/folder/here", "no such folder"),

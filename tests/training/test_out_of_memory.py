@@ -26,6 +26,7 @@ from gapo_cli.planning.footprint import Settings
 from gapo_cli.planning.memory_advice import Case, in_words
 from gapo_cli.training.learners import policy_update as update
 from gapo_cli.training.learners import supervised as supervised_loop
+from gapo_cli.training.learners.planned_rollouts import at_limit
 from gapo_cli.training.out_of_memory import OutOfMemory, is_out_of_memory, memory_watched
 
 TOO_MUCH = 2**50
@@ -119,8 +120,13 @@ def settings(**trainer):
     )
 
 
+def case_of(settings, prompts, learns=True):
+    """With every answer at the limit."""
+    return Case(settings, at_limit(settings.sampling, prompts), max(prompts), learns)
+
+
 def test_advice_is_for_what_was_done_and_the_largest_saving_comes_first():
-    case = Case(settings(), [1000, 900, 800, 700])
+    case = case_of(settings(), [1000, 900, 800, 700])
     learning = in_words("update", case)
     found = re.findall(r"(?:; |\. )(\S+=[^;]+?) would save ([\d.]+) (GiB|MiB)", learning)
     assert found[0][0].startswith("model.lora.rank=64")  # moments and gradients of 1.2 billion parameters are the most
@@ -135,19 +141,19 @@ def test_advice_is_for_what_was_done_and_the_largest_saving_comes_first():
 
 
 def test_an_engine_that_takes_its_memory_at_the_start_is_given_less():
-    case = Case(replace(settings(), engine=VLLM(kv_cache_gib=24)), [1000])
+    case = case_of(replace(settings(), engine=VLLM(kv_cache_gib=24)), [1000])
     assert "engine.kv_cache_gib=6 would save 18.00 GiB" in in_words("rollout", case)
     assert "engine.max_rows" not in in_words("rollout", case)
 
 
 def test_the_price_of_a_change_is_what_the_estimate_says():
-    case, checkpointed = Case(settings(), [1000]), Case(settings(gradient_checkpointing=True), [1000])
+    case, checkpointed = case_of(settings(), [1000]), case_of(settings(gradient_checkpointing=True), [1000])
     saved = (case.taken("update") - checkpointed.taken("update")) / 2**30
     assert f"trainer.gradient_checkpointing=true would save {saved:.2f} GiB" in in_words("update", case)
 
 
 def test_what_only_samples_has_no_moments_and_nothing_to_save_of_them():
-    learning, sampling = (Case(settings(), [1000], learns) for learns in (True, False))
+    learning, sampling = (case_of(settings(), [1000], learns) for learns in (True, False))
     parameters = 1_345_423_360  # of SHAPE: two tables of 65.5 million, 24 layers of 50.6 million
     assert learning.taken("rollout") - sampling.taken("rollout") == 8 * parameters
     assert "optimizer.name=adamw_8bit" in in_words("rollout", learning)

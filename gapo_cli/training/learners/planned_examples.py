@@ -30,9 +30,6 @@ from gapo_cli.training.outline import (
     spread,
 )
 
-MOST_BATCHES = 2000
-"""Batches whose passes are counted; of a longer run, so many that are evenly spread over it."""
-
 
 def outline_of_examples(experiment: Experiment, as_rl: Experiment, measured: MeasuredTasks) -> Outline:
     """`as_rl`: the experiment as the learner tells it in the sections of stage=rl. Raises UserError where no task fits the
@@ -51,7 +48,7 @@ def outline_of_examples(experiment: Experiment, as_rl: Experiment, measured: Mea
     batches = [
         [kept[index] for index in batch] for batch in scheduled([one.tokens for one in kept], experiment, measured.share)
     ]
-    some, trainer = spread(batches, MOST_BATCHES), as_rl.trainer
+    some, trainer = spread(batches), as_rl.trainer
     passed = [
         sum(one.tokens for one in BY_ANSWER.passes(batch, trainer.layout, trainer.max_tokens_per_microbatch)) for batch in some
     ]

@@ -32,8 +32,6 @@ from gapo_cli.training.outline import (
     spread,
 )
 
-MOST_BATCHES = 2000
-"""Batches whose passes are counted; of a longer run, so many that are evenly spread over it."""
 PASSED = 1 + LEARNT_FROM
 """What a token of a pass counts: once for the reference, and for the policy, which learns."""
 
@@ -61,7 +59,7 @@ def outline_of_pairs(experiment: Experiment, as_rl: Experiment, measured: Measur
     sampled = sum(group.tokens for group in pairs.sampled)
     numbers = scheduled(pairs.kept, experiment, sampled, pairs.share)
     batches = [[pairs.kept[index] for index in batch] for batch in numbers]
-    some, trainer, division = spread(batches, MOST_BATCHES), as_rl.trainer, ByPair()
+    some, trainer, division = spread(batches), as_rl.trainer, ByPair()
     passed = [
         sum(one.tokens for one in division.passes(batch, trainer.layout, trainer.max_tokens_per_microbatch)) for batch in some
     ]
