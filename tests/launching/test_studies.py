@@ -90,6 +90,9 @@ def test_a_dry_run_says_what_is_needed_and_what_would_be_run(tmp_path, monkeypat
     assert lines[1] == "8 jobs: 4 settings x 2 seeds, every one composes"
     assert lines[2].startswith("GRPO: gapo plan evaluation.every_steps=40 algorithm=grpo estimator=grpo")
     assert list(tmp_path.iterdir()) == []
+    lines.clear()
+    study(["baselines", "scale=nano", "study.seeds=1", "trainer.budget_tokens=1000000"], Said(), dry_run=True)
+    assert all(": gapo plan " in line for line in lines if line.startswith(("SFT", "DPO", "GAPO")))
 
 
 @pytest.mark.parametrize(

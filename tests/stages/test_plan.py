@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from own_learner import Counting
 from parts import TASKS_PER_SPLIT, smallest, write_tasks
 
 from gapo_cli.cli.entry import run_command
@@ -17,6 +18,8 @@ from gapo_cli.models.prompt_tokens import encode_texts
 from gapo_cli.reports.plan_tables import as_json, tables, warnings
 from gapo_cli.stages.plan import plan
 from gapo_cli.tasks.sets.prepared import load_tasks
+from gapo_cli.training.learners.preference import Preference
+from gapo_cli.training.learners.supervised import Supervised
 
 
 @pytest.fixture
@@ -76,6 +79,66 @@ def test_hours_are_operations_over_speed(experiment):
     seconds = 2 * found.step.total / 1e9 + found.evaluation.total / 1e9
     assert found.hours == pytest.approx(seconds / 3600)
     assert found.padded > found.packed > 0
+
+
+@pytest.mark.parametrize("layout", ["packed", "masked", "padded"])
+def test_every_layout_is_planned_beside_packed_and_padded(experiment, layout):
+    found = plan(replace(experiment, trainer=replace(experiment.trainer, layout=layout)), QuietDisplay())
+    assert found.step.update == getattr(found, layout, found.step.update)
+    assert found.padded > found.packed > 0
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo"])
+def test_supervised_and_preference_runs_are_planned_in_the_same_tables(words, capsys, stage):
+    asked = [*words, f"stage={stage}", "dpo.pairs=sampled"]
+    assert run_command(["plan", *asked, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    step = said["flops_per_step"]
+    # no rollouts, and as many reference passes as the policy makes forward
+    assert (step["prompts"], step["decoding"], step["old_logprobs"]) == (0, 0, 0)
+    assert (step["reference"] > 0, said["memory"]["learning"]["reference"] > 0) == (stage == "dpo", stage == "dpo")
+    assert (said["flops_before_the_first_step"] > 0) == (stage == "dpo")
+    whole = said["steps"] * step["total"] + said["flops_before_the_first_step"] + said["evaluation_flops"]
+    assert said["hours"] == pytest.approx(whole / 1e9 / 3600)
+    assert run_command(["plan", *asked]) == 0
+    shown = capsys.readouterr().out
+    assert "memory at most" in shown and "tokens computed" in shown and "Fits: " in shown
+    assert ("Before the first step, answers to learn from: " in shown) == (stage == "dpo")
+
+
+def test_advice_names_a_learners_own_settings(experiment):
+    large = ShapeConfig(24, 2048, 16, 16, 128, 5504, 32000)
+    experiment = replace(
+        experiment,
+        learner=Supervised(),
+        model=replace(experiment.model, path="some/model", shape=large),
+        trainer=replace(experiment.trainer, device="cuda"),
+        plan=PlanConfig(flops=1e9, memory_gib=10),
+    )
+    words = {change.words for change in plan_without_tokenizer(experiment).advice.changes}
+    assert "supervised.optimizer.name=adamw_8bit" in words
+    assert not any(word.startswith(("trainer.optimizer", "algorithm.")) for word in words)
+
+
+def test_what_a_preference_run_cannot_do_without_is_not_advised_against(experiment):
+    large = ShapeConfig(24, 2048, 16, 16, 128, 5504, 32000)
+    experiment = replace(
+        experiment,
+        learner=Preference(),
+        dpo=replace(experiment.dpo, pairs="sampled"),
+        model=replace(experiment.model, path="some/model", shape=large),
+        trainer=replace(experiment.trainer, device="cuda"),
+        plan=PlanConfig(flops=1e9, memory_gib=10),
+    )
+    found = plan_without_tokenizer(experiment)
+    assert found.memory.update["reference"] == found.memory.update["weights"] == 4 * found.parameters
+    assert not any("algorithm" in change.words for change in found.advice.changes)
+    assert any(change.words.startswith("dpo.optimizer.name=adamw_8bit") for change in found.advice.changes)
+
+
+def test_a_learner_of_ones_own_that_does_not_say_what_it_does_is_answered_in_a_sentence(experiment):
+    with pytest.raises(UserError, match="stage=counting: does not say what a run of it does, so gapo plan cannot estimate one"):
+        plan(replace(experiment, learner=Counting()), QuietDisplay())
 
 
 def test_what_fits_gets_no_advice(experiment):

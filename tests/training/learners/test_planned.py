@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from parts import OPTIMIZER, LengthReward, edit_task, make_experiment, run_of, small_task
+from parts import OPTIMIZER, LengthReward, completion_of, edit_task, make_experiment, run_of, small_task
 
 from gapo_cli.config.preference import PreferenceConfig
 from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
@@ -15,6 +15,7 @@ from gapo_cli.interfaces import PlannedLearner
 from gapo_cli.models.policy import load_policy
 from gapo_cli.planning.cost import parameters
 from gapo_cli.planning.task_lengths import answer_tokens
+from gapo_cli.records import Group
 from gapo_cli.rollouts.encoding import encode_tasks
 from gapo_cli.runs.group_files import write_groups
 from gapo_cli.training.batches.pairs import ByPair
@@ -99,10 +100,6 @@ def test_pairs_of_answers_that_are_yet_to_be_sampled_are_one_a_task(make):
 
 
 def test_pairs_of_saved_rollouts_are_those_of_the_file(make, tmp_path, tiny_policy):
-    from parts import completion_of
-
-    from gapo_cli.records import Group
-
     experiment, measured = make(Preference())
     (prompt,) = encode_tasks(tiny_policy, experiment.template, TASKS[:1])
     completions = tuple(completion_of(text) for text in ("a", "bbb", "cc"))
