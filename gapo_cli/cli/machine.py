@@ -24,6 +24,7 @@ def plan(
       gapo plan
       gapo plan model=qwen-coder-7b plan.memory_gib=80 plan.flops=4e14
       gapo plan trainer.layout=padded sampling.group_size=16 --json
+      gapo plan stage=dpo dpo.pairs=sampled
     """
     found = enquire("plan", words, config_dir, print_config, quiet or as_json)
     if found is None:
