@@ -9,7 +9,9 @@ from statistics import fmean
 from typing import Any
 
 from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.experiment import Experiment
+from gapo_cli.quantities import quantity
 from gapo_cli.records import EditTask
 from gapo_cli.training.batches.passes import BY_ANSWER, Division, Lengths
 
@@ -115,6 +117,31 @@ def lengths_in_words(lengths: TaskLengths, limit: int | None = None) -> list[Amo
         ),
         Amount("answer_tokens", {"mean": answer, end: most}, f"answer tokens, mean and {end}", f"{about}{answer:.0f}, {most}"),
     ]
+
+
+def batches_in_words(batches: Sequence[Sequence[Lengths]], what: str, *, estimated: bool) -> list[Amount]:
+    """Of a learner that makes one optimizer step a batch of these. `what`: the tokens are of."""
+    steps, tokens = len(batches), fmean(sum(group.tokens for group in batch) for batch in batches)
+    about = "about " if estimated else ""
+    return [
+        Amount("steps", steps, "steps", f"{steps:,}, one batch each"),
+        Amount("optimizer_steps", steps),
+        Amount("tokens_per_step", tokens, "tokens a step", f"{about}{quantity(tokens)} of {what}"),
+    ]
+
+
+def left_out(experiment: Experiment, count: int, what: str, why: str) -> list[str]:
+    """A note that so many do not fit the context; none of 0."""
+    if not count:
+        return []
+    context, done = experiment.model.context_length, "stops at" if experiment.data.on_long == "stop" else "leaves out"
+    return [f"{count} {what} {why} model.context_length={context}, and the run {done} them."]
+
+
+def passed_tokens(batches: Sequence[Sequence[Lengths]], division: Division, trainer: TrainerConfig) -> float:
+    """Tokens of the passes of a batch, padding included: the mean over these."""
+    layout, budget = trainer.layout, trainer.max_tokens_per_microbatch
+    return fmean(sum(one.tokens for one in division.passes(batch, layout, budget)) for batch in batches)
 
 
 def largest(batches: Sequence[Sequence[Lengths]], division: Division, layout: str, budget: int) -> Sequence[Lengths]:

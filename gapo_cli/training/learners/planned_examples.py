@@ -13,7 +13,6 @@ from gapo_cli.config.supervised import ArchitectureConfig, SupervisedConfig
 from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment
 from gapo_cli.prompts import calls
-from gapo_cli.quantities import quantity
 from gapo_cli.training.batches.edit_log import logged_outcome
 from gapo_cli.training.batches.example_batches import plan_batches
 from gapo_cli.training.batches.passes import BY_ANSWER, Lengths
@@ -25,8 +24,11 @@ from gapo_cli.training.outline import (
     Outline,
     TaskLengths,
     asking_in_evaluations,
+    batches_in_words,
     largest,
+    left_out,
     lengths_in_words,
+    passed_tokens,
     spread,
 )
 
@@ -48,10 +50,7 @@ def outline_of_examples(experiment: Experiment, as_rl: Experiment, measured: Mea
     batches = [
         [kept[index] for index in batch] for batch in scheduled([one.tokens for one in kept], experiment, measured.share)
     ]
-    some, trainer = spread(batches), as_rl.trainer
-    passed = [
-        sum(one.tokens for one in BY_ANSWER.passes(batch, trainer.layout, trainer.max_tokens_per_microbatch)) for batch in some
-    ]
+    some = spread(batches)
     held_out = experiment.evaluation.tasks or len(kept)
     return Outline(
         memory=in_memory(as_rl, batches, held_out, max(lengths.prompts)),
@@ -60,7 +59,7 @@ def outline_of_examples(experiment: Experiment, as_rl: Experiment, measured: Mea
         counted=len(some),
         evaluate_every=config.evaluate_every,
         lengths=lengths,
-        computed=len(batches) * LEARNT_FROM * fmean(passed),
+        computed=len(batches) * LEARNT_FROM * passed_tokens(some, BY_ANSWER, as_rl.trainer),
         amounts=amounts(lengths, batches),
         notes=notes(experiment, lengths),
     )
@@ -108,27 +107,18 @@ def shape_of_new(architecture: ArchitectureConfig) -> ShapeConfig:
 
 
 def amounts(lengths: TaskLengths, batches: Sequence[Sequence[Lengths]]) -> list[Amount]:
-    about = "about " if lengths.estimated else ""
     examples = fmean(map(len, batches))
-    tokens = fmean(sum(one.tokens for one in batch) for batch in batches)
     passes = len(batches) * examples / (lengths.tasks * len(lengths.prompts) / lengths.measured)
     return [
         *lengths_in_words(lengths),
-        Amount("steps", len(batches), "steps", f"{len(batches):,}, one batch each"),
+        *batches_in_words(batches, "prompts and answers", estimated=lengths.estimated),
         Amount("examples_per_step", examples, "examples a step", f"{examples:.1f}"),
-        Amount("tokens_per_step", tokens, "tokens a step", f"{about}{quantity(tokens)} of prompts and answers"),
-        Amount("optimizer_steps", len(batches)),
         Amount("passes_over_tasks", passes, "passes over the tasks", f"{passes:.2g}"),
     ]
 
 
 def notes(experiment: Experiment, lengths: TaskLengths) -> list[str]:
-    found = []
-    if lengths.too_long:
-        found.append(
-            f"{lengths.too_long} of {lengths.measured} tasks do not fit model.context_length={experiment.model.context_length} with "
-            f"their answer, and the run {'stops at' if experiment.data.on_long == 'stop' else 'leaves out'} them."
-        )
+    found = left_out(experiment, lengths.too_long, f"of {lengths.measured} tasks with their answers", "do not fit")
     if experiment.supervised.architecture is not None:
         found.append("The model and its tokenizer are made when the run starts.")
     return found

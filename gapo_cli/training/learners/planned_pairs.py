@@ -9,12 +9,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 
 from gapo_cli.errors import UserError
 from gapo_cli.experiment import Experiment
 from gapo_cli.prompts import calls
-from gapo_cli.quantities import quantity
 from gapo_cli.rollouts.validation import select_tasks
 from gapo_cli.training.batches.pair_sources import Contrast, no_pair, rejected_texts, saved_groups, widest
 from gapo_cli.training.batches.pairs import ByPair, plan_pairs
@@ -27,8 +25,11 @@ from gapo_cli.training.outline import (
     Outline,
     TaskLengths,
     asking_in_evaluations,
+    batches_in_words,
     largest,
+    left_out,
     lengths_in_words,
+    passed_tokens,
     spread,
 )
 
@@ -59,10 +60,7 @@ def outline_of_pairs(experiment: Experiment, as_rl: Experiment, measured: Measur
     sampled = sum(group.tokens for group in pairs.sampled)
     numbers = scheduled(pairs.kept, experiment, sampled, pairs.share)
     batches = [[pairs.kept[index] for index in batch] for batch in numbers]
-    some, trainer, division = spread(batches), as_rl.trainer, ByPair()
-    passed = [
-        sum(one.tokens for one in division.passes(batch, trainer.layout, trainer.max_tokens_per_microbatch)) for batch in some
-    ]
+    some = spread(batches)
     held_out = experiment.evaluation.tasks or len(measured.tasks)
     return Outline(
         memory=in_memory(as_rl, batches, held_out, max(lengths.prompts)),
@@ -72,7 +70,7 @@ def outline_of_pairs(experiment: Experiment, as_rl: Experiment, measured: Measur
         first=pairs.sampled,
         evaluate_every=experiment.evaluation.every_steps,
         lengths=lengths,
-        computed=sampled + len(batches) * PASSED * fmean(passed),
+        computed=sampled + len(batches) * PASSED * passed_tokens(some, ByPair(), as_rl.trainer),
         amounts=amounts(experiment, lengths, pairs, batches),
         notes=notes(experiment, pairs),
     )
@@ -99,14 +97,19 @@ def pairs_to_sample(experiment: Experiment, measured: MeasuredTasks) -> PlannedP
     places = select_tasks(range(len(measured.tasks)), wanted, experiment.seed)
     room = experiment.model.context_length - limit
     fitting = [place for place in places if measured.prompts[place] <= room]
+    too_long = len(places) - len(fitting)
+    # of more tasks than are looked at, these again
+    fitting = [
+        fitting[place % len(fitting)] for place in range(round(len(fitting) * min(wanted, measured.total) / len(places)))
+    ]
     tasks = [measured.tasks[place] for place in fitting]
     targets = measured.count([calls.answer(template, task, task.target) for task in tasks])
     prompts, answers = [measured.prompts[place] for place in fitting], [min(target, limit) for target in targets]
     return PlannedPairs(
         answered(prompts, answers, 2),
         answered(prompts, answers, experiment.sampling.group_size),
-        len(places) - len(fitting),
-        min(wanted, measured.total) / len(places),
+        too_long,
+        1.0,
     )
 
 
@@ -164,8 +167,6 @@ def amounts(
     experiment: Experiment, lengths: TaskLengths, pairs: PlannedPairs, batches: Sequence[Sequence[Lengths]]
 ) -> list[Amount]:
     count, size = round(len(pairs.kept) * pairs.share), experiment.dpo.pairs_per_batch
-    tokens = fmean(sum(pair.tokens for pair in batch) for batch in batches)
-    about = "about " if lengths.estimated else ""
     passes = sum(map(len, batches)) / count
     found = lengths_in_words(lengths)
     if pairs.sampled:
@@ -181,22 +182,14 @@ def amounts(
     return [
         *found,
         Amount("pairs", count, "pairs", f"{'at most ' if pairs.sampled else ''}{count:,}"),
-        Amount("steps", len(batches), "steps", f"{len(batches):,}, one batch each"),
         Amount("pairs_per_step", size, "pairs a step", f"{size:,}"),
-        Amount("tokens_per_step", tokens, "tokens a step", f"{about}{quantity(tokens)} of prompts and both answers"),
-        Amount("optimizer_steps", len(batches)),
+        *batches_in_words(batches, "prompts and both answers", estimated=lengths.estimated),
         Amount("passes_over_pairs", passes, "passes over the pairs", f"{passes:.2g}"),
     ]
 
 
 def notes(experiment: Experiment, pairs: PlannedPairs) -> list[str]:
-    found = []
-    if pairs.too_long:
-        what = "tasks to be answered" if pairs.sampled else "pairs"
-        found.append(
-            f"{pairs.too_long} {what} do not fit model.context_length={experiment.model.context_length}, and the run "
-            f"{'stops at' if experiment.data.on_long == 'stop' else 'leaves out'} them."
-        )
+    found = left_out(experiment, pairs.too_long, "tasks to be answered" if pairs.sampled else "pairs", "do not fit")
     if pairs.sampled:
         found.append(
             f"How many groups differ by dpo.margin={experiment.dpo.margin} is known when they are sampled: the plan takes a pair of "

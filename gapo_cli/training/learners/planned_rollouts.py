@@ -18,7 +18,7 @@ from gapo_cli.prompts import calls
 from gapo_cli.quantities import quantity
 from gapo_cli.training.batches.passes import BY_ANSWER, Lengths, answered
 from gapo_cli.training.learners.token_count import LEARNT_FROM
-from gapo_cli.training.outline import Amount, AsGroups, MeasuredTasks, Outline, TaskLengths, lengths_in_words
+from gapo_cli.training.outline import Amount, AsGroups, MeasuredTasks, Outline, TaskLengths, left_out, lengths_in_words
 
 DRAWN_GROUPS = 512
 """Groups whose lengths are drawn from the tasks' for the mean of a step."""
@@ -137,13 +137,8 @@ def amounts(experiment: Experiment, lengths: TaskLengths, steps: int) -> list[Am
 
 def notes(experiment: Experiment, lengths: TaskLengths) -> list[str]:
     trainer, algorithm, limit = experiment.trainer, experiment.algorithm, experiment.sampling.max_new_tokens
-    found = []
-    if lengths.too_long:
-        found.append(
-            f"{lengths.too_long} of {lengths.measured} prompts leave no room for sampling.max_new_tokens={limit} in "
-            f"model.context_length={experiment.model.context_length}, and the run "
-            f"{'stops at' if experiment.data.on_long == 'stop' else 'leaves out'} them."
-        )
+    why = f"leave no room for sampling.max_new_tokens={limit} in"
+    found = left_out(experiment, lengths.too_long, f"of {lengths.measured} prompts", why)
     budget = trainer.max_tokens_per_microbatch
     beyond = sum(prompt + limit - 1 > budget for prompt in lengths.prompts) if budget else 0
     if beyond:

@@ -148,7 +148,10 @@ def test_what_does_not_fit_the_context_is_counted_and_where_nothing_fits_a_sente
     shorter = replace(experiment, model=replace(experiment.model, context_length=prompts[2] + 4))
     outline = experiment.learner.outline(shorter, measured)
     assert outline.lengths.too_long > 0
-    assert any("do not fit model.context_length" in note and "the run stops at them" in note for note in outline.notes)
+    assert any(
+        "of 7 tasks with their answers do not fit model.context_length" in note and "the run stops at them" in note
+        for note in outline.notes
+    )
     tiny = replace(experiment, model=replace(experiment.model, context_length=2))
     with pytest.raises(UserError, match="model.context_length=2: none of the prompts fits it with its answer"):
         experiment.learner.outline(tiny, measured)
