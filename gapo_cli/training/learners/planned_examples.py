@@ -120,5 +120,5 @@ def amounts(lengths: TaskLengths, batches: Sequence[Sequence[Lengths]]) -> list[
 def notes(experiment: Experiment, lengths: TaskLengths) -> list[str]:
     found = left_out(experiment, lengths.too_long, f"of {lengths.measured} tasks with their answers", "do not fit")
     if experiment.supervised.architecture is not None:
-        found.append("The model and its tokenizer are made when the run starts.")
+        found.append("The model and its tokenizer are made when the run starts: lengths are counted by another tokenizer.")
     return found
