@@ -1,6 +1,6 @@
 """A run on several ranks is the run of one process: the same tokens, rewards and evaluations, the weights within rounding.
 
-How ranks are made of forked processes is told in ranks_parts; the command itself, under torchrun, is tested in test_cli_ranks.
+How ranks are made of forked processes is told in ranks_parts; the command itself, under torchrun, is tested in tests/cli/test_ranks.py.
 """
 
 import json

@@ -176,7 +176,7 @@ def test_a_users_own_yaml_wins_and_adds(here, capsys):
     own = here / "own"
     (own / "trainer").mkdir(parents=True)
     (own / "estimator").mkdir()
-    laptop = yaml.safe_load((Path(__file__).parents[1] / "conf/trainer/laptop.yaml").read_text())
+    laptop = yaml.safe_load((Path(__file__).parents[2] / "conf/trainer/laptop.yaml").read_text())
     (own / "trainer" / "laptop.yaml").write_text(yaml.safe_dump(laptop | {"steps": 7}))
     (own / "estimator" / "mine.yaml").write_text("_target_: gapo_cli.estimators.gapo.GAPO\ntau: 0.25\n")
     assert run_command(["train", "--config-dir", "own", "estimator=mine", "--print-config"]) == 0

@@ -21,7 +21,7 @@ from gapo_cli.cli.entry import run_command
 from gapo_cli.prompts.zeta2_1 import Zeta21
 from gapo_cli.tasks.sets.store import load_split
 
-ZED = Path(__file__).parents[2] / "shared" / "data" / "zed_evals"
+ZED = Path(__file__).parents[3] / "shared" / "data" / "zed_evals"
 PATIENCE_S = 600
 CONTEXT = 2048
 NAME = "mine"
