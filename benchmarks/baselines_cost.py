@@ -4,12 +4,13 @@ Models, prompts, answers and rewards are those of benchmarks/zero_advantages.py.
 and DPO's update is a batch of one pair a group: a pass of the reference, one that learns, an optimizer step. Before anything is
 timed, both layouts must give the same loss and gradient. PPO and GRPO learn from the same groups as `algorithm=ppo` and
 `algorithm=grpo` do, with a KL term, so that no answer is left out of either: PPO's update is GRPO's with values, advantages of
-tokens and the critic's own update. Sampling is the same in both and is not in the numbers.
+tokens and the critic's own update. Sampling is the same in both; a step is an update and the rollouts before it.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import Rival, cost_row, costs, machine
+from measure import Costs, Rival, cost_row, costs, machine
 from tables import between, command_of, publish, seconds, size, table_line, times
-from zero_advantages import MODELS, TASK, sizes
+from zero_advantages import MODELS, TASK, sampling_again, sizes
 
 from gapo_cli.config.algorithm import CRITICS, AlgorithmConfig, PPOConfig
 from gapo_cli.config.preference import PreferenceConfig
@@ -113,18 +114,32 @@ def updates(policy: LoadedModel, trainer: TrainerConfig, groups: list[Group]) ->
 
 
 def compare_critics(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each critic: how many times GRPO's its update takes."""
+    """A row for each critic: how many times GRPO's its update takes, and its step."""
     policy, trainer, groups = MODELS[name](given)
-    *critics, grpo = costs(updates(policy, trainer, groups), given.repeats)
-    return [cost_row(f"{name}: {grpo.name}", grpo, one) for one in critics]
+    sampling = sampling_again(policy, groups)
+    sampling.call()  # warms up
+    *critics, grpo, rollouts = costs([*updates(policy, trainer, groups), sampling], given.repeats)
+    return [cost_row(f"{name}: {grpo.name}", grpo, one) | in_a_step(grpo, one, rollouts) for one in critics]
+
+
+def in_a_step(grpo: Costs, ppo: Costs, rollouts: Costs) -> dict[str, list[float]]:
+    """`step_ratio`: PPO's update and the rollouts by GRPO's update and the rollouts, repeat by repeat."""
+    triples = zip(grpo.cpu_seconds, ppo.cpu_seconds, rollouts.cpu_seconds, strict=True)
+    return {"rollout_seconds": list(rollouts.cpu_seconds), "step_ratio": [(b + r) / (a + r) for a, b, r in triples]}
 
 
 def line_of(row: dict[str, Any]) -> str:
     cpu, wall, peak = row["cpu_seconds"], row["wall_seconds"], row["peak_bytes"]
     return table_line([
         row["setting"], row["rival"], seconds(cpu["ours"]), seconds(cpu["rival"]), f"**{times(cpu['ratio_median'])}**", between(cpu),
-        times(wall["ratio_median"]), *(size(peak[whose]) for whose in ("ours", "rival")),
+        times(wall["ratio_median"]), *in_a_step_in_words(row), *(size(peak[whose]) for whose in ("ours", "rival")),
     ])  # fmt: skip
+
+
+def in_a_step_in_words(row: dict[str, Any]) -> list[str]:
+    if "step_ratio" not in row:
+        return ["", ""]
+    return [seconds(row["rollout_seconds"]), f"**{times(statistics.median(row['step_ratio']))}**"]
 
 
 def main() -> None:
@@ -141,9 +156,10 @@ def main() -> None:
         Path(__file__).stem,
         "Updates of DPO and PPO",
         ["update", "against", "CPU, the first", "CPU, the second", "the second takes", "lowest to highest", "wall ratio",
-         "peak memory, the first", "the second"],
+         "rollouts", "a step takes", "peak memory, the first", "the second"],
         [line_of(row) for row in rows],
-        f"Whole updates in float32, sampling left out; both layouts' gradients within {GRADIENT_TOLERANCE} (relative) of each other, "
+        "Whole updates in float32. A step: the update and the rollouts, of PPO by those of GRPO. Both layouts' gradients within "
+        f"{GRADIENT_TOLERANCE} (relative) of each other, "
         f"checked before the timing. Medians of {given.repeats} interleaved repeats.",
         machine("torch", "transformers") | {"threads used": str(given.threads)},
         rows,

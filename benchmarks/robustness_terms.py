@@ -16,16 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from endless import Endless
 from measure import Costs, Rival, cost_row, costs, machine
 from tables import between, command_of, publish, seconds, table_line, times
-from zero_advantages import MODELS, in_three_ways, sizes
+from zero_advantages import MODELS, in_three_ways, sampling_again, sizes
 
 from gapo_cli.config.algorithm import AlgorithmConfig
-from gapo_cli.config.sampling import SamplingConfig
-from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.training.learners.optimizer import Optimizer
 from gapo_cli.training.learners.policy_update import PolicyUpdate
 from gapo_cli.training.objectives.jacobian import Jacobian
@@ -52,11 +48,7 @@ def compare(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
         optimizer = Optimizer(policy.model.parameters(), trainer.optimizer, trainer.steps)
         updater = PolicyUpdate(policy, None, optimizer, AlgorithmConfig("grpo", terms=built()), trainer, 1.0)
         rivals.append(Rival(terms, partial(updater.update, groups, fresh)))
-    mean = round(float(np.mean([len(one.token_ids) for group in groups for one in group.completions])))
-    sampling = SamplingConfig(group_size=len(groups[0].completions), max_new_tokens=mean)
-    engine = TorchEngine(Endless.of(policy), max_rows=len(groups) * sampling.group_size)
-    prompts = [group.prompt_token_ids for group in groups]
-    rivals.append(Rival("rollouts", partial(engine.generate, prompts, sampling, range(len(prompts)))))
+    rivals.append(sampling_again(policy, groups))
     for rival in rivals:
         rival.call()
     plain, *others, rollouts = costs(rivals, given.repeats)

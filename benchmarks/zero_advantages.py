@@ -23,13 +23,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from endless import Endless
 from measure import Costs, Rival, cost_row, costs, machine
 from source_prompts import source_prompts
 from tables import between, command_of, publish, seconds, table_line, times
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.model import ModelConfig
+from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
+from gapo_cli.engines.torch_engine import TorchEngine
 from gapo_cli.estimators.gapo import GAPO
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.policy import load_policy
@@ -154,6 +157,15 @@ def smollm2(given: argparse.Namespace) -> tuple[LoadedModel, TrainerConfig, list
         for tokens in source_prompts(policy.tokenizer, given.prompts, length, length, seed=0)
     ]
     return policy, trainer, groups_with(laid, [one.rewards for one in chosen])
+
+
+def sampling_again(policy: LoadedModel, groups: Sequence[Group]) -> Rival:
+    """Rollouts of the groups: as many answers to each prompt, of the groups' mean length, from engine=torch."""
+    mean = round(float(np.mean([len(one.token_ids) for group in groups for one in group.completions])))
+    sampling = SamplingConfig(group_size=len(groups[0].completions), max_new_tokens=mean)
+    engine = TorchEngine(Endless.of(policy), max_rows=len(groups) * sampling.group_size)
+    prompts = [group.prompt_token_ids for group in groups]
+    return Rival("rollouts", partial(engine.generate, prompts, sampling, range(len(prompts))))
 
 
 MODELS = {"nano": nano, "smollm2-135m": smollm2}

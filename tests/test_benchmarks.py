@@ -194,6 +194,7 @@ def test_baselines_cost(benchmark, tiny_model_folder):
         for first, second in (("DPO, packed", "DPO, padded"), ("GRPO", "PPO, critic=copy"), ("GRPO", "PPO, critic=head"))
     ]
     assert all(len(row["cpu_seconds"]["ours"]) == len(row["cpu_seconds"]["rival"]) == 1 for row in rows)
+    assert all(len(row["step_ratio"]) == 1 for row in rows if row["rival"].startswith("PPO"))
 
 
 @pytest.mark.slow
