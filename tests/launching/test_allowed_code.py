@@ -113,11 +113,12 @@ def test_an_overlay_of_a_stranger_runs_nothing(trap, tmp_path, capsys, values, s
 
 
 def test_the_command_line_can_allow_a_package(trap, tmp_path, capsys):
-    words = ["plan", "stage=sft", "estimator._target_=their_trap.Estimator", "~estimator.tau"]
+    served = ["engine=openai", "engine.base_url=http://127.0.0.1:9/v1", "engine.model=m"]
+    words = ["plan", *served, "estimator._target_=their_trap.Estimator", "~estimator.tau"]
     assert run_command(words) == 2
     assert not trap.exists()
     assert run_command([*words, "allow_targets=[their_trap]"]) == 2
-    assert "stage=sft: gapo plan" in capsys.readouterr().err  # what comes after the parts are built
+    assert "gapo plan: a served model" in capsys.readouterr().err  # what comes after the parts are built
     assert trap.read_text() == "imported"
 
 
