@@ -2,8 +2,8 @@
 
 The steps are those of step_profile.py, `gapo train` as it stands for nano and SmolLM2. All runs stay loaded and make their steps in
 turn, one after the other, so that noise that lasts falls on all of them; the ratio is taken step by step. The same tokens are sampled
-by all. With --before FOLDER, a checkout of a revision that knew no ranks, that revision's run on one process takes its turn too: what
-the calls for several processes cost a process alone.
+by all. With --before FOLDER, a checkout of a revision that knew no ranks, that revision's run of nano on one process takes its turn
+too: what the calls for several processes cost a process alone.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from waiting_run import SAYS
 
 HERE = Path(__file__).parent
 WARM_UP = 2
+LIGHT = frozenset({"nano"})
+"""Models of which three runs fit into 24 GB."""
 TWO_RANKS, ONE, BEFORE = "two processes", "one process", "one process, before"
 
 
@@ -64,7 +66,7 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Timing]:
             return WaitingRun(root, [*words, f"hydra.run.dir={Path(folder) / str(number)}"], processes, threads)
 
         runs = {TWO_RANKS: waiting(0, HERE.parent, 2), ONE: waiting(1, HERE.parent, 1)}
-        if given.before is not None:
+        if given.before is not None and name in LIGHT:
             runs[BEFORE] = waiting(2, given.before, 1)
         took = {who: [] for who in runs}
         for _ in range(WARM_UP + given.repeats):
@@ -87,7 +89,7 @@ def main() -> None:
     rows, lines = [], []
     for name in given.models:
         found = measure(name, given)
-        pairs = [(TWO_RANKS, ONE), *([(ONE, BEFORE)] if given.before else [])]
+        pairs = [(TWO_RANKS, ONE), *([(ONE, BEFORE)] if BEFORE in found else [])]
         for ours, rival in pairs:
             one = row(f"{name}: {ours} against {rival}", found[ours], found[rival])
             rows.append(one)
