@@ -131,10 +131,8 @@ def command_overrides(verb: str, words: Sequence[str]) -> list[str]:
                     f"resume={resume}: {path} is missing, the settings to go on with; copy the run's folder {HYDRA} too, or move the "
                     "checkpoint elsewhere and give all settings again"
                 )
-        else:
-            # training can go on from a checkpoint alone, with the settings given now
-            if verb != "train":
-                raise UserError(f"resume={resume}: no run's settings there; name a folder that gapo {verb} wrote")
+        if not saved and verb != "train":  # training can go on from a checkpoint alone, with the settings given now
+            raise UserError(f"resume={resume}: no run's settings there; name a folder that gapo {verb} wrote")
     return [*continue_from(saved, given), f"verb={verb}"]
 
 

@@ -92,7 +92,7 @@ def lead(
         run_dir = folder_named(RUN_DIR, config.hydra.run.dir)
         # before the parts are built, which takes seconds; whether the engine keeps answers is known behind that
         claim_run(run_dir, verb, None if config.resume is None else str(config.resume), keeps_answers=True)
-        experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
+        experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path(os.path.abspath(run_dir)))
         if ranks.alone and asks_for_others(verb, experiment):
             return start_run(experiment, run_dir, given, config_dir, options)
         # a served model's answers are kept as they come, and the same command goes on with them
@@ -105,7 +105,7 @@ def lead(
             # the others compose again, and the folder's name would have another time in it
             settled = [*(word for word in overrides if key_of(word) != RUN_DIR), f"{RUN_DIR}={quoted(str(run_dir))}"]
             ranks.from_first(lambda: settled)
-            experiment = replace(experiment, run_dir=Path(os.path.abspath(run_dir)), ranks=ranks)
+            experiment = replace(experiment, ranks=ranks)
             outcome = run_in_hydra(hydra, config, run_dir, functools.partial(perform, experiment=experiment, display=display))
             if isinstance(outcome.error, UserError) and not remove_if_nothing_came_of_it(run_dir, folder_too=not was_there):
                 before.put_back_if_unchanged(run_dir)

@@ -72,9 +72,7 @@ class Supervised:
     def check(self, experiment: Experiment) -> None:
         self.check_settings(experiment)
         experiment.supervised.optimizer.check()
-        save_as = experiment.supervised.save_as
-        if save_as and experiment.resume is None:
-            check_new(Path(save_as), f"supervised.save_as={save_as}")
+        check_save_as(experiment.run_dir, experiment.supervised.save_as)
         check_engine(experiment, experiment.evaluation.samplings(experiment.sampling).values())
 
     def check_settings(self, experiment: Experiment) -> None:
@@ -104,9 +102,8 @@ class Supervised:
         return outline_of_examples(experiment, self.as_rl(experiment), measured)
 
     def begin(self, run: RunContext) -> SupervisedLearning:
-        """Raises DataError for tasks that do not fit the context, UserError where `save_as` holds what this run did not write."""
+        """Raises DataError for tasks that do not fit the context."""
         experiment, config = run.experiment, run.experiment.supervised
-        check_save_as(run.run_dir, config.save_as)
         with run.loading():
             policy = load_or_make(run)
         examples = encode_examples(
