@@ -32,15 +32,6 @@ VERBS = [
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """The folder that the commands are typed in."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
 def tasks(tmp_path):
     return write_tasks(tmp_path / "mine.jsonl")
 

@@ -17,14 +17,11 @@ PATIENCE_S = 120
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """The folder that the commands are typed in."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
+def here(here, monkeypatch):
+    """The folder that the commands are typed in, without what a user's environment says of servers."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    return folder
+    return here
 
 
 @pytest.fixture

@@ -19,14 +19,6 @@ IN_PARTS = "rollout.completions_per_part=6"
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
 def words(tmp_path, tiny_model_folder):
     return smallest(write_tasks(tmp_path / "mine.jsonl"), tiny_model_folder)
 
