@@ -12,7 +12,7 @@ import inspect
 import os
 import sysconfig
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -88,6 +88,15 @@ class PartError(UserError):
         told = type(self)(sentence, batch)
         told.__cause__ = self.__cause__ or self
         return told
+
+
+@contextlib.contextmanager
+def batch_kept(keep: Callable[[Sequence[Any]], Path]) -> Iterator[None]:
+    """A PartError that passes says in which file `keep` has put its batch, where it has one."""
+    try:
+        yield
+    except PartError as failure:
+        raise (failure.kept_in(keep(failure.batch)) if failure.batch else failure) from failure.__cause__
 
 
 def name_of(part: object) -> str:

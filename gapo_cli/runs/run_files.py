@@ -50,10 +50,11 @@ class RunFiles:
         return self._numbered(INSPECTION, step, "parquet")
 
     @by_first
-    def write_for_inspection(self, step: int, groups: Sequence[Group], decode: Callable[[Sequence[int]], str]) -> Path:
-        """The groups that a guard, or a part that failed, stopped the run for. They stay when the run is resumed."""
+    def write_for_inspection(self, step: int, groups: Sequence[Group], prompt_text: Callable[[Group], str]) -> Path:
+        """The groups that a guard, or a part that failed, stopped the run for. They stay when the run is resumed. `prompt_text`: as
+        in `write_groups`."""
         path = self.inspection(step)
-        write_groups(path, step, groups, lambda group: decode(group.prompt_token_ids))
+        write_groups(path, step, groups, prompt_text)
         return path
 
     @by_first

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
-from gapo_cli.errors import UserError
+from gapo_cli.errors import UserError, batch_kept
 from gapo_cli.evaluation.paired import Comparison, compare
 from gapo_cli.evaluation.predictions import Mode, Prediction
 from gapo_cli.evaluation.robustness import Robustness
@@ -210,29 +210,39 @@ def rule_answers(rule: str) -> Answers:
 
 
 def model_answers(experiment: Experiment, display: Display) -> Answers:
-    """The predictions of the model that is named: loaded here, once, or asked where it lies."""
+    """The predictions of the model that is named: loaded here, once, or asked where it lies. They raise PartError, with the answers
+    at hand kept, for a template that fails."""
     from gapo_cli.models.load import load_model
     from gapo_cli.planning.memory_advice import before_lengths
     from gapo_cli.rollouts.validation import validate, validate_texts
+    from gapo_cli.runs.run_files import RunFiles
     from gapo_cli.training.out_of_memory import memory_watched
 
     def named(what: str) -> Progress:
         return lambda stage, done, total: display.progress(f"{stage}: {what}" if what else stage, done, total)
 
     template, sampling, seed = experiment.template, experiment.sampling, experiment.seed
+    files = RunFiles(experiment.run_dir)
     if isinstance(experiment.engine, TextEngine):
         journal = experiment.run_dir / ANSWERS
-        return lambda tasks, evaluation, what: validate_texts(
-            experiment.engine, template, tasks, evaluation, sampling, seed, journal, named(what)
-        )
+
+        def ask_server(tasks: Sequence[EditTask], evaluation: EvaluationConfig, what: str) -> list[Prediction]:
+            with batch_kept(lambda groups: files.write_for_inspection(STEP, groups, lambda group: "")):
+                return validate_texts(experiment.engine, template, tasks, evaluation, sampling, seed, journal, named(what))
+
+        return ask_server
     advise = before_lengths(experiment)
     with memory_watched("loading the model", "loading", advise):
         policy = load_model(experiment.model, experiment.trainer.device, experiment.trainer.dtype)
     with memory_watched("sampling", "rollout", advise):
         engine = experiment.engine(policy=policy)
+    decode = policy.tokenizer.decode
 
     def answer(tasks: Sequence[EditTask], evaluation: EvaluationConfig, what: str) -> list[Prediction]:
-        with memory_watched("sampling", "rollout", advise):
+        with (
+            memory_watched("sampling", "rollout", advise),
+            batch_kept(lambda groups: files.write_for_inspection(STEP, groups, lambda group: decode(group.prompt_token_ids))),
+        ):
             return validate(policy, engine, template, tasks, evaluation, sampling, seed, named(what))
 
     return answer

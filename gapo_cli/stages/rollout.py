@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapo_cli.config.sampling import SOME_TASKS
-from gapo_cli.errors import DataError, PartError
+from gapo_cli.errors import DataError, batch_kept
 from gapo_cli.experiment import Experiment, check_engine, check_length_penalty
 from gapo_cli.interfaces import Display, Progress, RecordedEngine, TextEngine
 from gapo_cli.metric_names import (
@@ -162,7 +162,6 @@ def sample_parts(
     with what is finished kept, DataError where no task fits a server's context, and PartError, with the answers at hand kept, where
     a part of the user's fails."""
     from gapo_cli.rollouts.respondents import STEP
-    from gapo_cli.runs.group_files import write_groups
     from gapo_cli.runs.rollout_parts import RolloutParts
     from gapo_cli.runs.run_files import RunFiles
     from gapo_cli.training.out_of_memory import memory_watched
@@ -175,24 +174,20 @@ def sample_parts(
     there = prompts - sum(min(at_once, prompts - start) for start in missing)
     display.say(words + (f"; {there:,} of the prompts are answered already" if there else ""))
     began, answered = time.monotonic(), 0
+    files = RunFiles(experiment.run_dir)
     try:
         for start in missing:
             end = min(start + at_once, prompts)
-            with memory_watched("sampling", "rollout", advise):
-                sampled = respondent.sample(start, end, over_all(display.progress, start, end, prompts))
-            if sampled:  # none, where a server's context has room for no prompt of the part
-                groups = chain.estimate(chain.score(sampled, sampled_at=STEP))
+            with batch_kept(lambda groups: files.write_for_inspection(STEP, groups, respondent.prompt_text)):
+                with memory_watched("sampling", "rollout", advise):
+                    sampled = respondent.sample(start, end, over_all(display.progress, start, end, prompts))
+                groups = chain.estimate(chain.score(sampled, sampled_at=STEP)) if sampled else []
+            if groups:  # none, where a server's context has room for no prompt of the part
                 parts.add(start // at_once, STEP, groups, respondent.prompt_text)
             answered += end - start
             if start == missing[0] and len(missing) > 1:
                 left = (time.monotonic() - began) / answered * (prompts - there - answered)
                 display.say(f"about {duration(left)} to go, as fast as the first {answered:,} prompts")
-    except PartError as failure:
-        if not failure.batch:
-            raise
-        path = RunFiles(experiment.run_dir).inspection(STEP)
-        write_groups(path, STEP, failure.batch, respondent.prompt_text)
-        raise failure.kept_in(path) from failure
     except KeyboardInterrupt:
         display.say(
             f"stopped: {sum(parts.groups.values()):,} of {prompts:,} groups are kept; go on with gapo rollout resume={experiment.run_dir}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from gapo_cli.config.sampling import EvaluationConfig, SamplingConfig
+from gapo_cli.errors import batch_kept
 from gapo_cli.evaluation.baselines import measure_baselines
 from gapo_cli.evaluation.summary import Breakdown, summarise
 from gapo_cli.interfaces import Engine, Progress, Template
@@ -34,10 +35,15 @@ class HeldOut:
         self.seed, self.files = seed, files
 
     def evaluate(self, step: int, policy: LoadedModel, engine: Engine, progress: Progress) -> dict[str, float]:
-        """The val/* metrics of the policy after `step`; the evaluation's files are written."""
-        predictions = validate_encoded(
-            policy, engine, self.template, self.tasks, self.evaluation, self.sampling, self.seed, progress
-        )
+        """The val/* metrics of the policy after `step`; the evaluation's files are written. Raises PartError, with the answers at
+        hand kept, for a template that fails."""
+        decode = policy.tokenizer.decode
+        with batch_kept(
+            lambda groups: self.files.write_for_inspection(step, groups, lambda group: decode(group.prompt_token_ids))
+        ):
+            predictions = validate_encoded(
+                policy, engine, self.template, self.tasks, self.evaluation, self.sampling, self.seed, progress
+            )
         summary = summarise(predictions, constants=self.evaluation.delta_chrf)
         self.files.write_evaluation(step, predictions, summary, self._baselines)
         return summary.metrics()

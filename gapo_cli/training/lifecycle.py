@@ -13,12 +13,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gapo_cli.errors import CheckpointError, NotFiniteError, PartError, StorageError, UserError
+from gapo_cli.errors import CheckpointError, NotFiniteError, StorageError, UserError, batch_kept
 from gapo_cli.interfaces import Learning, SleepingEngine
 from gapo_cli.metric_names import CHECKPOINT_SECONDS
 from gapo_cli.processes.ranks import LostRank
@@ -179,13 +180,11 @@ class Life:
     def _take_step(self, step: int) -> None:
         learning, words = self.learning, self.words
         self.display.progress(words.training, step - 1, learning.steps)
-        with memory_watched(f"{words.gathering} {words.unit} {step}", "rollout", learning.advise):
-            try:
-                gathered = learning.gather(step)
-            except PartError as failure:
-                raise (
-                    failure.kept_in(learning.keep_for_inspection(step, failure.batch)) if failure.batch else failure
-                ) from failure
+        with (
+            memory_watched(f"{words.gathering} {words.unit} {step}", "rollout", learning.advise),
+            batch_kept(partial(learning.keep_for_inspection, step)),
+        ):
+            gathered = learning.gather(step)
         with interrupts_wait():
             self.half_learnt = True
             try:

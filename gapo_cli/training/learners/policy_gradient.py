@@ -229,7 +229,8 @@ class PolicyGradientLearning:
         self.run.files.write_learner(self.run.experiment.learner, step)
 
     def keep_for_inspection(self, step: int, batch: Sequence[Group]) -> Path:
-        return self.run.files.write_for_inspection(step, batch, self.policy.tokenizer.decode)
+        decode = self.policy.tokenizer.decode
+        return self.run.files.write_for_inspection(step, batch, lambda group: decode(group.prompt_token_ids))
 
     def values(self) -> dict[str, Any]:
         values = {

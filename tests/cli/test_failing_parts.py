@@ -1,4 +1,4 @@
-"""A user's own reward that fails in a run, by the command line."""
+"""A user's own reward or template that fails in a run, by the command line."""
 
 import json
 import sys
@@ -66,3 +66,39 @@ def test_a_reward_that_raises_is_counted_where_that_is_asked_for(words, tmp_path
 def test_another_word_for_on_error_is_refused(words, capsys):
     assert run_command([*words, "reward.on_error=skip"]) == 2
     assert "reward.on_error=skip: need one of stop, missing" in capsys.readouterr().err.replace("\n", " ")
+
+
+TEMPLATE = '''
+from gapo_cli.records import Prompt
+
+class Odd:
+    """Fails on every answer. Answers end soon, so that there are some."""
+    stop = tuple(map(chr, range(33, 127)))
+
+    def render(self, task):
+        return Prompt(task.id, task.excerpt)
+
+    def answer(self, task, region):
+        return region
+
+    def parse(self, task, text):
+        raise LookupError("no such marker")
+'''
+
+
+@pytest.mark.parametrize("verb", ["train", "eval", "rollout"])  # training evaluates before its first step
+def test_answers_that_a_template_cannot_read_are_kept(verb, here, tiny_model_folder, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.delitem(sys.modules, "odd_templates", raising=False)
+    (here / "odd_templates.py").write_text(TEMPLATE)
+    (here / "mine" / "prompt").mkdir(parents=True)
+    (here / "mine" / "prompt" / "odd.yaml").write_text("_target_: odd_templates.Odd\n")
+    run = smallest(write_tasks(here / "mine.jsonl"), tiny_model_folder)
+    own = ["--config-dir", "mine", "prompt=odd", "allow_targets=[odd_templates]", "sampling.max_new_tokens=40"]
+    assert run_command([verb, *run, *own, "hydra.run.dir=run"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "prompt=Odd: raised LookupError: no such marker (at odd_templates.py:15 in parse)" in said
+    path = here / "run" / "stopped" / "step-00000.parquet"
+    assert said.endswith(f"the answers at hand are in {path}")
+    kept = read_groups(path)
+    assert any(completion.text for group in kept for completion in group.completions)
