@@ -199,7 +199,7 @@ def show_study(result: StudyResult, console: Console | None = None) -> None:
         show_table(console, shown)
     print_text(console, "")
     print_text(console, METHOD)
-    for line in verdict_lines(result.definition, result.findings):
+    for line in (*verdict_lines(result.definition, result.findings), *result.findings.warnings):
         print_text(console, line)
     for path in result.files:
         print_text(console, str(path))

@@ -155,15 +155,15 @@ def study(
     """
     if output is not None and words[0] != "report":
         raise UserError(f"--output {output}: is for gapo study report; name a study's folder by hydra.sweep.dir={output}")
-    with open_display(quiet) as display:
-        if words[0] == "report":
-            from gapo_cli.launching.study_words import report_request
-            from gapo_cli.stages.study import study_of_runs
+    if words[0] == "report":
+        from gapo_cli.launching.study_words import report_request
+        from gapo_cli.stages.study import study_of_runs
 
-            result = study_of_runs(*report_request(words[1:]), output, display)
-        else:
-            from gapo_cli.launching.studies import study as run_study
+        result = study_of_runs(*report_request(words[1:]), output)
+    else:
+        from gapo_cli.launching.studies import study as run_study
 
+        with open_display(quiet) as display:
             result = run_study(words, display, config_dir, quiet=quiet, retry_failed=retry_failed, dry_run=dry_run)
     if result is None:
         return

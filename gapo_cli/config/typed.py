@@ -94,7 +94,10 @@ def unknown_key(key: str, keys: list[str]) -> str:
 
 
 def convert(value: Any, kind: Any, name: str) -> Any:
-    """`value` as `kind`: int, float, bool, str, Path, tuple[...], a dataclass, or any of these or None or a Literal word."""
+    """`value` as `kind`: int, float, bool, str, Path, tuple[...], Mapping[str, ...], a dataclass, or any of these or None or a Literal
+    word; Any is taken as it is, and so is an instance of the dataclass."""
+    if kind is Any:
+        return value
     words: tuple[str, ...] = ()
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         parts = typing.get_args(kind)
@@ -103,7 +106,12 @@ def convert(value: Any, kind: Any, name: str) -> Any:
             return value
         kind = next(part for part in parts if part is not types.NoneType and typing.get_origin(part) is not typing.Literal)
     if dataclasses.is_dataclass(kind):
-        return build_section(kind, value, name)
+        return value if isinstance(value, kind) else build_section(kind, value, name)
+    if typing.get_origin(kind) is Mapping:
+        if not isinstance(value, Mapping):
+            raise UserError(f"{name}={show(value)}: need a section of names, each with its value")
+        _, of = typing.get_args(kind)
+        return {show(key): convert(item, of, f"{name}.{show(key)}") for key, item in value.items()}
     if typing.get_origin(kind) is tuple:
         parts = typing.get_args(kind)
         if parts[-1] is Ellipsis:

@@ -12,11 +12,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.config.typed import show
+from gapo_cli.config.typed import build_section, convert, show
 from gapo_cli.errors import UserError, did_you_mean
 from gapo_cli.launching.overrides import continue_from, expand, key_of, unquoted
 from gapo_cli.launching.study_words import read_value, read_yaml, tuned_values
-from gapo_cli.runs.search_definition import Gene, SearchDefinition, make_definition
+from gapo_cli.runs.search_definition import Gene, SearchDefinition
 from gapo_cli.search.objectives import DEV
 
 SPACES = Path("evolve")
@@ -26,6 +26,7 @@ TUNED = {
     "baselines": bool,
 }  # fmt: skip
 """What `evolve.KEY=VALUE` may change."""
+OVERRIDES = tuple[str, ...]
 SPLIT, TRAINED_ON = "evaluation.split", "data.train_split"
 
 
@@ -37,7 +38,11 @@ def requested_search(words: Sequence[str], config_dir: Path | None = None) -> Se
     space = values.pop("space", None)
     if not isinstance(space, Mapping):
         raise UserError(f"{where}: space: need a section with a key for each thing to search over")
-    genes = tuple(make_gene(str(key), entry) for key, entry in space.items())
+    genes = tuple(make_gene(show(key), entry) for key, entry in space.items())
+
+    def of_yaml(key: str) -> list[str]:
+        return expand("train", convert(values.pop(key, ()), OVERRIDES, f"{where}.{key}"))
+
     tuned, given = tuned_values(rest, TUNED, "evolve", "search")
     if "seconds" in tuned and "budget" not in tuned:
         values.pop("budget", None)
@@ -45,10 +50,11 @@ def requested_search(words: Sequence[str], config_dir: Path | None = None) -> Se
         values.pop("seconds", None)
     given = expand("train", given)
     seed = read_value(*seed_word(given))
-    overrides = continue_from(expand("train", values.pop("overrides", ())), [word for word in given if key_of(word) != "seed"])
+    overrides = continue_from(of_yaml("overrides"), [word for word in given if key_of(word) != "seed"])
     typed = {key_of(word) for word in given}
-    trial = tuple(word for word in expand("train", values.pop("trial", ())) if key_of(word) not in typed)
-    definition = make_definition(
+    trial = tuple(word for word in of_yaml("trial") if key_of(word) not in typed)
+    definition = build_section(
+        SearchDefinition,
         {
             **values,
             **tuned,
@@ -95,15 +101,19 @@ def make_gene(name: str, entry: Any) -> Gene:
         near = did_you_mean(unknown[0], known) or f"need some of {', '.join(known)}"
         raise UserError(f"{where}.{unknown[0]}: no such key of a space; {near}")
     values = dict(entry)
-    when = {str(gene): tuple(map(show, labels)) for gene, labels in (values.pop("when", None) or {}).items()}
+    when = {
+        gene: tuple(map(show, labels))
+        for gene, labels in convert(values.pop("when", None) or {}, Mapping[str, tuple[Any, ...]], f"{where}.when").items()
+    }
     if "values" in values:
-        return Gene(name, choices=labelled(values.get("key", name), values["values"]), when=when)
+        listed = convert(values["values"], tuple[Any, ...], f"{where}.values")
+        return Gene(name, choices=labelled(values.get("key", name), listed), when=when)
     if "choices" in values:
-        choices = {str(label): tuple(expand("train", overrides)) for label, overrides in values["choices"].items()}
-        return Gene(name, choices=choices, when=when)
+        choices = convert(values["choices"], Mapping[str, OVERRIDES], f"{where}.choices")
+        return Gene(name, choices={label: tuple(expand("train", own)) for label, own in choices.items()}, when=when)
     if not {"low", "high"} <= set(values):
         raise UserError(f"{where}: need low and high, or choices")
-    return Gene(**{"key": name, **values, "name": name, "when": when})
+    return build_section(Gene, {"key": name, **values, "name": name, "when": when}, where)
 
 
 def labelled(key: str, values: Sequence[Any]) -> dict[str, tuple[str, ...]]:

@@ -17,7 +17,7 @@ from gapo_cli.errors import UserError
 from gapo_cli.launching.composition import compose_overrides, without_hydra
 from gapo_cli.runs.layout import CONFIG
 from gapo_cli.runs.outcome import DONE, read_outcome
-from gapo_cli.runs.run_data import read_config, run_folders
+from gapo_cli.runs.run_data import is_training_run, read_config, run_folders
 from gapo_cli.runs.sweep_plan import PlannedJob
 
 FREE_KEYS = ("resume", "allow_targets")
@@ -28,12 +28,12 @@ def taking_finished_runs(
     hydra: Any, shared: Sequence[str], jobs: Sequence[PlannedJob], folders: Sequence[Path]
 ) -> tuple[PlannedJob, ...]:
     """The jobs, those for which a run in `folders` (runs, or folders of sweeps and studies) has finished with the same settings
-    and the same seed standing for it. The number of threads may differ. Raises UserError for a folder without runs."""
+    and the same seed standing for it. The number of threads may differ. Raises UserError for a folder without training runs."""
     found: dict[str, Path] = {}
     for folder in folders:
         runs = run_folders(folder)
-        if not runs:
-            raise UserError(f"study.reuse={folder}: holds no run; name folders of runs, of sweeps or of studies")
+        if not any(map(is_training_run, runs)):
+            raise UserError(f"study.reuse={folder}: holds no training run; name folders of runs, of sweeps or of studies")
         for run in runs:
             outcome = read_outcome(run)
             if outcome is not None and outcome.status == DONE:

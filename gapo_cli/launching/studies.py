@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -25,6 +26,7 @@ from gapo_cli.launching.sweeps import (
     launch_and_compare,
     prepare_data,
     refuse_job_folders,
+    refuse_other_settings,
     threads_per_job,
     trusting_only,
 )
@@ -121,15 +123,18 @@ def say_plan(definition: StudyDefinition, plan: SweepPlan, experiments: Sequence
         words = [
             word for word in (*plan.overrides, *job.overrides) if not is_hydras(word) and key_of(word) not in ("verb", "seed")
         ]
-        display.say(f"{job.setting}: gapo {verb} {' '.join(words)}")
+        display.say(f"{job.setting}: {shlex.join(['gapo', verb, *words])}")
 
 
 def go_on(
     folder: Path, words: Sequence[str], display: Display, config_dir: Path | None, *, quiet: bool, retry_failed: bool
 ) -> StudyResult:
-    """Runs what is left of the study in `folder`; of the words only Hydra's (another launcher) go in."""
+    """Runs what is left of the study in `folder`; of the words only Hydra's (another launcher) go in, others must be what the study was
+    started with."""
     plan, definition = read_plan(folder), read_definition(folder)
-    plan = trusting_only(plan, [word for word in words if "=" in word and key_of(word) != "resume"])
+    given = [word for word in words if key_of(word) != "resume"]
+    refuse_other_settings(folder, plan, given)
+    plan = trusting_only(plan, given)
     with (
         only_process_in(folder, display),
         open_tree(config_dir or (Path(plan.config_dir) if plan.config_dir else None)) as hydra,
@@ -152,7 +157,7 @@ def run_until_decided(
     """Runs `jobs` and compares; with `until_decided` adds seeds, as many as are said to decide, while the budget lasts."""
     while True:
         launch_and_compare(hydra, folder, plan, jobs, display, quiet=quiet)
-        result = study_of_folder(folder, display)
+        result = study_of_folder(folder)
         seeds = sorted({int(job.seed) for job in plan.jobs})
         more = min(result.more_seeds or 0, definition.budget - len(seeds))
         if not definition.until_decided or more <= 0:

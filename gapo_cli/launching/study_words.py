@@ -6,6 +6,7 @@ described in gapo_cli/runs/study_definition.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -13,14 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import gapo_cli.conf
+from gapo_cli.config.typed import build_section
 from gapo_cli.errors import UserError, did_you_mean
 from gapo_cli.launching.overrides import continue_from, expand, key_of, paths_and_settings, unquoted
-from gapo_cli.runs.study_definition import StudyDefinition, make_definition
+from gapo_cli.runs.study_definition import StudyDefinition
 
 STUDIES, SCALES = Path("study"), Path("study/scale")
 DEFAULT_SCALE = "nano"
 TUNED = {"seeds": int, "budget": int, "delta": float, "until_decided": bool, "measure": str, "reuse": list, "only": list}
 """What `study.KEY=VALUE` may change; `only`: patterns of the settings' names."""
+OF_TRAINING = ("seeds", "budget", "until_decided", "reuse", "only")
+"""Those that say which jobs there are: a report over jobs that have been run cannot change them."""
+LISTED = re.compile(r"""\s*('[^']*'|"[^"]*"|[^,]+)""")
+"""One entry of a list: up to a comma, or in quotes, which may hold commas."""
 
 
 def requested_study(words: Sequence[str], config_dir: Path | None = None) -> StudyDefinition:
@@ -29,7 +35,7 @@ def requested_study(words: Sequence[str], config_dir: Path | None = None) -> Stu
         raise UserError(f"gapo study: name a study first: {', '.join(names_in(STUDIES, config_dir))}")
     name, *rest = words
     values = read_yaml(STUDIES, name, "study", config_dir)
-    scale = next((word.split("=", 1)[1] for word in rest if key_of(word) == "scale"), DEFAULT_SCALE)
+    scale = next((unquoted(word.split("=", 1)[1]) for word in reversed(rest) if key_of(word) == "scale"), DEFAULT_SCALE)
     of_scale = read_yaml(SCALES, scale, "scale", config_dir)
     of_study = (values.pop("scales", None) or {}).get(scale) or {}
     merged = {"name": name, "scale": scale, **of_scale, **values, **of_study}
@@ -37,14 +43,19 @@ def requested_study(words: Sequence[str], config_dir: Path | None = None) -> Stu
     if "seeds" in tuned and "budget" not in tuned:
         tuned["budget"] = max(tuned["seeds"], merged.get("budget", 0))
     only = tuned.pop("only", None)
-    definition = make_definition({**merged, **tuned}, f"study {name}")
+    definition = build_section(StudyDefinition, {**merged, **tuned}, f"study {name}")
     if only is not None:
         definition = restricted(definition, only)
     expanded = {
         group: {one: tuple(expand("train", overrides)) for one, overrides in getattr(definition, group).items()}
         for group in ("settings", "across")
     }
-    compared = {key_of(word) for group in expanded.values() for overrides in group.values() for word in overrides} | {"seed"}
+    compared = {key_of(word) for group in expanded.values() for overrides in group.values() for word in overrides}
+    if "seed" in compared:
+        raise UserError(
+            f"study {name}: a setting sets seed, which the study does; leave it out, study.seeds says how many there are"
+        )
+    compared.add("seed")
     given = expand("train", given)
     clash = [word for word in given if key_of(word) in compared]
     if clash:
@@ -57,17 +68,21 @@ def requested_study(words: Sequence[str], config_dir: Path | None = None) -> Stu
 
 
 def restricted(definition: StudyDefinition, patterns: Sequence[str]) -> StudyDefinition:
-    """The study with the settings whose names match one of the patterns, and the comparisons among them. Raises UserError for a
-    pattern that matches none."""
+    """The study with the settings whose names match one of the patterns, and the comparisons among them. A name may hold commas: where
+    a shell has taken its quotes, its parts are the patterns. Raises UserError for a pattern that matches none."""
+    whole = ", ".join(patterns)
+    if whole in definition.settings:
+        patterns = [whole]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in definition.settings):
-            raise UserError(f"study.only={pattern}: no setting is called so; need one of {'; '.join(definition.settings)}")
+            named = "; ".join(f"'{name}'" if "," in name else name for name in definition.settings)
+            raise UserError(f"study.only={pattern}: no setting is called so; need one of {named}")
     settings = {
         name: overrides
         for name, overrides in definition.settings.items()
         if any(fnmatchcase(name, pattern) for pattern in patterns)
     }
-    comparisons = [pair for pair in definition.comparisons if all(name in settings for name in pair)]
+    comparisons = tuple(pair for pair in definition.comparisons if all(name in settings for name in pair))
     return replace(definition, settings=settings, comparisons=comparisons)
 
 
@@ -75,7 +90,7 @@ def report_request(words: Sequence[str]) -> tuple[list[Path], dict[str, Any]]:
     """Of `gapo study report`: the folders, and what is to be other than their study says."""
     folders, keyed = paths_and_settings(words)
     tuned, others = tuned_values(keyed)
-    others += [f"study.{key}" for key in ("reuse", "only") if tuned.pop(key, None) is not None]
+    others += [f"study.{key}" for key in OF_TRAINING if tuned.pop(key, None) is not None]
     if others:
         raise UserError(f"{', '.join(others)}: gapo study report trains nothing; need folders and study.KEY=VALUE")
     if not folders:
@@ -102,7 +117,7 @@ def tuned_values(
 
 def read_value(word: str, text: str, kind: type) -> Any:
     if kind is list:
-        return [unquoted(part.strip()) for part in text.strip("[]").split(",") if part.strip()]
+        return [unquoted(part.strip()) for part in LISTED.findall(text.strip("[]")) if part.strip()]
     if kind is bool:
         if text not in ("true", "false"):
             raise UserError(f"{word}: need true or false")

@@ -84,6 +84,9 @@ def start(words: Sequence[str], display: Display, config_dir: Path | None, *, qu
         each = combinations(overrides)
         if not each:
             raise UserError("gapo sweep: give a key several values, as tau=0.3,0.5,0.7 seed=0,1,2")
+        repeated = next((own for own, _ in each if sum(own == other for other, _ in each) > 1), None)
+        if repeated is not None:
+            raise UserError(f"gapo sweep: {' '.join(repeated)} is there twice; name each value once")
         jobs = plan_jobs([own for own, _ in each])
         swept = {key_of(word) for word in each[0][0]}
         shared = [word for word in overrides if key_of(word) not in {*swept, SWEEP_DIR, JOB_DIR}]
@@ -108,10 +111,7 @@ def go_on(
     """Runs the unfinished jobs of the sweep in `folder`, or, with `retry_failed`, the failed ones alone. Of `words` those of Hydra
     (another launcher) go in; others must be what the sweep was started with."""
     plan = read_plan(folder)
-    if settings_of(words) and settings_of(words) != settings_of(plan.words):
-        raise UserError(
-            f"resume={folder}: was started as `{plan.command}`; leave other settings out, or start another sweep with them"
-        )
+    refuse_other_settings(folder, plan, words)
     plan = trusting_only(plan, words)
     with (
         only_process_in(folder, display),
@@ -120,6 +120,14 @@ def go_on(
         jobs = jobs_left(folder, plan, display, retry_failed=retry_failed)
         prepare_data(experiments_of(hydra, plan, jobs), display)
         return launch_and_compare(hydra, folder, plan, jobs, display, quiet=quiet)
+
+
+def refuse_other_settings(folder: Path, plan: SweepPlan, words: Sequence[str]) -> None:
+    """Raises UserError where the words are settings, and not those that the sweep or study was started with."""
+    if settings_of(words) and settings_of(words) != settings_of(plan.words):
+        raise UserError(
+            f"resume={folder}: was started as `{plan.command}`; leave other settings out, or start another {plan.verb} with them"
+        )
 
 
 def trusting_only(plan: SweepPlan, words: Sequence[str]) -> SweepPlan:
@@ -301,5 +309,5 @@ def job_display(labels: Sequence[str], number: int, *, quiet: bool, parallel: bo
     if parallel:
         return ConsoleDisplay(make_console(lines_only=True), prefix=f"[{labels[number]}] ", only_evaluations=True)
     display = ConsoleDisplay()
-    display.say(f"job {number + 1} of {len(labels)}: {labels[number]}")
+    display.say(f"job {number} ({number + 1} of {len(labels)}): {labels[number]}")
     return display

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from gapo_cli.lab.paired_jobs import Compared, Findings, StudyJob
 from gapo_cli.reports.tables import NOTHING, Table
@@ -83,14 +84,16 @@ def comparisons_table(compared: Sequence[Compared], measure: str) -> Table:
 
 
 def paper_tables(definition: StudyDefinition) -> list[Table]:
+    return [Table(one.title, one.columns, tuple(map(tuple, as_printed(one.rows))), one.note) for one in definition.paper]
+
+
+def as_printed(rows: Sequence[Sequence[Any]]) -> list[list[str]]:
+    """Cells as texts; numbers with as many decimals as the longest of them has, as the paper prints them."""
+    numbers = [cell for row in rows for cell in row if isinstance(cell, float)]
+    decimals = max((len(repr(number).partition(".")[2]) for number in numbers), default=0)
     return [
-        Table(
-            one["title"],
-            tuple(map(str, one["columns"])),
-            tuple(tuple(NOTHING if cell is None else str(cell) for cell in row) for row in one["rows"]),
-            one.get("note", ""),
-        )
-        for one in definition.paper
+        [NOTHING if cell is None else f"{cell:.{decimals}f}" if isinstance(cell, float) else str(cell) for cell in row]
+        for row in rows
     ]
 
 

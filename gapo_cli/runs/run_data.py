@@ -96,6 +96,11 @@ def is_run(path: Path) -> bool:
     return path.is_dir() and any((path / name).exists() for name in (CONFIG, METRICS, EVALUATIONS, ROLLOUTS, ROLLOUT_FILE))
 
 
+def is_training_run(path: Path) -> bool:
+    """A run that has learnt something, or was to: one that failed at once has its config only."""
+    return (path / METRICS).exists() or read_config(path / CONFIG, []).get("verb") == "train"
+
+
 def run_folders(path: Path) -> list[Path]:
     """The runs that a path stands for: itself, or the jobs of a sweep's folder, with those that stand for a job from elsewhere; none
     where it is neither."""

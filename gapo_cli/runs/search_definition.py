@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from gapo_cli.config.checks import one_of, require
-from gapo_cli.config.typed import is_number, is_whole
-from gapo_cli.errors import UserError
+from gapo_cli.config.typed import build_section, is_number, is_whole
 from gapo_cli.runs.layout import SEARCH
 from gapo_cli.runs.saved_definition import read_saved
 from gapo_cli.storage.files import write_json
@@ -29,12 +28,12 @@ class Gene:
 
     name: str
     key: str = ""
-    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     low: float = 0.0
     high: float = 0.0
     log: bool = False
     whole: bool = False
-    when: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"space: {self.name}"
@@ -54,12 +53,12 @@ class SearchDefinition:
     use `budget` of it in all, or `seconds` of training (one of them). Raises UserError."""
 
     name: str
-    genes: Sequence[Gene]
+    genes: tuple[Gene, ...]
     objectives: Mapping[str, str]
     about: str = ""
-    overrides: Sequence[str] = ()
-    trial: Sequence[str] = ()
-    final: Sequence[str] = ()
+    overrides: tuple[str, ...] = ()
+    trial: tuple[str, ...] = ()
+    final: tuple[str, ...] = ()
     population: int = 8
     work: str = "trainer.steps"
     each: int = 20
@@ -107,24 +106,10 @@ class SearchDefinition:
         return math.inf if self.budget is None else self.budget // (self.population * self.each)
 
 
-def make_definition(values: Mapping[str, Any], where: str) -> SearchDefinition:
-    """From the values of a JSON file, or of a yaml whose genes are built already. Raises UserError for keys that a search does not
-    have, or lacks."""
-    known = {one.name for one in fields(SearchDefinition)}
-    unknown = [key for key in values if key not in known]
-    if unknown:
-        raise UserError(f"{where}: {', '.join(unknown)}: no such key of a search; need some of {', '.join(sorted(known))}")
-    try:
-        genes = tuple(one if isinstance(one, Gene) else Gene(**one) for one in values["genes"])
-        return SearchDefinition(**{**values, "genes": genes})
-    except (TypeError, KeyError) as error:
-        raise UserError(f"{where}: is no search ({error})") from error
-
-
 def save_definition(folder: Path, definition: SearchDefinition) -> None:
     write_json(folder / SEARCH, asdict(definition))
 
 
 def read_definition(folder: Path) -> SearchDefinition:
     """Raises DataError where no search lies, or where its search.json is damaged."""
-    return read_saved(folder / SEARCH, make_definition, "search")
+    return read_saved(folder / SEARCH, partial(build_section, SearchDefinition), "search")

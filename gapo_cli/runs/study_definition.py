@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.config.checks import require
-from gapo_cli.errors import UserError
+from gapo_cli.config.checks import one_of, require
+from gapo_cli.config.typed import build_section
 from gapo_cli.runs.layout import STUDY
 from gapo_cli.runs.saved_definition import read_saved
 from gapo_cli.runs.sweep_plan import PlannedJob
@@ -19,40 +20,52 @@ MEASURES = ("greedy_final", "sampled_final")
 
 
 @dataclass(frozen=True)
+class PaperTable:
+    """A table of the paper, whose cells are texts, numbers or None."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class StudyDefinition:
     """`settings` and `across` name → overrides: every setting is run for each of `across` (models, say), and compared within it;
     {} means once. `comparisons`: pairs (setting, the one it is compared with). `measure` out of MEASURES decides; `delta`: the
     smallest difference that matters, a share. `seeds` are run at first, up to `budget` with `until_decided`. `reuse`: folders whose
-    finished runs stand for jobs of the same settings. `paper`: tables with
-    `title`, `columns`, `rows` and `note`, as the paper has them. `needs`: what this scale takes. Raises UserError."""
+    finished runs stand for jobs of the same settings. `needs`: what this scale takes. Raises UserError."""
 
     name: str
-    about: str
-    settings: Mapping[str, Sequence[str]]
-    comparisons: Sequence[Sequence[str]]
+    settings: Mapping[str, tuple[str, ...]]
+    comparisons: tuple[tuple[str, ...], ...]
+    about: str = ""
     scale: str = ""
-    overrides: Sequence[str] = ()
-    across: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+    across: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     measure: str = "greedy_final"
     delta: float = 0.01
     seeds: int = 5
     budget: int = 20
     until_decided: bool = False
-    reuse: Sequence[str] = ()
-    paper: Sequence[Mapping[str, Any]] = ()
+    reuse: tuple[str, ...] = ()
+    paper: tuple[PaperTable, ...] = ()
     needs: str = ""
 
     def __post_init__(self) -> None:
         require(len(self.settings) >= 2, f"study {self.name}: settings: need at least two, to compare")
-        require(self.measure in MEASURES, f"study.measure={self.measure}: need one of {', '.join(MEASURES)}")
+        alike = [name for name, own in self.settings.items() if list(self.settings.values()).count(own) > 1]
+        require(not alike, f"study {self.name}: settings {' and '.join(alike)}: are the same; need settings that differ")
+        one_of("study.measure", self.measure, MEASURES)
         require(self.delta >= 0, f"study.delta={self.delta}: need 0 or more")
         require(1 <= self.seeds <= self.budget, f"study.seeds={self.seeds}: need 1 to study.budget={self.budget}")
+        require(bool(self.comparisons), f"study {self.name}: comparisons: need at least one pair of {', '.join(self.settings)}")
         for pair in self.comparisons:
-            unknown = [name for name in pair if name not in self.settings]
             require(
-                len(pair) == 2 and not unknown,
+                len(pair) == len(set(pair) & self.settings.keys()) == 2,
                 f"study {self.name}: comparison {list(pair)}: need two of {', '.join(self.settings)}",
             )
+            require(self.comparisons.count(pair) == 1, f"study {self.name}: comparison {list(pair)}: stands there twice")
 
     @property
     def places(self) -> Mapping[str, Sequence[str]]:
@@ -76,22 +89,10 @@ def setting_name(setting: str, place: str) -> str:
     return f"{setting}, {place}" if place else setting
 
 
-def make_definition(values: Mapping[str, Any], where: str) -> StudyDefinition:
-    """From the values of a yaml or JSON file. Raises UserError for a key that a study does not have, or lacks."""
-    known = {one.name for one in fields(StudyDefinition)}
-    unknown = [key for key in values if key not in known]
-    if unknown:
-        raise UserError(f"{where}: {', '.join(unknown)}: no such key of a study; need some of {', '.join(sorted(known))}")
-    try:
-        return StudyDefinition(**values)
-    except TypeError as error:
-        raise UserError(f"{where}: is no study ({error})") from error
-
-
 def save_definition(folder: Path, definition: StudyDefinition) -> None:
     write_json(folder / STUDY, asdict(definition))
 
 
 def read_definition(folder: Path) -> StudyDefinition:
     """Raises DataError where no study lies, or where its study.json is damaged."""
-    return read_saved(folder / STUDY, make_definition, "study")
+    return read_saved(folder / STUDY, partial(build_section, StudyDefinition), "study")

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from gapo_cli.config.keys import flatten
 from gapo_cli.errors import UserError
-from gapo_cli.interfaces import Display
 from gapo_cli.lab.paired_jobs import Compared, Findings, StudyJob, compare_jobs
 from gapo_cli.reports.study_page import render_study
 from gapo_cli.reports.study_tables import study_markdown
 from gapo_cli.runs.claim import check_free
 from gapo_cli.runs.layout import STUDY, STUDY_PAGE, STUDY_TABLE, STUDY_VERDICTS, SWEEP_PLAN
-from gapo_cli.runs.run_data import RunData, read_run, read_runs, run_folders
+from gapo_cli.runs.run_data import RunData, is_training_run, read_run, read_runs, run_folders
 from gapo_cli.runs.study_definition import StudyDefinition, read_definition, setting_name
 from gapo_cli.runs.sweep_plan import PlannedJob, folder_of, read_plan
 from gapo_cli.stages.sweep import read_job, read_jobs
@@ -48,19 +47,19 @@ class StudyResult:
         return max(undecided, default=None)
 
 
-def study_of_folder(folder: Path, display: Display) -> StudyResult:
+def study_of_folder(folder: Path) -> StudyResult:
     """Compares the jobs of the study in `folder` and writes study.md, study.html and verdicts.json there. Raises DataError."""
-    return compare(folder, read_definition(folder), planned_jobs(folder), display)
+    return compare(folder, read_definition(folder), planned_jobs(folder))
 
 
-def study_of_runs(paths: Sequence[Path], tuned: Mapping[str, object], folder: Path | None, display: Display) -> StudyResult:
+def study_of_runs(paths: Sequence[Path], tuned: Mapping[str, object], folder: Path | None) -> StudyResult:
     """`gapo study report`: of a study's folder, of a sweep's, whose settings are compared with its first, or of several runs, whose
     settings are told apart by their configs. `tuned`: keys of a definition that are to be other. Raises UserError."""
     first = paths[0]
     if folder is not None:
         check_free(folder, f"--output {folder}")
     if len(paths) == 1 and (first / STUDY).is_file():
-        return compare(folder or first, replace(read_definition(first), **tuned), planned_jobs(first), display)
+        return compare(folder or first, replace(read_definition(first), **tuned), planned_jobs(first))
     if len(paths) == 1 and (first / SWEEP_PLAN).is_file():
         jobs, named = planned_jobs(first), {job.setting: job.overrides for job in read_plan(first).jobs}
     else:
@@ -71,11 +70,11 @@ def study_of_runs(paths: Sequence[Path], tuned: Mapping[str, object], folder: Pa
     definition = StudyDefinition(
         name="report",
         about="Runs that were there already.",
-        settings={name: [word for word in named[name] if not word.startswith("seed=")] for name in settings},
-        comparisons=[[name, settings[0]] for name in settings[1:]],
+        settings={name: tuple(word for word in named[name] if not word.startswith("seed=")) for name in settings},
+        comparisons=tuple((name, settings[0]) for name in settings[1:]),
         **tuned,
     )
-    return compare(folder or (first if len(paths) == 1 else new_report_folder()), definition, jobs, display)
+    return compare(folder or (first if len(paths) == 1 else new_report_folder()), definition, jobs)
 
 
 def new_report_folder() -> Path:
@@ -96,8 +95,8 @@ def jobs_of_runs(paths: Sequence[Path]) -> tuple[tuple[StudyJob, ...], dict[str,
     folders: dict[Path, Path] = {}
     for path in paths:
         found = run_folders(path)
-        if not found:
-            raise UserError(f"{path}: is no run; name folders that gapo train wrote, or those of sweeps and studies")
+        if not found or not all(map(is_training_run, found)):
+            raise UserError(f"{path}: is no training run; name folders that gapo train wrote, or those of sweeps and studies")
         for folder in found:
             folders.setdefault(folder.resolve(), folder)
     runs = read_runs(list(folders.values()))
@@ -131,7 +130,7 @@ def telling_apart(runs: Sequence[RunData]) -> list[list[str]]:
     ]
 
 
-def compare(folder: Path, definition: StudyDefinition, jobs: Sequence[StudyJob], display: Display) -> StudyResult:
+def compare(folder: Path, definition: StudyDefinition, jobs: Sequence[StudyJob]) -> StudyResult:
     pairs = [
         (setting_name(setting, place), setting_name(other, place))
         for setting, other in definition.comparisons
@@ -159,9 +158,4 @@ def compare(folder: Path, definition: StudyDefinition, jobs: Sequence[StudyJob],
             "warnings": list(findings.warnings),
         },
     )
-    for warning in findings.warnings:
-        display.say(warning)
-    for job in jobs:
-        if job.record.error is not None:
-            display.say(f"job {job.record.number} ({job.record.setting} seed={job.record.seed}) failed: {job.record.error}")
     return result

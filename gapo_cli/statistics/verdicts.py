@@ -71,6 +71,11 @@ def p_to_use(found: SeedDifference) -> float:
     return 1.0 if p is None else p
 
 
+def amount(value: float, unit: str) -> str:
+    """A number with its unit, which is a plural."""
+    return f"{value:g}{unit.removesuffix('s') if value == 1 else unit}"
+
+
 def _verdict(found: SeedDifference, delta: float, p: float | None, equal_p: float | None, unit: str) -> Verdict:
     if found.seeds < 2 or found.mean is None or p is None or equal_p is None:
         return Verdict("undecided", _too_few(found, unit), found, delta)
@@ -82,7 +87,7 @@ def _verdict(found: SeedDifference, delta: float, p: float | None, equal_p: floa
     differs, equal = p < ALPHA, equal_p < ALPHA and delta > 0
     if equal:
         rest = f"; a difference is there (p = {p:.2g}), and smaller than matters" if differs else ""
-        return Verdict("equal", f"equal within {delta:g}{unit}: {seen}{rest}", found, delta, p, equal_p, None, enough)
+        return Verdict("equal", f"equal within {amount(delta, unit)}: {seen}{rest}", found, delta, p, equal_p, None, enough)
     if differs:
         word: Word = "better" if found.mean > 0 else "worse"
         return Verdict(word, f"{word}: {seen}, p = {p:.2g}", found, delta, p, equal_p, None, enough)
@@ -106,5 +111,5 @@ def _what_would_decide(more: int | None, enough: int | None, delta: float, unit:
     if more is not None:
         parts.append(f"about {more} more {'seed' if more == 1 else 'seeds'} would decide if mean and spread stay as they are")
     if enough is not None and delta > 0:
-        parts.append(f"{enough} seeds in all show a difference of {delta:g}{unit} with power 0.8")
+        parts.append(f"{enough} seeds in all show a difference of {amount(delta, unit)} with power 0.8")
     return "; ".join(parts) or "all differences are equal, so how many more seeds would decide is not known"

@@ -133,6 +133,7 @@ MISTAKES = [
     (["train", "baseline=copy"], "baseline=copy: is for `gapo eval`; leave it out"),
     (["eval", "on"], "eval on: name a data set"),
     (["sweep", "seed=0"], "give a key several values, as tau=0.3,0.5,0.7 seed=0,1,2"),
+    (["sweep", "tau=0.3,0.5", "seed=0,0"], "gapo sweep: estimator.tau=0.3 seed=0 is there twice; name each value once"),
     (["sweep", "estimator=gapo,mediam"], "estimator=mediam: unknown estimator; did you mean median?"),
     (["sweep", "tau=0.5,1.7"], "1.7: need 0 < tau <= 1"),
     (["sweep", "seed=0,1", "resume=some/run"], "some/run/sweep.json: missing; name the folder of a sweep"),

@@ -56,7 +56,7 @@ def test_a_study_runs_adds_seeds_while_undecided_and_ends_with_a_verdict(words, 
     [
         (["study", "nothing"], f"gapo: nothing: unknown study; need one of ({SHIPPED})\n"),
         (["study", "report"], "gapo: gapo study report: name a folder of a study or a sweep, or several runs\n"),
-        (["study", "report", "none"], "gapo: none: is no run; name folders that gapo train wrote, or those of sweeps and studies\n"),
+        (["study", "report", "none"], "gapo: none: is no training run; name folders that gapo train wrote, or those of sweeps and studies\n"),
         (["study", "resume=none"], "gapo: none/sweep.json: missing; name the folder of a sweep\n"),
         (["study", "main", "-o", "x"], "gapo: --output x: is for gapo study report; name a study's folder by hydra.sweep.dir=x\n"),
         (["study", "main", "--retry-failed"], "gapo: --retry-failed: say of which study, by resume=FOLDER\n"),

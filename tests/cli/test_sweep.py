@@ -109,7 +109,7 @@ def test_a_killed_sweep_goes_on_with_the_jobs_that_are_left_and_ends_as_if_nothi
     whole = driver.run(["train", "seed=1", *words[:-1], "hydra.run.dir=whole"], tmp_path)
     assert (resumed["status"], whole["status"]) == (0, 0), resumed["output"]
     assert resumed["output"].startswith(
-        "one: 1 of 3 jobs done, 0 failed, 2 unfinished; running 2 of the unfinished\njob 2 of 3: as configured seed=1\n"
+        "one: 1 of 3 jobs done, 0 failed, 2 unfinished; running 2 of the unfinished\njob 1 (2 of 3): as configured seed=1\n"
     )
     assert "resume=auto: from step-00001" in resumed["output"]
     assert written_at(tmp_path / "one" / "0") == first

@@ -145,6 +145,12 @@ def test_a_strangers_folder_lets_no_code_run(tmp_path):
         ("trainer.optimizer.lerning_rate: {low: 1.0, high: 2.0}", [], "search space mine: trainer.optimizer.lerning_rate=1.0: unknown key; did you mean trainer.optimizer.learning_rate?"),
         ("trainer.optimizer.learning_rate: {low: 1.0, hihg: 2.0}", [], "space: trainer.optimizer.learning_rate.hihg: no such key of a space; did you mean high?"),
         ("estimator: [gapo, grop]", [], "search space mine: estimator=grop: unknown estimator; did you mean grpo?"),
+        ("seed: {low: abc, high: 2}", [], "space: seed.low=abc: need a number"),
+        ("seed: {values: 3}", [], "space: seed.values=3: need a list"),
+        ("seed: {low: 1, high: 2, whole: perhaps}", [], "space: seed.whole=perhaps: need true or false"),
+        ("seed: {low: 1, high: 2, when: other}", [], "space: seed.when=other: need a section"),
+        ("kind: {choices: [a, b]}", [], "space: kind.choices=[a,b]: need a section"),
+        ("kind: {choices: {a: tau=0.5, b: []}}", [], "space: kind.choices.a=tau=0.5: need a list"),
         ("estimator: gapo", [], "space: estimator=gapo: need a list of values, a range {low, high} or {choices}"),
     ],
 )  # fmt: skip
@@ -156,6 +162,25 @@ def test_a_space_that_no_run_can_have_is_refused_in_a_sentence(words, space, giv
         search([*words, *given], FakeLaunch())
     assert sentence in str(caught.value)
     assert not Path("one").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ("objectives: [val/exact_match]", "search space mine.objectives=[val/exact_match]: need a section"),
+        ("population: 2.5", "search space mine.population=2.5: need a whole number"),
+        ("overrides: tau=0.3", "search space mine.overrides=tau=0.3: need a list"),
+        ("trial: tau=0.3", "search space mine.trial=tau=0.3: need a list"),
+        ("popluation: 2", "search space mine.popluation: unknown key; did you mean search space mine.population?"),
+    ],
+)
+def test_a_search_of_ones_own_with_values_of_a_wrong_type_is_refused(words, changed, sentence):
+    Path("own/evolve/mine.yaml").write_text(
+        f"space: {{estimator: [gapo, grpo]}}\nobjectives: {{val/exact_match: max}}\n{changed}\n"
+    )
+    with pytest.raises(UserError) as caught:
+        search(words, FakeLaunch())
+    assert str(caught.value).startswith(sentence)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 import gapo_cli.conf
@@ -11,11 +12,12 @@ from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.launching.building import build_experiment
 from gapo_cli.launching.composition import compose_overrides, open_tree, without_hydra
 from gapo_cli.launching.studies import make_plan, one_seed, study
-from gapo_cli.launching.study_words import requested_study
+from gapo_cli.launching.study_words import report_request, requested_study
 from gapo_cli.planning.cost import parameters
 from gapo_cli.planning.model_shape import find_shape
 from gapo_cli.runs.layout import CONFIG, OUTCOME, SWEEP_PLAN
-from gapo_cli.runs.sweep_plan import folder_of
+from gapo_cli.runs.study_definition import save_definition
+from gapo_cli.runs.sweep_plan import SweepPlan, folder_of, save_plan
 from gapo_cli.storage.files import write_json
 
 STUDY = Path(gapo_cli.conf.__path__[0]) / "study"
@@ -95,6 +97,84 @@ def test_a_dry_run_says_what_is_needed_and_what_would_be_run(tmp_path, monkeypat
     assert all(": gapo plan " in line for line in lines if line.startswith(("SFT", "DPO", "GAPO")))
 
 
+OWN = {
+    "settings": {"a": ["estimator=grpo"], "b": ["estimator=gapo"]},
+    "comparisons": [["b", "a"]],
+    "overrides": ["trainer.steps=2"],
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"seeds": 1.5}, "study own.seeds=1.5: need a whole number"),
+        ({"seeds": "two"}, "study own.seeds=two: need a whole number"),
+        ({"delta": "abc"}, "study own.delta=abc: need a number"),
+        ({"sedes": 3}, "study own.sedes: unknown key; did you mean study own.seeds?"),
+        ({"settings": ["a", "b"]}, "study own.settings=[a,b]: need a section of names, each with its value"),
+        ({"settings": {"a": None, "b": []}}, "study own.settings.a=null: need a list"),
+        ({"settings": {"a": [3], "b": []}}, "3: need KEY=VALUE"),
+        ({"settings": {"a": "estimator=grpo", "b": []}}, "study own.settings.a=estimator=grpo: need a list"),
+        ({"settings": {"a": ["seed=3"], "b": ["estimator=gapo"]}}, "study own: a setting sets seed, which the study does"),
+        ({"settings": {"a": ["tau=0.5"], "b": ["tau=0.5"]}}, "study own: settings a and b: are the same"),
+        ({"overrides": "trainer.steps=3"}, "study own.overrides=trainer.steps=3: need a list"),
+        ({"comparisons": []}, "study own: comparisons: need at least one pair of a, b"),
+        ({"comparisons": [["b", "b"]]}, "study own: comparison ['b', 'b']: need two of a, b"),
+        ({"comparisons": [["c", "a"]]}, "study own: comparison ['c', 'a']: need two of a, b"),
+        ({"comparisons": [["b", "a"], ["b", "a"]]}, "study own: comparison ['b', 'a']: stands there twice"),
+        ({"paper": [{"title": "no rows"}]}, "study own.paper.columns: needs a value"),
+    ],
+)
+def test_a_study_of_ones_own_that_cannot_be_is_refused_in_a_sentence(changed, sentence, tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "own.yaml").write_text(yaml.safe_dump(OWN | changed))
+    with pytest.raises(UserError) as caught:
+        requested_study(["own"], tmp_path)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_names_of_settings_are_texts_also_where_yaml_reads_numbers(tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "own.yaml").write_text("settings: {1: [tau=0.1], 2: [tau=0.2]}\ncomparisons: [[2, 1]]\n")
+    definition = requested_study(["own"], tmp_path)
+    assert (list(definition.settings), definition.comparisons) == (["1", "2"], (("2", "1"),))
+
+
+def test_the_last_scale_that_is_typed_counts():
+    assert requested_study(["main", "scale=huge", "scale=smollm2"]).scale == "smollm2"
+
+
+@pytest.mark.parametrize("only", ["['grpo, p = 0','gapo, p = 0']", "'grpo, p = 0', \"gapo, p = 0\""])
+def test_settings_whose_names_hold_commas_are_chosen_in_quotes(only):
+    assert list(requested_study(["corruption", f"study.only={only}"]).settings) == ["grpo, p = 0", "gapo, p = 0"]
+    with pytest.raises(UserError, match=r"study\.only=grpo: no setting is called so; need one of 'grpo, p = 0'; "):
+        requested_study(["corruption", "study.only=grpo, p = 0,gapo, p = 0"])
+
+
+def test_one_name_with_a_comma_needs_no_quotes():
+    with pytest.raises(UserError, match="settings: need at least two"):  # it is found, and there is nothing to compare it with
+        requested_study(["corruption", "study.only=grpo, p = 0"])
+
+
+@pytest.mark.parametrize(
+    "word", ["study.seeds=1", "study.budget=3", "study.until_decided=true", "study.only=a", "study.reuse=b"]
+)
+def test_a_report_is_over_the_jobs_that_have_been_run(word, tmp_path):
+    with pytest.raises(UserError, match=rf"{word.partition('=')[0]}: gapo study report trains nothing"):
+        report_request([str(tmp_path), word])
+
+
+@pytest.mark.parametrize("words", [["main"], ["tau=0.3"], ["study.seeds=3"]])
+def test_a_study_goes_on_with_the_words_that_it_was_started_with_and_no_others(words, tmp_path):
+    definition = requested_study(["main", "scale=nano"])
+    save_definition(tmp_path, definition)
+    save_plan(tmp_path, SweepPlan(("main", "scale=nano"), None, (), definition.jobs(range(1)), "study"))
+    with pytest.raises(
+        UserError, match="was started as `gapo study main scale=nano`; leave other settings out, or start another study"
+    ):
+        study([*words, f"resume={tmp_path}"], QuietDisplay())
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -125,7 +205,7 @@ def test_a_part_of_a_study_is_chosen_by_patterns_of_its_settings_names():
         "gapo, p = 0.2",
         "median, p = 0.2",
     ]
-    assert ["gapo, p = 0.2", "grpo, p = 0.2"] in list(definition.comparisons)
+    assert ("gapo, p = 0.2", "grpo, p = 0.2") in definition.comparisons
     assert all("0.05" not in name for pair in definition.comparisons for name in pair)
     with pytest.raises(UserError, match=r"study\.only=tau: no setting is called so"):
         requested_study(["corruption", "study.only=tau"])
@@ -155,5 +235,5 @@ def test_a_finished_run_of_the_same_settings_stands_for_a_job_and_no_other_does(
 
 def test_a_folder_without_runs_cannot_be_reused(tmp_path):
     words = ["tau", f"study.reuse={tmp_path}"]
-    with open_tree(None) as hydra, pytest.raises(UserError, match="holds no run"):
+    with open_tree(None) as hydra, pytest.raises(UserError, match="holds no training run"):
         make_plan(hydra, requested_study(words), words, None)

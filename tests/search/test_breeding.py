@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from gapo_cli.errors import UserError
+from gapo_cli.errors import DataError, UserError
 from gapo_cli.runs.family import read_family, save_family
-from gapo_cli.runs.search_definition import Gene, SearchDefinition, make_definition, read_definition, save_definition
+from gapo_cli.runs.search_definition import Gene, SearchDefinition, read_definition, save_definition
 from gapo_cli.search.breeding import first_generation, next_generation
 
 RATE = Gene("rate", key="trainer.optimizer.learning_rate", low=1e-4, high=1e-3, log=True)
@@ -111,5 +111,6 @@ def test_a_definition_is_read_as_it_was_written_and_a_wrong_key_is_named(tmp_pat
     found = read_definition(tmp_path)
     assert (found.objectives, found.budget, found.generations) == (SEARCH.objectives, 120, 3)
     assert [one.name for one in found.genes] == ["estimator", "rate"]
-    with pytest.raises(UserError, match="popluation: no such key of a search"):
-        make_definition({"popluation": 3}, "mine.yaml")
+    (tmp_path / "search.json").write_text((tmp_path / "search.json").read_text().replace('"population"', '"popluation"'))
+    with pytest.raises(DataError, match=r"popluation: unknown key; did you mean .*population\?"):
+        read_definition(tmp_path)
