@@ -30,6 +30,7 @@ from gapo_cli.prompts.sweep import Sweep
 from gapo_cli.prompts.zeta1 import Zeta1
 from gapo_cli.prompts.zeta2_qwen import Zeta2Qwen
 from gapo_cli.records import EditTask
+from gapo_cli.runs.outcome import DONE, read_outcome
 from gapo_cli.statistics.intervals import Measure, measure_differences, wilson
 from gapo_cli.statistics.seeds_and_tasks import seeds_and_tasks
 
@@ -82,9 +83,10 @@ def make_base(folder: Path) -> None:
 
 
 def train(runs: Path, setting: Setting, seed: int, given: argparse.Namespace) -> Path:
-    """The folder of the run, made where it is missing."""
+    """The folder of the run, made or finished where it is not."""
     folder = runs / f"{setting.format}-{setting.budget.replace(' ', '-')}-{seed}"
-    if (folder / "outcome.json").is_file():
+    outcome = read_outcome(folder)
+    if outcome is not None and outcome.status == DONE:
         return folder
     tokens = ["supervised.tokens=null", "supervised.epochs=1"]
     if setting.budget == SAME_TOKENS:
@@ -93,7 +95,7 @@ def train(runs: Path, setting: Setting, seed: int, given: argparse.Namespace) ->
         "stage=sft", f"model.path={runs / 'base'}", f"model.context_length={CONTEXT}", f"prompt={setting.format}", f"seed={seed}",
         f"data.directory={runs / 'data'}", f"data.limit={given.tasks}", *tokens, "supervised.checkpoint_every=100000",
         f"evaluation.tasks={given.held_out}", "evaluation.samples=0", f"sampling.max_new_tokens={given.new_tokens}",
-        "trainer.threads=1", f"hydra.run.dir={folder}", *given.overrides,
+        "trainer.threads=1", f"hydra.run.dir={folder}", "resume=auto", *given.overrides,
     ]  # fmt: skip
     if setting.format == "zeta1":
         words.append("prompt.counter=null")
