@@ -29,6 +29,7 @@ from gapo_cli.training.checkpoints.checkpoints import (
     check_tasks,
     hash_of_tasks,
     load_state,
+    taken_up,
     together,
     under,
 )
@@ -151,13 +152,14 @@ class Life:
             raise CheckpointError(
                 f"resume={checkpoint}: was trained with seed={values['seed']}, this run has seed={seed}; give that seed"
             )
-        self.learning.restore(checkpoint, values["learner"], state.tensors)
-        self._restore_random(values, state.tensors)
-        self.step, self.best, self.unfinished = values["step"], values["best"], values["unfinished"]
-        self.saved = self.step
-        self.guard.in_a_row = values["guards"]["skipped_in_a_row"]
-        self.watch.restore(values["guards"]["watch"])
-        self.clock.restore(values)
+        with taken_up(checkpoint):
+            self.learning.restore(checkpoint, values["learner"], state.tensors)
+            self._restore_random(values, state.tensors)
+            self.step, self.best, self.unfinished = values["step"], values["best"], values["unfinished"]
+            self.saved = self.step
+            self.guard.in_a_row = values["guards"]["skipped_in_a_row"]
+            self.watch.restore(values["guards"]["watch"])
+            self.clock.restore(values)
         for sentence in self.checkpoints.go_back_to(self.step, state.best):
             self.display.say(f"resuming from {self.words.unit} {self.step}: {sentence}")
         # the row of an unfinished step was written without its evaluation: it comes again

@@ -23,6 +23,7 @@ from gapo_cli.rewards.ed import EditSimilarity
 from gapo_cli.runs.run_files import repeatable
 from gapo_cli.stages.rollout import rollout
 from gapo_cli.stages.train import train
+from gapo_cli.training.checkpoints.manifest import read_manifest, write_manifest
 from gapo_cli.training.learners.policy_gradient import PolicyGradient
 from gapo_cli.training.learners.supervised import Supervised, SupervisedLearning
 from gapo_cli.training.objectives.kl import LowVarKL
@@ -175,6 +176,19 @@ def test_another_seed_cannot_be_resumed(experiment):
     other = replace(experiment, resume=str(experiment.run_dir), seed=4, trainer=replace(experiment.trainer, steps=3))
     with pytest.raises(CheckpointError, match="trained with seed=3, this run has seed=4"):
         train(other, QuietDisplay())
+
+
+def test_a_state_of_another_version_is_said(experiment):
+    checkpoint = train(experiment, QuietDisplay()).checkpoint
+    values = json.loads((checkpoint / "trainer_state.json").read_text())
+    del values["learner"]["computed_tokens"]
+    (checkpoint / "trainer_state.json").write_text(json.dumps(values))
+    manifest = read_manifest(checkpoint)
+    (checkpoint / "manifest.json").unlink()
+    write_manifest(checkpoint, {key: manifest[key] for key in manifest if key not in ("format", "files")})
+    more = replace(experiment, resume=str(experiment.run_dir), trainer=replace(experiment.trainer, steps=3))
+    with pytest.raises(CheckpointError, match="another version of gapo has written its state, which has no 'computed_tokens'"):
+        train(more, QuietDisplay())
 
 
 def test_rewards_that_are_all_missing_end_in_a_sentence(experiment):

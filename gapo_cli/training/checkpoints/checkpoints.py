@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,6 +208,18 @@ def load_state(folder: Path, stage: str) -> TrainerState:
         )
     values = json.loads((folder / STATE_VALUES).read_text(encoding="utf-8"))
     return TrainerState(stage, load_file(folder / STATE_TENSORS), values, manifest["best"])
+
+
+@contextlib.contextmanager
+def taken_up(checkpoint: Path) -> Iterator[None]:
+    """Around what reads a state's values and tensors by name. Raises CheckpointError where one that this version needs is not there."""
+    try:
+        yield
+    except KeyError as error:
+        raise CheckpointError(
+            f"resume={checkpoint}: another version of gapo has written its state, which has no {error}; start from its model by "
+            f"model.path={checkpoint}"
+        ) from error
 
 
 def together(**groups: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
