@@ -71,7 +71,7 @@ def rollout_files(path: Path) -> list[Path]:
 def read_columns(path: Path) -> dict[str, np.ndarray]:
     """Column name → one value a completion. Raises DataError."""
     with GroupFile(path) as file:
-        parts = [file.table(number, COLUMNS) for number in range(file.row_groups)]
+        parts = [file.columns(number, COLUMNS) for number in range(file.row_groups)]
     columns = {name: np.concatenate([part[name].to_numpy() for part in parts]) if parts else np.empty(0) for name in COLUMNS}
     return columns | {name: columns[name].astype(np.float64) for name in NUMBERS}
 

@@ -6,6 +6,7 @@ in the others. A row group of the file holds whole groups, so a reader needs one
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 from gapo_cli.errors import DataError, first_line
 from gapo_cli.evaluation.predictions import family_of
 from gapo_cli.records import Completion, EditTask, Group
+from gapo_cli.runs.group_columns import fault_of_schema, fault_of_values, task_of_infinite
 from gapo_cli.storage.files import atomic_path
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ def iterate_groups(path: Path, dropped: bool | None = None) -> Iterator[Group]:
 
 class GroupFile:
     """A rollout file open for reading, as a context manager. Every method raises DataError, with one sentence, for a file
-    that is missing, cut, of another version, or holds no rollouts."""
+    that is missing, cut, of another version, or holds no rollouts, and for columns that are not what `write_groups` writes."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet as pq
@@ -110,7 +112,11 @@ class GroupFile:
         version = (self._file.schema_arrow.metadata or {}).get(VERSION_KEY)
         if version != VERSION:
             self._file.close()
-            kind = "holds no rollouts, or those of an older gapo" if version is None else f"is of version {version.decode()}"
+            kind = (
+                "holds no rollouts, or those of an older gapo"
+                if version is None
+                else f"is of version {version.decode(errors='replace')}"
+            )
             raise DataError(f"{path}: {kind}, this gapo reads version {VERSION.decode()}; make the rollouts again")
 
     def __enter__(self) -> Self:
@@ -128,21 +134,43 @@ class GroupFile:
         return self._file.num_row_groups
 
     def table(self, row_group: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Of a row group, all columns or some, as they are in the file."""
         try:
             return self._file.read_row_group(row_group, columns=columns)
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path}: cannot be read to its end ({first_line(error)}); was it cut?") from error
 
+    def columns(self, row_group: int, names: Sequence[str]) -> pa.Table:
+        """Columns by name, of the types that `write_groups` gives them. No reward is infinite: NaN, or no value, is a missing one."""
+        needed = _schema_of([name for name in names if name in self.schema.names or name not in OPTIONAL])
+        fault = fault_of_schema(self.schema, needed)
+        if fault is not None:
+            raise DataError(f"{self.path}: holds no rollouts: {fault}; make the rollouts again")
+        table = self.table(row_group, needed.names).select(needed.names)
+        fault = fault_of_values(table)
+        if fault is not None:
+            raise DataError(f"{self.path}: is no whole file of rollouts: {fault}; make the rollouts again")
+        try:
+            table = table.cast(needed)
+        except ValueError as error:
+            raise DataError(
+                f"{self.path}: holds a number out of range ({first_line(error)}); make the rollouts again"
+            ) from error
+        task = task_of_infinite(table)
+        if task is not None:
+            raise DataError(f"{self.path}: the reward of task {task} is infinite; need numbers, or NaN for a missing reward")
+        return table
+
     def task_ids(self, row_group: int) -> list[str]:
         """The tasks of a row group, one for each of its groups."""
-        table = self.table(row_group, ["task_id", "completion"])
+        table = self.columns(row_group, ["task_id", "completion"])
         first = np.flatnonzero(table["completion"].to_numpy() == 0)
         return table["task_id"].take(first).to_pylist()
 
     def groups(self, row_group: int) -> list[StoredGroup]:
         """The groups of a row group, in the order in which they were written."""
-        names = [name for name in self.schema.names if name in READ or name.startswith(COMPONENT)]
-        return _groups_of(self.table(row_group, names))
+        components = [name for name in self.schema.names if name.startswith(COMPONENT)]
+        return _groups_of(self.columns(row_group, [*READ, *components]))
 
 
 def _row_groups(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -223,10 +251,24 @@ def _table(
     return pa.table(columns).replace_schema_metadata({VERSION_KEY: VERSION})
 
 
+@functools.cache
+def _written() -> pa.Schema:
+    return _table(0, [], str, [], 0).schema
+
+
+def _schema_of(names: Sequence[str]) -> pa.Schema:
+    """The columns `names` as they are written."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(name, pa.float64()) if name.startswith(COMPONENT) else _written().field(name) for name in names])
+
+
 OF_COMPLETION = ("token_ids", "logprobs", "text", "finish_reason", "region", "malformed", "counted", "cursor")
-"""The fields of a Completion, each a column; files of before have no cursor."""
+"""The fields of a Completion, each a column."""
+OPTIONAL = ("cursor",)
+"""Columns that files of before do not have."""
 OF_GROUP = ("task", "prompt_token_ids", "baseline", "low", "high", "sampled_at", "prompt", "dropped")
-READ = ("completion", *OF_COMPLETION, *OF_GROUP, "score", "reward", "advantage")
+READ = ("task_id", "completion", *OF_COMPLETION, *OF_GROUP, "score", "reward", "advantage")
 
 
 def _groups_of(table: pa.Table) -> list[StoredGroup]:

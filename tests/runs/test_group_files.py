@@ -18,7 +18,7 @@ from parts import assert_same_groups, completion_of, edit_task
 from gapo_cli.errors import DataError
 from gapo_cli.records import Completion, EditTask, Group, Hint, HistoryEvent, Source
 from gapo_cli.runs import group_files
-from gapo_cli.runs.group_files import OF_COMPLETION, iterate_groups, join_files, read_groups, write_groups
+from gapo_cli.runs.group_files import OF_COMPLETION, READ, GroupFile, iterate_groups, join_files, read_groups, write_groups
 from gapo_cli.runs.group_json import group_from_dict, group_to_dict
 
 COLUMNS = [
@@ -238,6 +238,60 @@ def test_what_is_no_rollouts_is_one_sentence(tmp_path):
     pq.write_table(pa.table({"text": ["a"]}).replace_schema_metadata({group_files.VERSION_KEY: b"99"}), path)
     with pytest.raises(DataError, match="rows.parquet: is of version 99, this gapo reads version 1; make the rollouts again"):
         read_groups(path)
+
+    pq.write_table(pa.table({"text": ["a"]}).replace_schema_metadata({group_files.VERSION_KEY: b"\xff\xfe"}), path)
+    with pytest.raises(DataError, match="rows.parquet: is of version \ufffd+, this gapo reads version 1"):
+        read_groups(path)
+
+
+def rewritten(path, name, values):
+    """The file with other values in a column; None: without the column."""
+    table = pq.read_table(path)
+    place = table.schema.get_field_index(name)
+    changed = table.remove_column(place) if values is None else table.set_column(place, name, values)
+    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "sentence"),
+    [
+        ("reward", None, "holds no rollouts: column reward is missing; make the rollouts again"),
+        ("completion", None, "holds no rollouts: column completion is missing"),
+        ("task_id", None, "holds no rollouts: column task_id is missing"),
+        ("reward", pa.array(["0.5", "1"]), "holds no rollouts: column reward holds text, need numbers"),
+        ("component_em", pa.array(["0.5", "1"]), "holds no rollouts: column component_em holds text, need numbers"),
+        ("completion", pa.array([0.0, 1.0]), "column completion holds numbers, need whole numbers"),
+        ("token_ids", pa.array([["a"], ["b"]]), "column token_ids holds lists of text, need lists of whole numbers"),
+        ("completion", pa.array([0, None]), "is no whole file of rollouts: column completion lacks values"),
+        ("length", pa.array([2**40, 1]), "holds a number out of range"),
+        ("reward", pa.array([0.5, -float("inf")]), "the reward of task task-7 is infinite; need numbers, or NaN"),
+    ],
+)
+def test_a_column_that_is_missing_or_holds_something_else_is_one_sentence(column, values, sentence, tmp_path):
+    path = tmp_path / "rows.parquet"
+    write_groups(path, 0, [group(7, ["a", "b"], [0.5, 1.0])], lambda group: "prompt")
+    rewritten(path, column, values)
+    with GroupFile(path) as file, pytest.raises(DataError, match=f"rows.parquet: .*{sentence}") as raised:
+        file.columns(0, READ if column in READ else ["component_em", "task_id", "length"])
+    assert "\n" not in str(raised.value)
+
+
+def test_numbers_of_another_width_and_no_value_for_a_missing_reward_are_read_as_they_were_written(tmp_path):
+    path = tmp_path / "rows.parquet"
+    groups = [group(7, ["a", "b"], [0.5, NAN])]
+    write_groups(path, 0, groups, lambda group: "prompt")
+    rewritten(path, "completion", pa.array([0, 1], pa.int64()))
+    rewritten(path, "reward", pa.array([0, None], pa.int64()))
+    rewritten(path, "malformed", pa.nulls(2))
+    assert_same_groups(read_groups(path), groups)
+
+
+def test_a_file_of_before_without_cursors_is_read(tmp_path):
+    path = tmp_path / "rows.parquet"
+    groups = [group(7, ["a", "b"], [0.5, 1.0])]
+    write_groups(path, 0, groups, lambda group: "prompt")
+    rewritten(path, "cursor", None)
+    assert_same_groups(read_groups(path), groups)
 
 
 @pytest.mark.parametrize("damage", ["cut at the end", "a hole in the middle"])
