@@ -15,17 +15,27 @@ from gapo_cli.config.checks import one_of, require
 KINDS = ("flip", "uniform", "zero", "one")
 
 
+def check_kind(key: str, kind: str) -> None:
+    """Raises UserError, which names the `key` that was typed."""
+    one_of(key, kind, KINDS)
+
+
+def check_probability(key: str, probability: float) -> None:
+    """Raises UserError, which names the `key` that was typed."""
+    require(0 <= probability <= 1, f"{key}={probability}: need 0 to 1")
+
+
 @dataclass(frozen=True)
 class Corruption:
     """Each reward is replaced with chance `probability`: "flip" by 1 - r, "uniform" by a number from [0, 1], "zero" by 0 (a run
     that failed), "one" by 1 (a lucky or hacked answer). Raises UserError for another kind, or a probability outside [0, 1]."""
 
-    kind: str = "flip"
-    probability: float = 0.05
+    kind: str
+    probability: float
 
     def __post_init__(self) -> None:
-        one_of("corruption.kind", self.kind, KINDS)
-        require(0 <= self.probability <= 1, f"corruption.probability={self.probability}: need 0 to 1")
+        check_kind("reward.corruption.kind", self.kind)
+        check_probability("reward.corruption.probability", self.probability)
 
     def chosen(self, draws: np.ndarray) -> np.ndarray:
         """Which rewards are replaced, from uniform draws of their shape."""

@@ -26,9 +26,9 @@ HARD_BELOW, EASY_ABOVE = 1 / 3, 2 / 3
 LEVELS = ("hard", "middle", "easy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
-    """One estimator at one group size under one corruption: `sums` (P, len(SUMS)) over its trials."""
+    """One estimator at one group size under one corruption: `sums` (P, len(SUMS)) over its trials. It equals itself alone."""
 
     variant: Variant
     group_size: int

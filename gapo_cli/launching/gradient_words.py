@@ -18,7 +18,7 @@ from gapo_cli.config.typed import build_section
 from gapo_cli.errors import UserError
 from gapo_cli.launching.allowed_code import ALLOW
 from gapo_cli.launching.building import HELPERS
-from gapo_cli.launching.lab_words import ESTIMATORS, make_variants, only_value, read_numbers
+from gapo_cli.launching.lab_words import ESTIMATORS, make_variants, only_value, read_list
 from gapo_cli.launching.overrides import key_of, paths_and_settings
 from gapo_cli.runs.layout import CONFIG, ROLLOUT_FILE
 from gapo_cli.stages.lab_gradients import GradientSettings
@@ -26,6 +26,8 @@ from gapo_cli.stages.lab_gradients import GradientSettings
 NUMBERS = ("prompts", "completions", "trials", "seed", "sketch")
 OF_THE_RUN = ("model", "trainer", "sampling")
 """Sections that the folder's config gives and words may change."""
+OTHER_KEYS = ("group_size", *NUMBERS, *(f"{name}.*" for name in OF_THE_RUN))
+"""What may be typed beside the estimators and their settings."""
 DEFAULT_TAUS = (0.3, 0.5, 0.7)
 
 
@@ -47,10 +49,10 @@ def gradient_request(words: Sequence[str], config_dir: Path | None = None) -> Gr
     of_run = [word for word in keyed if key_of(word).split(".")[0] in OF_THE_RUN]
     given = dict(word.split("=", 1) for word in keyed if word not in of_run)
     allowed = given.pop(ALLOW, None)
-    names = [name.strip() for name in given.pop("estimators", ",".join(ESTIMATORS)).split(",")]
-    sizes = read_numbers("group_size", given.pop("group_size"), int) if "group_size" in given else None
-    one = {key: only_value(key, read_numbers(key, given.pop(key), int)) for key in NUMBERS if key in given}
-    variants = tuple(make_variants(names, given, config_dir, allowed, DEFAULT_TAUS))
+    names = read_list("estimators", given.pop("estimators", ",".join(ESTIMATORS)))
+    sizes = read_list("group_size", given.pop("group_size"), int) if "group_size" in given else None
+    one = {key: only_value(key, read_list(key, given.pop(key), int)) for key in NUMBERS if key in given}
+    variants = tuple(make_variants(names, given, config_dir, allowed, OTHER_KEYS, DEFAULT_TAUS))
     settings = GradientSettings(variants, sizes, **one)
     config = config_of(rollouts, of_run)
     return GradientRequest(

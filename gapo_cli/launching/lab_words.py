@@ -7,14 +7,14 @@ user's own included.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from gapo_cli.config.corruption import Corruption
+from gapo_cli.config.corruption import Corruption, check_kind, check_probability
 from gapo_cli.errors import UserError, did_you_mean
 from gapo_cli.lab.laboratory import LabSettings
 from gapo_cli.lab.replay import Variant
@@ -43,25 +43,33 @@ def lab_request(words: Sequence[str], config_dir: Path | None = None) -> LabRequ
         raise UserError("gapo lab: name a rollouts.parquet or a run's folder, as outputs/rollout/TIME")
     given = dict(word.split("=", 1) for word in keyed)
     allowed = given.pop(ALLOW, None)
-    names = [name.strip() for name in given.pop("estimators", ",".join(ESTIMATORS)).split(",")]
-    kinds = [kind.strip() for kind in given.pop("kind", "flip").split(",")]
-    numbers = {key: read_numbers(key, given.pop(key), kind) for key, kind in NUMBERS.items() if key in given}
+    names = read_list("estimators", given.pop("estimators", ",".join(ESTIMATORS)))
+    kinds = read_list("kind", given.pop("kind", "flip"))
+    numbers = {key: read_list(key, given.pop(key), kind) for key, kind in NUMBERS.items() if key in given}
     one = {key: only_value(key, numbers[key]) for key in ONE_VALUE if key in numbers}
-    variants = make_variants(names, given, config_dir, allowed)
-    corruptions = tuple(
-        Corruption(kind, probability)
-        for kind in kinds
-        for probability in numbers.get("corruption", DEFAULT_CORRUPTIONS)
-        if probability > 0
-    )
+    variants = make_variants(names, given, config_dir, allowed, {"kind", *NUMBERS})
+    probabilities = numbers.get("corruption", DEFAULT_CORRUPTIONS)
+    for kind in kinds:
+        check_kind("kind", kind)
+    for probability in probabilities:
+        check_probability("corruption", probability)
+    # the rewards as they are, probability 0, are there in any case
+    corruptions = tuple(Corruption(kind, probability) for kind in kinds for probability in probabilities if probability > 0)
     return LabRequest(tuple(rollouts), LabSettings(tuple(variants), numbers.get("group_size"), corruptions, **one))
 
 
-def read_numbers(key: str, text: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
+def read_list(key: str, text: str, kind: Callable[[str], Any] = str.strip) -> tuple[Any, ...]:
+    """The values between the commas of KEY=A,B. `kind`: what each is read as, a name, int or float. Raises UserError for what are
+    no numbers, and for a value that is there twice, which would be counted as two."""
     try:
-        return tuple(kind(part) for part in text.split(","))
+        values = tuple(kind(part) for part in text.split(","))
     except ValueError as error:
-        raise UserError(f"{key}={text}: need {'whole ' if kind is int else ''}numbers, as {key}=4,8") from error
+        need, example = ("whole numbers", "4,8") if kind is int else ("numbers", "0.3,0.5")
+        raise UserError(f"{key}={text}: need {need}, as {key}={example}") from error
+    repeated = next((value for place, value in enumerate(values) if value in values[:place]), None)
+    if repeated is not None:
+        raise UserError(f"{key}={text}: {repeated} is there twice; name each value once")
+    return values
 
 
 def only_value(key: str, values: Sequence[Any]) -> Any:
@@ -76,20 +84,22 @@ def make_variants(
     swept: Mapping[str, str],
     config_dir: Path | None,
     allowed: str | None,
+    other_keys: Collection[str],
     taus: Sequence[float] = TAUS,
 ) -> list[Variant]:
-    """Each estimator at each of its settings. `swept`: of a setting, its numbers as typed; `taus`: where it has none of tau. Raises
-    UserError for an unknown estimator, for a setting that none has, and for what are no numbers."""
+    """Each estimator at each of its settings. `swept`: of a setting, its numbers as typed; `taus`: where it has none of tau.
+    `other_keys`: what else the command takes, for a message. Raises UserError for an unknown estimator, for a setting that none has,
+    and for what are no numbers."""
     estimators = build_estimators(names, config_dir, allowed)
     has = {name: {field.name for field in fields(one)} if is_dataclass(one) else set() for name, one in estimators.items()}
     for key in swept:
         if not any(key in own for own in has.values()):
-            known = sorted({"estimators", "kind", *NUMBERS, *itertools.chain(*has.values())})
+            known = sorted({"estimators", *other_keys, *itertools.chain(*has.values())})
             near = did_you_mean(key, known)
             raise UserError(
                 f"{key}: none of {', '.join(names)} has it; {near + ' ' if near else ''}need one of {', '.join(known)}"
             )
-    varied: dict[str, Sequence[float]] = {"tau": taus, **{key: read_numbers(key, text, float) for key, text in swept.items()}}
+    varied: dict[str, Sequence[float]] = {"tau": taus, **{key: read_list(key, text, float) for key, text in swept.items()}}
     variants = []
     for name, estimator in estimators.items():
         keys = [key for key in varied if key in has[name]]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gapo_cli.config.checks import require
 from gapo_cli.config.sampling import SOME_TASKS
 from gapo_cli.errors import DataError, batch_kept
 from gapo_cli.experiment import Experiment, check_engine, check_length_penalty
@@ -65,6 +66,11 @@ def rollout(experiment: Experiment, display: Display) -> RolloutResult:
     """`sampling.group_size` completions for each of `rollout.tasks` tasks, scored as in training, with the estimator's
     advantages; of a recording, for the tasks in it. In a folder with parts of the same rollout, goes on from them. Tasks that
     do not fit the context are left out and counted, or, with data.on_long=stop, refused."""
+    require(
+        experiment.corruption is None,
+        "reward.corruption: corrupts the rewards of training alone; leave it out, and try it on the saved rewards by gapo lab "
+        "corruption=0.05",
+    )
     check_length_penalty(experiment)
     check_engine(experiment, [experiment.sampling])
     if not isinstance(experiment.engine, RecordedEngine | TextEngine):

@@ -70,12 +70,19 @@ def test_no_torch_is_imported(pool):
         (["before", "estimators=gappo"], "estimator=gappo: unknown estimator; did you mean gapo?"),
         (["before", "taau=0.3"], "taau: none of grpo, gapo, median has it; did you mean tau?"),
         (["before", "hydra.run.dir=here"], "hydra.run.dir: none of grpo, gapo, median has it; need one of corruption, "),
-        (["before", "tau=much"], "tau=much: need numbers, as tau=4,8"),
+        (["before", "tau=much"], "tau=much: need numbers, as tau=0.3,0.5"),
+        (["before", "tau=0.5,0.50"], "tau=0.5,0.50: 0.5 is there twice; name each value once"),
+        (["before", "group_size=8,4,8"], "group_size=8,4,8: 8 is there twice"),
+        (["before", "corruption=0.1,0.1"], "corruption=0.1,0.1: 0.1 is there twice"),
+        (["before", "kind=flip, flip"], "kind=flip, flip: flip is there twice"),
+        (["before", "estimators=gapo,gapo"], "estimators=gapo,gapo: gapo is there twice"),
+        (["before", "corruption=-0.1"], "corruption=-0.1: need 0 to 1"),
+        (["before", "corruption=0.1,nan"], "corruption=nan: need 0 to 1"),
         (["before", "tau=0"], "tau=0.0: need 0 < tau <= 1"),
         (["before", "group_size=four"], "group_size=four: need whole numbers, as group_size=4,8"),
         (["before", "group_size=100"], "group_size=100: before has 64 completions a prompt"),
         (["before", "trials=1,2"], "trials: need one value"),
-        (["before", "kind=flop"], "corruption.kind=flop"),
+        (["before", "kind=flop"], "kind=flop: need one of flip"),
         (["nowhere"], "nowhere: no such file or folder"),
     ],
 )
@@ -124,6 +131,11 @@ def test_gradients_of_a_pool_come_from_the_model_that_sampled_it(tmp_path, monke
         (["before", "trials=1"], "trials=1: need 2 or more"),
         (["before", "model=hf"], "model=hf: names a group; give its keys"),
         (["before", "tau=x"], "tau=x: need numbers"),
+        (["before", "tau=0.5,0.5"], "tau=0.5,0.5: 0.5 is there twice"),
+        (
+            ["before", "smallest_pool=8"],
+            "has it; need one of completions, estimators, group_size, model.*, prompts, sampling.*, ",
+        ),
     ],
 )
 def test_a_mistake_about_gradients_is_one_sentence(pool, words, sentence, capsys):

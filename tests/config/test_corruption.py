@@ -28,8 +28,8 @@ def test_more_probability_corrupts_the_same_and_more():
 
 
 def test_another_kind_or_probability_is_refused():
-    with pytest.raises(UserError, match="corruption.probability=1.5: need 0 to 1"):
+    with pytest.raises(UserError, match="reward.corruption.probability=1.5: need 0 to 1"):
         Corruption("flip", 1.5)
-    with pytest.raises(UserError, match="corruption.kind"):
+    with pytest.raises(UserError, match="reward.corruption.kind=flop: need one of flip"):
         Corruption("flop", 0.5)
     assert set(KINDS) == {"flip", "uniform", "zero", "one"}

@@ -87,6 +87,11 @@ def test_the_same_estimator_twice_differs_by_nothing_however_often_prompts_are_d
     assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
 
 
+def test_a_cell_is_found_among_cells_of_the_same_settings(tmp_path):
+    cells = replay_all(pool_of(tmp_path, pool_rewards(4)), [GRPO_, GRPO_], [4], [None], trials=2, seed=0)
+    assert [cells.index(cell) for cell in cells] == [0, 1]
+
+
 def test_dividing_by_the_spread_is_what_tells_grpo_from_dr_grpo(tmp_path):
     pool = pool_of(tmp_path, pool_rewards(20))
     grpo, plain = replay_all(pool, [GRPO_, Variant("dr_grpo", "dr_grpo", DrGRPO())], [8], [None], trials=8, seed=0)

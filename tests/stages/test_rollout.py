@@ -39,6 +39,11 @@ def stopping_at(part, monkeypatch):
     monkeypatch.setattr(RolloutParts, "add", add_or_stop)
 
 
+def test_corruption_is_refused_since_it_is_of_training_alone(here, words, capsys):
+    assert run_command(["rollout", *words, "reward.corruption={kind:flip,probability:0.1}"]) == 2
+    assert "reward.corruption: corrupts the rewards of training alone; leave it out" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_so_many_tasks_are_chosen_by_the_seed_and_the_first_line_says_how_many(here, words, capsys):
     assert run_command(["rollout", *words, "rollout.tasks=5", "hydra.run.dir=one"]) == 0
