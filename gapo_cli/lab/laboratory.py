@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,9 +83,8 @@ def examine(path: Path, name: str, settings: LabSettings, progress: Progress = n
         return SourceResult(saved, shapes, groups, notes=notes)
     sizes = settings.sizes_for(completions)
     pool = make_pool(saved, max(sizes))
-    for count, why in ((pool.without_spread, "equal rewards only"), (pool.too_small, f"fewer than {max(sizes)} rewards")):
-        if count:
-            notes.append(f"{count} of {len(saved.rewards)} prompts are left out: {why}")
+    why = {"equal rewards only": pool.without_spread, f"fewer than {max(sizes)} rewards": pool.too_small}
+    notes += left_out_notes(why, len(saved.rewards))
     cells = replay_all(pool, settings.variants, sizes, (None, *settings.corruptions), settings.trials, settings.seed, progress)
     findings = [one for part, chosen in parts_of(pool).items() for one in find(cells, chosen, part, settings.seed)]
     count = len(settings.variants)
@@ -94,6 +93,11 @@ def examine(path: Path, name: str, settings: LabSettings, progress: Progress = n
         for at, cell in enumerate(cells)
     ]
     return SourceResult(saved, shapes, groups, PoolResult(pool, cells, findings, differences), notes)
+
+
+def left_out_notes(why: Mapping[str, int], of: int) -> list[str]:
+    """A note a reason that leaves some of the `of` prompts out. `why`: reason → how many."""
+    return [f"{count} of {of} prompts are left out: {reason}" for reason, count in why.items() if count]
 
 
 def missing_words(saved: SavedRewards) -> list[str]:

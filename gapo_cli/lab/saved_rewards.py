@@ -104,6 +104,15 @@ def as_groups(name: str, columns: Mapping[str, np.ndarray]) -> SavedRewards:
     )
 
 
+def each_once(paths: Sequence[Path]) -> list[Path]:
+    """The paths in their order without those that lead to the same rollouts again: a folder, its rollouts.parquet, a link."""
+    places: dict[Path, Path] = {}
+    for path in paths:
+        whole = path / ROLLOUT_FILE
+        places.setdefault((whole if whole.is_file() else path).resolve(), path)
+    return list(places.values())
+
+
 def names_of(paths: Sequence[Path]) -> list[str]:
     """As few of the last parts of the paths as tell them apart; a run's file goes by its run."""
     from gapo_cli.runs.run_data import short_names

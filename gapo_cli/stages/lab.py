@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gapo_cli.interfaces import Display
 from gapo_cli.lab.laboratory import LabSettings, SourceResult, examine
-from gapo_cli.lab.saved_rewards import names_of
+from gapo_cli.lab.saved_rewards import each_once, names_of
 from gapo_cli.reports.lab_page import render_lab
 from gapo_cli.reports.lab_tables import lab_tables, long_rows, sections_markdown
 from gapo_cli.reports.tables import Table
@@ -28,12 +28,13 @@ class LabResult:
 
 
 def lab(rollouts: Sequence[Path], settings: LabSettings, folder: Path, display: Display) -> LabResult:
-    """Examines each of the rollouts and writes lab.json, .csv, .md and .html into `folder`, which holds nothing yet. Raises
+    """Examines each of the rollouts once and writes lab.json, .csv, .md and .html into `folder`, which holds nothing yet. Raises
     UserError."""
     check_free(folder, f"--output {folder}")
     import pandas as pd
 
     started = time.monotonic()
+    rollouts = each_once(rollouts)
     sources = tuple(
         examine(path, name, settings, display.progress) for path, name in zip(rollouts, names_of(rollouts), strict=True)
     )

@@ -15,7 +15,7 @@ from gapo_cli.errors import DataError
 from gapo_cli.hardware import usable_cores
 from gapo_cli.interfaces import Display
 from gapo_cli.lab.gradients import GradientFindings, compare_gradients
-from gapo_cli.lab.laboratory import LARGEST_DEFAULT_SHARE
+from gapo_cli.lab.laboratory import LARGEST_DEFAULT_SHARE, left_out_notes
 from gapo_cli.lab.replay import Pool, Variant, make_pool
 from gapo_cli.lab.saved_rewards import as_groups
 from gapo_cli.records import EQUAL_WITHIN, Group
@@ -75,7 +75,10 @@ def lab_gradients(
     """Writes gradients.json, .csv and .md into `folder`, which holds nothing yet. `temperature` is that of the rollouts. Raises
     UserError."""
     check_free(folder, f"--output {folder}")
-    groups, pool = chosen_groups(rollouts, settings)
+    chosen = chosen_groups(rollouts, settings)
+    groups, pool = chosen.groups, chosen.pool
+    for note in chosen.notes:
+        display.say(f"{rollouts}: {note}")
     import pandas as pd
     import torch
 
@@ -108,12 +111,22 @@ def _plain(settings: GradientSettings) -> dict[str, object]:
     return {key: getattr(settings, key) for key in keys} | {"group_sizes": list(settings.sizes)}
 
 
-def chosen_groups(rollouts: Path, settings: GradientSettings) -> tuple[list[Group], Pool]:
-    """The groups whose gradients are computed, and their rewards as a pool. Raises DataError for what is no pool."""
+@dataclass(frozen=True)
+class ChosenGroups:
+    """The groups whose gradients are computed, and their rewards as a pool; `notes`: which prompts are left out."""
+
+    groups: list[Group]
+    pool: Pool
+    notes: list[str]
+
+
+def chosen_groups(rollouts: Path, settings: GradientSettings) -> ChosenGroups:
+    """Raises DataError for what is no pool."""
     path = rollouts / ROLLOUT_FILE if rollouts.is_dir() else rollouts
     if not path.is_file():
         raise DataError(f"{path}: no such file; make a pool with gapo rollout sampling.group_size=128, and name its folder")
-    groups = []
+    groups: list[Group] = []
+    missing = equal = 0
     for group in iterate_groups(path, dropped=False):
         if len(group.completions) < settings.completions:
             raise DataError(
@@ -121,13 +134,19 @@ def chosen_groups(rollouts: Path, settings: GradientSettings) -> tuple[list[Grou
                 "asked for; make a larger pool (gapo rollout sampling.group_size=128), or lower completions"
             )
         rewards = group.rewards[: settings.completions]
-        if not np.isnan(rewards).any() and np.ptp(rewards) > EQUAL_WITHIN:
+        if np.isnan(rewards).any():
+            missing += 1
+        elif np.ptp(rewards) <= EQUAL_WITHIN:
+            equal += 1
+        else:
             groups.append(first_completions(group, settings.completions))
     if not groups:
         raise DataError(f"{rollouts}: no prompt has rewards that are all there and differ, so there is no gradient to estimate")
+    why = {"equal rewards only": equal, f"a missing reward among the first {settings.completions}": missing}
+    notes = left_out_notes(why, len(groups) + equal + missing)
     if len(groups) > settings.prompts:
         groups = [groups[round(place)] for place in np.linspace(0, len(groups) - 1, settings.prompts)]
-    return groups, make_pool(as_groups(str(rollouts), columns_of(groups)), max(settings.sizes))
+    return ChosenGroups(groups, make_pool(as_groups(str(rollouts), columns_of(groups)), max(settings.sizes)), notes)
 
 
 def first_completions(group: Group, count: int) -> Group:

@@ -92,6 +92,12 @@ def test_a_mistake_is_answered_in_one_sentence(pool, words, sentence, capsys):
     assert sentence in error and error.count("\n") == 1
 
 
+def test_the_same_rollouts_under_two_names_are_examined_once(pool, tmp_path):
+    words = ["before", "before/", str(pool), "trials=2", "tau=0.5", "corruption=0", "estimators=grpo"]
+    assert run_command(["lab", *words, "-o", "out", "-q"]) == 0
+    assert json.loads((tmp_path / "out/lab.json").read_text())["rollouts"] == ["before"]
+
+
 def test_missing_rewards_are_said_and_left_out(pool, capsys):
     rewards = pool_rewards(5, 64)
     rewards[0, :3] = np.nan
