@@ -24,6 +24,9 @@ MISSING, MALFORMED, NOOP, NOOP_RIGHT = "reward/missing", "reward/malformed_frac"
 NEGATIVE, Q_MINUS_MEAN, WIDTH = "group/negative_adv_frac", "group/q_minus_mean", "group/hdi_width"
 NORMAL, LEFT, RIGHT, SYMMETRIC = (f"group/{shape}_frac" for shape in ("normal", "left", "right", "symmetric"))
 ZERO_SPREAD = "group/zero_std_frac"
+SHAPES = {"normal": NORMAL, "left": LEFT, "right": RIGHT, "symmetric": SYMMETRIC, "zero": ZERO_SPREAD}
+"""The share of each shape in `gapo_cli.statistics.reward_shapes`."""
+NO_SHAPE = "group/no_shape"
 GENERATED, DROPPED, WAITING, ROUNDS = "group/generated", "group/dropped", "group/waiting", "group/rounds"
 CLIPPED, ENTROPY, KL_LOSS, GRADIENT_NORM = "actor/pg_clipfrac", "actor/entropy", "actor/kl_loss", "actor/grad_norm"
 COMPUTED = "actor/computed_tokens_frac"
@@ -81,8 +84,9 @@ METRICS = (
     Metric(NEGATIVE, "Negative advantages", "share of the answers in the batch whose advantage is below 0", RL),
     Metric(Q_MINUS_MEAN, "Q - mean", "the estimator's baseline minus the mean reward of its group, mean over groups", RL),
     Metric(WIDTH, "Interval width", "of the densest interval, mean over groups; only for estimators that have one", RL),
-    Metric("group/{normal,left,right,symmetric}_frac", "Reward shapes", "share of all groups sampled in the step whose rewards have that shape", RL),
-    Metric(ZERO_SPREAD, "Groups without spread", "share of all groups sampled in the step in which all rewards are equal", RL),
+    Metric("group/{normal,left,right,symmetric}_frac", "Reward shapes", "share of the groups sampled in the step, of those with two rewards or more, whose rewards have that shape", RL),
+    Metric(ZERO_SPREAD, "Groups without spread", "the same, whose rewards are all equal", RL),
+    Metric(NO_SHAPE, "Groups without a shape", "how many groups sampled in the step have fewer than two rewards and are in no share of shapes", RL),
     Metric("group/{generated,dropped}", "Groups sampled and dropped", "groups sampled in the step; those of them that dynamic sampling dropped", RL),
     Metric(WAITING, "Groups waiting", "groups sampled already that wait for the next step", RL),
     Metric(ROUNDS, "Rounds", "rounds of sampling until the batch was full", RL),

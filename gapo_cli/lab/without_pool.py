@@ -13,7 +13,7 @@ import numpy as np
 
 from gapo_cli.lab.replay import Variant
 from gapo_cli.lab.saved_rewards import SavedRewards
-from gapo_cli.statistics.reward_shapes import SHAPES, group_shapes
+from gapo_cli.statistics.reward_shapes import SHAPES, UNKNOWN, group_shapes, shape_shares
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,12 @@ class GroupFindings:
 
 @dataclass(frozen=True)
 class ShapesAtStep:
-    """Shares of the reward shapes among all `groups` sampled in a step, those that dynamic sampling dropped included."""
+    """Shares of the reward shapes among the `groups` sampled in a step, those that dynamic sampling dropped included, and those of
+    `unknown` shape left out; without shares where all are unknown."""
 
     step: int
     groups: int
+    unknown: int
     shares: Mapping[str, float]
 
 
@@ -83,5 +85,5 @@ def shapes_by_step(saved: SavedRewards) -> list[ShapesAtStep]:
     found = []
     for step in np.unique(saved.steps):
         own = shapes[saved.steps == step]
-        found.append(ShapesAtStep(int(step), len(own), {name: float(np.mean(own == name)) for name in SHAPES}))
+        found.append(ShapesAtStep(int(step), len(own), int(np.sum(own == UNKNOWN)), shape_shares(own)))
     return found

@@ -16,6 +16,7 @@ from gapo_cli.metric_names import (
     LEFT,
     MEAN_LENGTH,
     MEAN_SCORE,
+    NO_SHAPE,
     NORMAL,
     PREFERENCE_ACCURACY,
     PREFERENCE_CHOSEN,
@@ -121,4 +122,5 @@ def _exact_match_series(run: RunData, mode: Mode, colour: int, name: str) -> Ser
 def shape_chart(run: RunData, title: str) -> Chart | None:
     """The shares of the reward shapes over the steps of one run."""
     shares = {name: run.curve(key) for name, key in SHAPE_METRICS.items()}
-    return area_chart(title, shares)
+    unknown = sum(count for _, count in run.curve(NO_SHAPE))
+    return area_chart(title, shares, f"{unknown:.0f} groups with fewer than two rewards are left out" if unknown else "")

@@ -12,7 +12,7 @@ import numpy as np
 from gapo_cli.errors import first_line
 from gapo_cli.reports.diffs import diff_segments
 from gapo_cli.runs.run_data import RunData
-from gapo_cli.statistics.reward_shapes import SHAPES, group_shapes
+from gapo_cli.statistics.reward_shapes import SHAPES, UNKNOWN, group_shapes
 
 BYTES_FOR_GROUPS = 3_000_000
 """Of the page, for all runs together."""
@@ -78,7 +78,7 @@ def _step(run: RunData, step: int, share: int, notes: list[str]) -> dict[str, An
 
 def evenly_over_shapes(shapes: Sequence[str]) -> list[int]:
     """The places of all groups, taking turns between the shapes."""
-    rows = {shape: [place for place, found in enumerate(shapes) if found == shape] for shape in SHAPES}
+    rows = {shape: [place for place, found in enumerate(shapes) if found == shape] for shape in (*SHAPES, UNKNOWN)}
     turns = max(map(len, rows.values()), default=0)
     return [places[turn] for turn in range(turns) for places in rows.values() if turn < len(places)]
 

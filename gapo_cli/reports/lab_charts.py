@@ -118,7 +118,7 @@ def advantage_curves(saved: SavedRewards, variants: Sequence[Variant]) -> list[C
     shapes = group_shapes(saved.rewards)
     charts = []
     for shape in SHAPES:
-        rows = np.flatnonzero((shapes == shape) & (saved.present >= 2))
+        rows = np.flatnonzero(shapes == shape)
         if shape == "zero" or not len(rows):
             continue
         deviations = np.nanstd(saved.rewards[rows], axis=1)
@@ -140,5 +140,7 @@ def shapes_chart(source: SourceResult) -> Chart | None:
     """The shapes over the steps; None where there is only one step."""
     if len(source.shapes) < 2:
         return None
-    shares = {SHAPE_NAMES[name]: [(float(one.step), one.shares[name]) for one in source.shapes] for name in SHAPES}
+    shares = {
+        SHAPE_NAMES[name]: [(float(one.step), one.shares[name]) for one in source.shapes if one.shares] for name in SHAPES
+    }
     return area_chart("Shares of the groups", shares)

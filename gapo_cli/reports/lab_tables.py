@@ -43,9 +43,14 @@ def lab_tables(source: SourceResult) -> Iterator[Table]:
 def shape_table(shapes: Sequence[ShapesAtStep], most: int = 12) -> Table:
     """Shares of the reward shapes at the first step, the last, and evenly between; the first is before training."""
     chosen = shapes if len(shapes) <= most else [shapes[round(at * (len(shapes) - 1) / (most - 1))] for at in range(most)]
-    rows = tuple((str(one.step), str(one.groups), *(percent(one.shares[name]) for name in SHAPES)) for one in chosen)
-    note = "Groups of the first step are sampled before anything is learnt." if len(shapes) > 1 else ""
-    return Table("Reward shapes, %", ("step", "groups", *SHAPE_NAMES.values()), rows, note)
+    rows = tuple((str(one.step), str(one.groups), *(percent(one.shares.get(name)) for name in SHAPES)) for one in chosen)
+    notes = ["Groups of the first step are sampled before anything is learnt."] if len(shapes) > 1 else []
+    unknown = sum(one.unknown for one in shapes)
+    if unknown:
+        notes.append(
+            f"{unknown} of {sum(one.groups for one in shapes)} groups have fewer than two rewards and are in no share."
+        )
+    return Table("Reward shapes, %", ("step", "groups", *SHAPE_NAMES.values()), rows, " ".join(notes))
 
 
 def groups_table(groups: Sequence[GroupFindings]) -> Table:

@@ -3,7 +3,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("group-data").textContent);
   const root = document.getElementById("browser");
-  const SHAPES = { normal: "normal", left: "left-skewed", right: "right-skewed", symmetric: "symmetric", zero: "no spread" };
+  const SHAPES = { normal: "normal", left: "left-skewed", right: "right-skewed", symmetric: "symmetric", zero: "no spread", unknown: "fewer than two rewards" };
   const state = { run: 0, step: 0, shape: "", family: "", order: "place", against: "change", group: null };
 
   function element(name, attributes = {}, ...children) {

@@ -2,7 +2,8 @@
 
 `critic/*` and `response_length/*` are over the batch that is learnt from, as in verl (there an advantage counts once a
 token). `group/*_frac` of shapes and `reward/*` are over all groups sampled in the step, the ones that dynamic sampling
-drops included: what the policy does, not what was selected from it.
+drops included: what the policy does, not what was selected from it. A group with fewer than two rewards has no shape and is in no
+share; how many there are is a metric of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from gapo_cli.edits.matching import exact_match
 from gapo_cli.records import Completion, EditTask, Group
 from gapo_cli.rollouts.collect import RolloutBatch
 from gapo_cli.rollouts.scoring import SCORING_FAILED
-from gapo_cli.statistics.reward_shapes import shape_shares
+from gapo_cli.statistics.reward_shapes import UNKNOWN, group_shapes, shape_shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +107,14 @@ def generated_metrics(groups: Iterable[GroupNumbers]) -> dict[str, float]:
     row[names.MALFORMED] = float(np.mean(np.concatenate([group.malformed for group in groups])))
     row[names.NOOP] = float(np.mean(np.concatenate([group.noop for group in groups])))
     row[names.NOOP_RIGHT] = float(np.mean(np.concatenate([group.noop_right for group in groups])))
-    return row | shape_metrics(shape_shares(rewards))
+    shapes = group_shapes(rewards)
+    row[names.NO_SHAPE] = float(np.sum(shapes == UNKNOWN))
+    return row | {names.SHAPES[shape]: share for shape, share in shape_shares(shapes).items()}
 
 
 def is_noop(completion: Completion, task: EditTask) -> bool:
     """The answer leaves the region as it stands."""
     return completion.region is not None and exact_match(completion.region, task.region)
-
-
-def shape_metrics(shares: Mapping[str, float]) -> dict[str, float]:
-    """The shares of reward shapes under their metrics."""
-    metrics = {"normal": names.NORMAL, "left": names.LEFT, "right": names.RIGHT, "symmetric": names.SYMMETRIC}
-    return {metrics[name]: share for name, share in shares.items() if name != "zero"} | {names.ZERO_SPREAD: shares["zero"]}
 
 
 def _mean_max_min(name: str, values: np.ndarray) -> dict[str, float]:

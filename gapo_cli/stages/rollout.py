@@ -24,6 +24,7 @@ from gapo_cli.metric_names import (
     MALFORMED,
     MEAN_LENGTH,
     MISSING,
+    NO_SHAPE,
     NOOP_RIGHT,
     NORMAL,
     RIGHT,
@@ -244,10 +245,11 @@ def summary_lines(result: RolloutResult) -> list[str]:
         for name, value in metrics.items()
         if name.startswith("reward/") and name.endswith("/mean") and name != NOOP_RIGHT
     }
-    lines.append("reward: " + ", ".join(f"{name} {value:.3f}" for name, value in components.items()))
+    lines.append("reward: " + (", ".join(f"{name} {value:.3f}" for name, value in components.items()) or "all are missing"))
     names = {"normal": NORMAL, "left": LEFT, "right": RIGHT, "symmetric": SYMMETRIC, "without spread": ZERO_SPREAD}
-    shapes = {words: metrics[name] for words, name in names.items()}
-    lines.append("shapes of the groups' rewards: " + ", ".join(f"{name} {share:.1%}" for name, share in shapes.items()))
+    shapes = ", ".join(f"{words} {metrics[name]:.1%}" for words, name in names.items() if name in metrics) or "none is known"
+    unknown = f"; {metrics[NO_SHAPE]:.0f} groups have fewer than two rewards and are left out" if metrics[NO_SHAPE] else ""
+    lines.append(f"shapes of the groups' rewards: {shapes}{unknown}")
     lines.append(
         f"answers: {metrics[MEAN_LENGTH]:.1f} tokens on average, {metrics[CUT]:.1%} cut by the limit, "
         f"{metrics[MALFORMED]:.1%} malformed, {metrics[MISSING]:.0f} rewards missing"

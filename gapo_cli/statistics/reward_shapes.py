@@ -1,5 +1,7 @@
 """What the rewards of a group look like: normal, left-skewed, right-skewed, symmetric or without spread.
 
+A group with fewer than two rewards shows none of these: its shape is unknown, and it is in no share.
+
 The paper (arXiv:2510.21830) sorts groups by five rough tests of normality, then by skew. It leaves open what holds for
 small groups: here a test that does not apply to a size is not counted, and "most" is more than half of those that do.
 """
@@ -12,6 +14,8 @@ from scipy.stats import rankdata
 from gapo_cli.records import EQUAL_WITHIN
 
 SHAPES = ("normal", "left", "right", "symmetric", "zero")
+UNKNOWN = "unknown"
+"""Of a group with fewer than two rewards; the others are missing."""
 
 SKEW_LIMIT = 0.5
 KURTOSIS_LIMIT = 0.5
@@ -28,13 +32,13 @@ RANK_CORRELATION_FROM = 8
 
 
 def group_shapes(rewards: np.ndarray) -> np.ndarray:
-    """(B, G) rewards, NaN = missing → (B,) names out of SHAPES. Missing rewards are left out of their group; a group
-    with fewer than two rewards, or with all within 1e-9 of each other, is "zero"."""
+    """(B, G) rewards, NaN = missing → (B,) names out of SHAPES, or UNKNOWN. Missing rewards are left out of their group; one with
+    fewer than two rewards is UNKNOWN, and one with all within 1e-9 of each other is "zero"."""
     rewards = np.asarray(rewards, dtype=np.float64)
     if rewards.ndim != 2:
         raise ValueError(f"rewards of shape {rewards.shape}: need (groups, completions)")
     present = np.sum(~np.isnan(rewards), axis=1)
-    shapes = np.full(len(rewards), "zero", dtype="<U9")
+    shapes = np.where(present >= 2, np.array("zero", dtype="<U9"), UNKNOWN)
     for size in np.unique(present[present >= 2]):
         rows = np.flatnonzero(present == size)
         # NaN sorts to the end, so the first `size` columns are the rewards that are there
@@ -44,10 +48,10 @@ def group_shapes(rewards: np.ndarray) -> np.ndarray:
     return shapes
 
 
-def shape_shares(rewards: np.ndarray) -> dict[str, float]:
-    """Shape name → share of the groups; the five add up to 1 (all 0 for no groups)."""
-    shapes = group_shapes(rewards)
-    return {name: float(np.mean(shapes == name)) if len(shapes) else 0.0 for name in SHAPES}
+def shape_shares(shapes: np.ndarray) -> dict[str, float]:
+    """(B,) names → share of each of SHAPES among the groups whose shape is known; the five add up to 1. Empty where none is."""
+    known = shapes[shapes != UNKNOWN]
+    return {name: float(np.mean(known == name)) for name in SHAPES} if len(known) else {}
 
 
 def _shapes_of_sorted(ordered: np.ndarray) -> np.ndarray:

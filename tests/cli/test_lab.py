@@ -93,7 +93,7 @@ def test_a_mistake_is_answered_in_one_sentence(pool, words, sentence, capsys):
 
 
 def test_the_same_rollouts_under_two_names_are_examined_once(pool, tmp_path):
-    words = ["before", "before/", str(pool), "trials=2", "tau=0.5", "corruption=0", "estimators=grpo"]
+    words = ["before", "before/", str(pool), "trials=2", "corruption=0", "estimators=grpo"]
     assert run_command(["lab", *words, "-o", "out", "-q"]) == 0
     assert json.loads((tmp_path / "out/lab.json").read_text())["rollouts"] == ["before"]
 

@@ -10,6 +10,8 @@ from gapo_cli.estimators.grpo import GRPO
 from gapo_cli.lab.replay import Variant
 from gapo_cli.lab.saved_rewards import read_saved
 from gapo_cli.lab.without_pool import compare_on_groups, shapes_by_step
+from gapo_cli.reports.lab_tables import shape_table
+from gapo_cli.reports.tables import NOTHING
 
 VARIANTS = [Variant("grpo", "grpo", GRPO()), Variant("gapo", "gapo", GAPO(0.5))]
 # four wrong answers that agree, four right ones: GAPO gives the wrong ones 0, GRPO pushes them down
@@ -53,6 +55,19 @@ def test_shapes_are_of_all_groups_of_a_step(run):
     first, second = shapes_by_step(read_saved(run))
     assert (first.step, first.groups, first.shares["zero"]) == (1, 2, 0.5)
     assert (second.step, second.groups, second.shares["zero"]) == (2, 2, 0.5)
+
+
+def test_groups_with_fewer_than_two_rewards_are_in_no_share_of_shapes_and_are_counted(tmp_path):
+    none, one = [np.nan] * 8, [0.5, *[np.nan] * 7]
+    for step, groups in enumerate([[HALF, EQUAL, none, one], [none, one]]):
+        write_rewards(tmp_path / f"run/rollouts/step-0000{step}.parquet", np.array(groups), step)
+    saved = read_saved(tmp_path / "run")
+    first, second = shapes_by_step(saved)
+    assert (first.groups, first.unknown, first.shares["zero"]) == (4, 2, 0.5)
+    assert (second.groups, second.unknown, second.shares) == (2, 2, {})
+    table = shape_table([first, second])
+    assert [row[-1] for row in table.rows] == ["50.0", NOTHING]
+    assert table.note.endswith("4 of 6 groups have fewer than two rewards and are in no share.")
 
 
 def test_files_that_are_no_rollouts_are_named_in_one_sentence(tmp_path):

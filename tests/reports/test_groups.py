@@ -54,6 +54,7 @@ def test_the_page_keeps_to_its_size_and_takes_turns_between_shapes(finished_run)
     # even where nothing fits, a step shows a group
     assert [len(page["groups"]) for page in pages(finished_run, limit=1)] == [1, 1, 1]
     assert evenly_over_shapes(["left", "left", "zero", "left", "right"]) == [0, 4, 2, 1, 3]
+    assert evenly_over_shapes(["unknown", "left", "left"]) == [1, 0, 2]
 
 
 def test_a_file_that_cannot_be_read_is_named(finished_run, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gapo_cli.statistics.reward_shapes import SHAPES, group_shapes, shape_shares
+from gapo_cli.statistics.reward_shapes import SHAPES, UNKNOWN, group_shapes, shape_shares
 
 NAN = float("nan")
 
@@ -24,8 +24,9 @@ NAN = float("nan")
         ([0.1 + 0.2, 0.3, 0.3, 0.3], "zero"),
         # what is missing is left out: the rest is constant
         ([NAN, 0.4, 0.4, NAN], "zero"),
-        ([NAN] * 4, "zero"),
-        ([NAN, NAN, NAN, 0.4], "zero"),
+        # what shows no shape has none
+        ([NAN] * 4, UNKNOWN),
+        ([NAN, NAN, NAN, 0.4], UNKNOWN),
     ],
 )
 def test_shape_of_a_group(rewards, shape):
@@ -51,13 +52,15 @@ def test_order_within_a_group_does_not_matter():
 
 def test_shares_add_up_to_one():
     rewards = np.random.default_rng(2).integers(0, 3, (300, 4)) / 2
-    shares = shape_shares(rewards)
+    shares = shape_shares(group_shapes(rewards))
     assert tuple(shares) == SHAPES
     assert sum(shares.values()) == pytest.approx(1)
 
 
-def test_no_groups_have_no_shares():
-    assert set(shape_shares(np.zeros((0, 8))).values()) == {0.0}
+def test_groups_of_unknown_shape_are_in_no_share():
+    rewards = np.array([[0.5, 0.5], [0.5, NAN], [NAN, NAN]])
+    assert shape_shares(group_shapes(rewards)) == {"normal": 0, "left": 0, "right": 0, "symmetric": 0, "zero": 1}
+    assert shape_shares(group_shapes(rewards[1:])) == shape_shares(group_shapes(np.zeros((0, 8)))) == {}
 
 
 def test_a_flat_list_of_rewards_is_refused():
