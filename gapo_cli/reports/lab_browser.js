@@ -18,11 +18,12 @@ if (typeof document !== "undefined") (() => {
   }
 
   const sign = (value) => (value === 0 ? "zero" : value > 0 ? "plus" : "minus");
-  const number = (value) => value.toFixed(3);
+  // A wrong reward of 1e300 must not fill the page.
+  const number = (value) => (Math.abs(value) < 1e6 ? value.toFixed(3) : value.toPrecision(4));
   const source = () => data[state.source];
   const whole = () => source().groups[state.group];
   // A group of `size` answers out of a pool: those from place `from` on, as if they had been drawn.
-  const drawn = () => (state.size ? whole().rewards.slice(state.from, state.from + state.size) : whole().rewards);
+  const drawn = (values) => (state.size ? values.slice(state.from, state.from + state.size) : values);
 
   function menu(label, options, current, choose) {
     return element("label", {}, label, element("select", { "aria-label": label, onchange: (event) => { choose(Number(event.target.value)); draw(); } },
@@ -36,16 +37,25 @@ if (typeof document !== "undefined") (() => {
     return element("label", {}, `${label} `, input, shown);
   }
 
+  // What was chosen for another group may not be there for this one.
+  function fitToGroup() {
+    if (state.size >= whole().rewards.length) state.size = state.from = 0;
+    const names = gapoEstimators.namesFor(whole().lengths);
+    if (!names.includes(state.estimator)) state.estimator = names[0];
+  }
+
+  const sources = () => (data.length > 1 ? [menu("rollouts", data.map((one) => one.source), state.source, (value) => { state.source = value; state.group = 0; state.from = 0; })] : []);
+
   function controls() {
     const sizes = [0, 4, 8, 16, 32].filter((size) => size < whole().rewards.length);
-    const names = gapoEstimators.names;
-    return element("div", { class: "bar" },
-      data.length > 1 ? menu("rollouts", data.map((one) => one.source), state.source, (value) => { state.source = value; state.group = 0; state.from = 0; }) : null,
-      menu("group", source().groups.map((one, place) => `${place + 1}: ${one.shape === "zero" ? "no spread" : one.shape}, step ${one.step}, ${one.task}`), state.group, (value) => { state.group = value; state.from = 0; }),
+    const names = gapoEstimators.namesFor(whole().lengths);
+    return [
+      menu("group", source().groups.map((one, place) => `${place + 1}: ${{ zero: "no spread", unknown: "one reward" }[one.shape] ?? one.shape}, step ${one.step}, ${one.task}`), state.group, (value) => { state.group = value; state.from = 0; }),
       menu("estimator", names, names.indexOf(state.estimator), (value) => { state.estimator = names[value]; }),
       gapoEstimators.haveSetting.includes(state.estimator) ? slider(state.estimator === "quantile" ? "quantile" : "tau", 0.05, 1, 0.05, state.tau, (value) => { state.tau = value; }) : null,
       sizes.length > 1 ? menu("answers", sizes.map((size) => (size ? `${size} of them` : "all")), sizes.indexOf(state.size), (value) => { state.size = sizes[value]; state.from = 0; }) : null,
-      state.size ? slider("from", 0, whole().rewards.length - state.size, 1, state.from, (value) => { state.from = value; }) : null);
+      state.size ? slider("from", 0, whole().rewards.length - state.size, 1, state.from, (value) => { state.from = value; }) : null,
+    ];
   }
 
   function strip(rewards, found) {
@@ -80,8 +90,8 @@ if (typeof document !== "undefined") (() => {
   }
 
   function show() {
-    const rewards = drawn();
-    const found = gapoEstimators.advantages(state.estimator, rewards, state.tau);
+    const rewards = drawn(whole().rewards);
+    const found = gapoEstimators.advantages(state.estimator, rewards, state.tau, drawn(whole().lengths));
     const zero = found.values.filter((value) => value === 0).length;
     const words = [`Q ${number(found.baseline)}`, `mean ${number(rewards.reduce((total, value) => total + value, 0) / rewards.length)}`];
     if (found.low !== null) words.push(`H ${number(found.low)} to ${number(found.high)}`);
@@ -91,10 +101,20 @@ if (typeof document !== "undefined") (() => {
       element("div", { class: "scroll short" }, element("table", {}, element("thead", {}, element("tr", {}, ...["reward", "answers", "advantage"].map((text) => element("th", { scope: "col" }, text)))), element("tbody", {}, ...rows(rewards, found)))));
   }
 
+  function notes() {
+    const { of, without_rewards: without, groups } = source();
+    const left = of - without - groups.length;
+    return [
+      !groups.length ? "No group has rewards." : without ? `Not shown, since no answer has a reward: ${without} of ${of} groups.` : null,
+      left ? `Not kept on this page: ${left} of ${of} groups.` : null,
+    ].filter((text) => text !== null).map((text) => element("p", { class: "note" }, text));
+  }
+
   function draw() {
-    const left = source().of - source().groups.length;
-    root.replaceChildren(controls(), element("div", { class: "shown" }), ...(left ? [element("p", { class: "note" }, `${left} more groups are not kept on this page.`)] : []));
-    show();
+    const some = source().groups.length > 0;
+    if (some) fitToGroup();
+    root.replaceChildren(element("div", { class: "bar" }, ...sources(), ...(some ? controls() : [])), element("div", { class: "shown" }), ...notes());
+    if (some) show();
   }
 
   draw();

@@ -28,7 +28,7 @@ const gapoEstimators = (() => {
     return { baseline: centre, divisor: deviation(ordered, aroundMean ? mean(ordered) : centre), low: run[0], high: run[run.length - 1] };
   }
 
-  // ordered: ascending rewards; setting: tau or quantile. → baseline, divisor and, where there is one, the interval.
+  // ordered: ascending rewards; setting: tau or quantile; lengths: of the answers, in the order of the rewards. → baseline, divisor and, where there is one, the interval.
   const ESTIMATORS = {
     gapo: (ordered, setting) => densest(ordered, setting, median, false),
     gapo_mean: (ordered, setting) => densest(ordered, setting, mean, false),
@@ -37,14 +37,20 @@ const gapoEstimators = (() => {
     median: (ordered) => ({ baseline: median(ordered), divisor: deviation(ordered, median(ordered)) }),
     dr_grpo: (ordered) => ({ baseline: mean(ordered), divisor: 1 }),
     rloo: (ordered) => ({ baseline: mean(ordered), divisor: Math.max(ordered.length - 1, 1) / ordered.length }),
+    opo: (ordered, setting, lengths) => ({ baseline: sum(ordered.map((reward, place) => reward * lengths[place])) / sum(lengths), divisor: 1 }),
     quantile: (ordered, setting) => ({ baseline: ordered[shareOf(setting, ordered.length) - 1], divisor: deviation(ordered, mean(ordered)) }),
   };
+  const NEED_LENGTHS = ["opo"];
   const HAVE_SETTING = ["gapo", "gapo_mean", "gapo_median_std", "quantile"];
 
-  // Rewards of one group, none missing → { values, baseline, low, high }; low and high null without an interval.
-  function advantages(name, rewards, setting) {
-    const ordered = [...rewards].sort((a, b) => a - b);
-    const found = ESTIMATORS[name](ordered, setting);
+  // The estimators for a group of answers of these lengths: who weighs by length needs at least 1 token each.
+  const namesFor = (lengths) => Object.keys(ESTIMATORS).filter((name) => !NEED_LENGTHS.includes(name) || lengths.every((length) => length > 0));
+
+  // Rewards and lengths of one group, none missing → { values, baseline, low, high }; low and high null without an interval.
+  function advantages(name, rewards, setting, lengths) {
+    const order = [...rewards.keys()].sort((a, b) => rewards[a] - rewards[b]);
+    const ordered = order.map((answer) => rewards[answer]);
+    const found = ESTIMATORS[name](ordered, setting, order.map((answer) => lengths[answer]));
     const equal = ordered[ordered.length - 1] - ordered[0] <= EQUAL_WITHIN;
     return {
       values: rewards.map((reward) => (equal ? 0 : (reward - found.baseline) / found.divisor)),
@@ -54,6 +60,6 @@ const gapoEstimators = (() => {
     };
   }
 
-  return { advantages, shareOf, shortestRun, names: Object.keys(ESTIMATORS), haveSetting: HAVE_SETTING };
+  return { advantages, shareOf, shortestRun, namesFor, haveSetting: HAVE_SETTING };
 })();
 if (typeof module !== "undefined") module.exports = gapoEstimators;

@@ -54,10 +54,9 @@ def browsed(sources: Sequence[SourceResult]) -> list[dict[str, Any]]:
         shapes = group_shapes(saved.rewards)
         fit = max(1, share // saved.rewards.shape[1])
         groups = []
-        for place in sorted(evenly_over_shapes(shapes.tolist())[:fit]):
+        rewarded = [place for place in evenly_over_shapes(shapes.tolist()) if saved.present[place]]
+        for place in sorted(rewarded[:fit]):
             here = ~np.isnan(saved.rewards[place])
-            if not here.any():
-                continue
             groups.append({
                 "task": saved.tasks[place],
                 "step": int(saved.steps[place]),
@@ -65,5 +64,6 @@ def browsed(sources: Sequence[SourceResult]) -> list[dict[str, Any]]:
                 "rewards": saved.rewards[place][here].tolist(),
                 "lengths": saved.lengths[place][here].tolist(),
             })  # fmt: skip
-        shown.append({"source": saved.name, "of": len(saved.rewards), "groups": groups})
+        without = len(saved.rewards) - len(rewarded)
+        shown.append({"source": saved.name, "of": len(saved.rewards), "without_rewards": without, "groups": groups})
     return shown
