@@ -5,6 +5,7 @@ from __future__ import annotations
 GIBIBYTE = 1 << 30
 MEBIBYTE = 1 << 20
 KIBIBYTE = 1 << 10
+LARGE = 1e6
 UNITS = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
@@ -14,6 +15,12 @@ def quantity(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value:.3g}"
+
+
+def decimals(value: float, digits: int, sign: str = "") -> str:
+    """A number with so many decimals, from a million on with four significant places: a wrong reward of 1e300 must not fill the
+    screen. `sign`: "+" shows that of positive numbers too."""
+    return f"{value:{sign}.{digits}f}" if abs(value) < LARGE else f"{value:{sign}.4g}"
 
 
 def size(count: int) -> str:

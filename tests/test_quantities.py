@@ -2,12 +2,17 @@
 
 import pytest
 
-from gapo_cli.quantities import duration, quantity, size
+from gapo_cli.quantities import decimals, duration, quantity, size
 
 
 def test_quantities_are_said_with_units():
     assert [quantity(value) for value in (7_615_616_512, 1_280_640, 42)] == ["7.62 G", "1.28 M", "42"]
     assert [size(count) for count in (3 << 30, 5 << 20)] == ["3.00 GiB", "5 MiB"]
+
+
+def test_a_number_that_decimals_would_make_too_long_has_four_significant_places():
+    assert [decimals(value, 3) for value in (0.12345, -999_999.5, 1e300)] == ["0.123", "-999999.500", "1e+300"]
+    assert [decimals(value, 1, "+") for value in (0.25, -2_345_678.0)] == ["+0.2", "-2.346e+06"]
 
 
 @pytest.mark.parametrize(

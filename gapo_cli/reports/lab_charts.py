@@ -10,6 +10,7 @@ from gapo_cli.lab.comparison import Cell, Findings
 from gapo_cli.lab.laboratory import PoolResult, SourceResult
 from gapo_cli.lab.replay import Variant, main_variants, reward_curve
 from gapo_cli.lab.saved_rewards import SavedRewards
+from gapo_cli.quantities import decimals
 from gapo_cli.reports.bars import BarChart, bar_chart
 from gapo_cli.reports.charts import Chart, Point, Series, area_chart, line_chart
 from gapo_cli.reports.lab_tables import SHAPE_NAMES, middle_size, overall
@@ -130,7 +131,7 @@ def advantage_curves(saved: SavedRewards, variants: Sequence[Variant]) -> list[C
         for colour, variant in enumerate(main_variants(variants)):
             rewards, values = reward_curve(variant, others)
             series.append(Series(variant.name, tuple(map(Point, rewards.tolist(), values.tolist())), colour))
-        words = ", ".join(f"{value:.2f}" for value in others)
+        words = ", ".join(decimals(value, 2) for value in others)
         chart = line_chart(f"Advantage by reward, {SHAPE_NAMES[shape]}", series, f"the other rewards: {words}", over="reward")
         charts += [chart] if chart else []
     return charts

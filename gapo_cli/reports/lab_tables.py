@@ -9,6 +9,7 @@ from gapo_cli.lab.comparison import MEASURES, Findings
 from gapo_cli.lab.laboratory import PoolResult, SourceResult
 from gapo_cli.lab.replay import main_variants
 from gapo_cli.lab.without_pool import GroupFindings, ShapesAtStep
+from gapo_cli.quantities import decimals
 from gapo_cli.reports.tables import NOTHING, Table
 from gapo_cli.statistics.intervals import Measure
 from gapo_cli.statistics.reward_shapes import SHAPES
@@ -60,7 +61,7 @@ def groups_table(groups: Sequence[GroupFindings]) -> Table:
             percent(one.zero),
             percent(one.negative),
             percent(one.sign_changes),
-            NOTHING if one.q_minus_mean is None else f"{one.q_minus_mean:+.4f}",
+            NOTHING if one.q_minus_mean is None else decimals(one.q_minus_mean, 4, "+"),
         )
         for one in groups
     )
@@ -212,15 +213,16 @@ def sections_markdown(sources: Sequence[SourceResult], tables: Sequence[tuple[st
 
 
 def number(measure: Measure, sign: str = "", digits: int = 3) -> str:
-    return NOTHING if measure.value is None else f"{measure.value:{sign}.{digits}f}"
+    return NOTHING if measure.value is None else decimals(measure.value, digits, sign)
 
 
 def interval(measure: Measure, sign: str = "") -> str:
     if measure.value is None:
         return NOTHING
     if measure.low is None or measure.high is None:
-        return f"{measure.value:{sign}.3f}"
-    return f"{measure.value:{sign}.3f} [{measure.low:{sign}.3f}, {measure.high:{sign}.3f}]"
+        return number(measure, sign)
+    low, high = (decimals(end, 3, sign) for end in (measure.low, measure.high))
+    return f"{number(measure, sign)} [{low}, {high}]"
 
 
 def percent(share: float | None) -> str:

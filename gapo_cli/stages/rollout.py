@@ -32,7 +32,7 @@ from gapo_cli.metric_names import (
     ZERO_SPREAD,
 )
 from gapo_cli.models.nano.base_note import base_note
-from gapo_cli.quantities import duration
+from gapo_cli.quantities import decimals, duration
 from gapo_cli.runs.layout import ANSWERS, CONFIG
 from gapo_cli.stages.run_setup import check_model_there, set_up_run
 from gapo_cli.tasks.sets.prepared import load_tasks
@@ -245,7 +245,9 @@ def summary_lines(result: RolloutResult) -> list[str]:
         for name, value in metrics.items()
         if name.startswith("reward/") and name.endswith("/mean") and name != NOOP_RIGHT
     }
-    lines.append("reward: " + (", ".join(f"{name} {value:.3f}" for name, value in components.items()) or "all are missing"))
+    lines.append(
+        "reward: " + (", ".join(f"{name} {decimals(value, 3)}" for name, value in components.items()) or "all are missing")
+    )
     names = {"normal": NORMAL, "left": LEFT, "right": RIGHT, "symmetric": SYMMETRIC, "without spread": ZERO_SPREAD}
     shapes = ", ".join(f"{words} {metrics[name]:.1%}" for words, name in names.items() if name in metrics) or "none is known"
     unknown = f"; {metrics[NO_SHAPE]:.0f} groups have fewer than two rewards and are left out" if metrics[NO_SHAPE] else ""

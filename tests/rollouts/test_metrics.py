@@ -85,6 +85,15 @@ def test_shapes_and_rewards_are_those_of_all_generated_groups():
     assert row["critic/score/mean"] == 0.25
 
 
+def test_groups_with_fewer_than_two_rewards_are_counted_and_in_no_share_of_shapes():
+    unknown = [group(["a"] * 2, [1.0, NAN], [0.0] * 2), group(["a"] * 2, [NAN] * 2, [0.0] * 2)]
+    flat = group(["a"] * 2, [1.0, 1.0], [0.0] * 2)
+    row = metrics.generated_metrics(map(GroupNumbers.of, [*unknown, flat]))
+    assert (row["group/zero_std_frac"], row["group/no_shape"], row["reward/missing"]) == (1.0, 2.0, 3.0)
+    row = metrics.generated_metrics(map(GroupNumbers.of, unknown))
+    assert row["group/no_shape"] == 2.0 and "group/zero_std_frac" not in row
+
+
 def test_noop_answers_and_the_exact_match_that_they_earn_are_shares_of_all_answers():
     # the region is "a = b"; two answers leave it, one more is right where the target says otherwise
     texts = ("a = b", "a = b", "a = c", "x")

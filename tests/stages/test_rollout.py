@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,11 @@ from parts import TASKS_PER_SPLIT, smallest, write_tasks
 from serving import start_server, stop_server
 
 from gapo_cli.cli.entry import run_command
+from gapo_cli.metric_names import CUT, MALFORMED, MEAN_LENGTH, MISSING, NO_SHAPE, NORMAL, ZERO_SPREAD
 from gapo_cli.rollouts.overlong import overlong_penalty
 from gapo_cli.runs.group_files import read_groups
 from gapo_cli.runs.rollout_parts import RolloutParts
+from gapo_cli.stages.rollout import RolloutResult, summary_lines
 
 IN_PARTS = "rollout.completions_per_part=6"
 """Three prompts with groups of two: four parts of the twelve tasks."""
@@ -42,6 +45,19 @@ def stopping_at(part, monkeypatch):
 def test_corruption_is_refused_since_it_is_of_training_alone(here, words, capsys):
     assert run_command(["rollout", *words, "reward.corruption={kind:flip,probability:0.1}"]) == 2
     assert "reward.corruption: corrupts the rewards of training alone; leave it out" in capsys.readouterr().err
+
+
+def test_the_line_of_shapes_says_how_many_groups_have_none():
+    row = {MEAN_LENGTH: 2.0, CUT: 0.0, MALFORMED: 0.0, MISSING: 3.0, NO_SHAPE: 2.0}
+
+    def said(metrics):
+        return summary_lines(RolloutResult(Path("run"), Path("run/rollouts.parquet"), 3, 6, 0, row | metrics))
+
+    some = said({NORMAL: 0.5, ZERO_SPREAD: 0.5, "reward/em/mean": 1e300})
+    assert "reward: em 1e+300" in some
+    unknown = "; 2 groups have fewer than two rewards and are left out"
+    assert f"shapes of the groups' rewards: normal 50.0%, without spread 50.0%{unknown}" in some
+    assert {"reward: all are missing", f"shapes of the groups' rewards: none is known{unknown}"} <= set(said({}))
 
 
 @pytest.mark.slow
