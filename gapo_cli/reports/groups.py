@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from gapo_cli.errors import first_line
+from gapo_cli.errors import DataError, first_line
 from gapo_cli.reports.diffs import diff_segments
+from gapo_cli.runs.group_files import GroupFile
 from gapo_cli.runs.run_data import RunData
 from gapo_cli.statistics.reward_shapes import SHAPES, UNKNOWN, group_shapes
 
@@ -24,6 +25,7 @@ LINES_BEFORE, LINES_AFTER = 12, 6
 COLUMNS = [
     "group", "completion", "task_id", "family", "language", "path", "prompt", "before", "region_before", "after", "target",
     "text", "region", "malformed", "finish_reason", "length", "score", "reward", "advantage", "baseline", "low", "high",
+    "dropped",
 ]  # fmt: skip
 
 
@@ -50,19 +52,17 @@ def browse(runs: Sequence[RunData], notes: list[str], limit: int = BYTES_FOR_GRO
 
 
 def _step(run: RunData, step: int, share: int, notes: list[str]) -> dict[str, Any] | None:
-    import pandas as pd
-    import pyarrow.parquet as pq
-
     path = run.rollouts[step]
     try:
-        present = pq.read_schema(path).names
-        components = [name for name in present if name.startswith("component_")]
-        optional = [name for name in ("dropped",) if name in present]
-        frame = pd.read_parquet(path, columns=[*COLUMNS, *components, *optional])
-        groups = [rows.sort_values("completion").to_dict("records") for _, rows in frame.groupby("group", sort=True)]
-    except (OSError, ValueError, KeyError) as error:
+        with GroupFile(path) as file:
+            names = [*COLUMNS, *file.components]
+            frames = [file.columns(number, names).to_pandas() for number in range(file.row_groups)]
+    except DataError as error:
         notes.append(f"{run.name}: {path.name} cannot be read ({first_line(error)}): its groups are left out")
         return None
+    groups = [
+        rows.sort_values("completion").to_dict("records") for frame in frames for _, rows in frame.groupby("group", sort=True)
+    ]
     shapes = [str(group_shapes(np.array([[row["reward"] for row in rows]], dtype=np.float64))[0]) for rows in groups]
     chosen: dict[int, dict[str, Any]] = {}
     used = 0
@@ -120,7 +120,7 @@ def _group(rows: Sequence[Mapping[str, Any]], shape: str) -> dict[str, Any]:
         "after": "".join(first["after"].splitlines(keepends=True)[:LINES_AFTER]),
         "edit": diff_segments(region, target),
         "shape": shape,
-        "dropped": bool(first.get("dropped", False)),
+        "dropped": bool(first["dropped"]),
         "q": _number(first["baseline"]),
         "low": _number(first["low"]),
         "high": _number(first["high"]),

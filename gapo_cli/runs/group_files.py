@@ -130,6 +130,11 @@ class GroupFile:
         return self._file.schema_arrow
 
     @property
+    def components(self) -> list[str]:
+        """The columns of the reward's components."""
+        return [name for name in self.schema.names if name.startswith(COMPONENT)]
+
+    @property
     def row_groups(self) -> int:
         return self._file.num_row_groups
 
@@ -169,8 +174,7 @@ class GroupFile:
 
     def groups(self, row_group: int) -> list[StoredGroup]:
         """The groups of a row group, in the order in which they were written."""
-        components = [name for name in self.schema.names if name.startswith(COMPONENT)]
-        return _groups_of(self.columns(row_group, [*READ, *components]))
+        return _groups_of(self.columns(row_group, [*READ, *self.components]))
 
 
 def _row_groups(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -1,6 +1,8 @@
 import json
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from synthetic_run import HOSTILE
 
 from gapo_cli.reports import groups
@@ -63,6 +65,18 @@ def test_a_file_that_cannot_be_read_is_named(finished_run, tmp_path):
     notes = []
     assert [page["step"] for page in browse([read_run(run)], notes)[0]["steps"]] == [1, 3]
     assert len(notes) == 1 and notes[0].startswith("run: step-00002.parquet cannot be read")
+
+
+def test_a_file_whose_rewards_are_text_is_named(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    path = run / "rollouts" / "step-00002.parquet"
+    table = pq.read_table(path)
+    texts = table["reward"].cast(pa.string())
+    edited = table.set_column(table.schema.get_field_index("reward"), "reward", texts)
+    pq.write_table(edited.replace_schema_metadata(table.schema.metadata), path)
+    notes = []
+    assert [page["step"] for page in browse([read_run(run)], notes)[0]["steps"]] == [1, 3]
+    assert len(notes) == 1 and "column reward holds text, need numbers" in notes[0]
 
 
 def test_long_prompts_lose_their_middle(monkeypatch, finished_run):
