@@ -29,10 +29,15 @@ def build_section(kind: type[Section], values: Any, name: str, helpers: frozense
     for key in values:
         if key not in allowed and key not in helpers:
             raise UserError(unknown_key(f"{name}.{key}", [f"{name}.{field}" for field in allowed]))
-    for field in dataclasses.fields(kind):
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and field.name not in values:
-            raise UserError(f"{name}.{field.name}: needs a value; add {name}.{field.name}=VALUE")
+    required = [
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    for key in required:
+        if key not in values:
+            # not KEY=VALUE: a key that a section lacks cannot be set by itself
+            raise UserError(f"{name}.{key}: needs a value; {name} needs {', '.join(required)}")
     return kind(**{key: convert(values[key], allowed[key], f"{name}.{key}") for key in values if key in allowed})
 
 

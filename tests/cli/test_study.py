@@ -62,8 +62,8 @@ def test_a_study_runs_adds_seeds_while_undecided_and_ends_with_a_verdict(words, 
         (["study", "main", "--retry-failed"], "gapo: --retry-failed: say of which study, by resume=FOLDER\n"),
         (["train", "reward.corruption={kind:flop,probability:0.1}"], "gapo: reward.corruption.kind=flop: need one of flip, uniform, zero, one; did you mean flip?\n"),
         (["train", "reward.corruption={kind:flip,probability:2}"], "gapo: reward.corruption.probability=2.0: need 0 to 1\n"),
-        (["train", "reward.corruption={kind:flip}"], "gapo: reward.corruption.probability: needs a value; add reward.corruption.probability=VALUE\n"),
-        (["train", "reward.corruption={}"], "gapo: reward.corruption.kind: needs a value; add reward.corruption.kind=VALUE\n"),
+        (["train", "reward.corruption={kind:flip}"], "gapo: reward.corruption.probability: needs a value; reward.corruption needs kind, probability\n"),
+        (["train", "reward.corruption={}"], "gapo: reward.corruption.kind: needs a value; reward.corruption needs kind, probability\n"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_answered_in_one_sentence(words, sentence, tmp_path, monkeypatch, capsys):

@@ -64,7 +64,7 @@ def test_a_number_may_have_a_word_beside_it():
         ({"steps": float("inf")}, "outer.steps=inf: need a whole number"),
         ({"inner": {"rate": float("nan")}}, "outer.inner.rate=nan: need a number"),
         ({"inner": 3}, "outer.inner=3: need a section with rate, betas"),
-        ({"inner": {}}, "outer.inner.rate: needs a value; add outer.inner.rate=VALUE"),
+        ({"inner": {}}, "outer.inner.rate: needs a value; outer.inner needs rate"),
         ({"inner": {"rate": 1, "betas": [1, 2, 3]}}, r"outer.inner.betas=\[1,2,3\]: need 2 values"),
         ({"chat": "maybe"}, "outer.chat=maybe: need true or false"),
         ({"name": [1]}, r"outer.name=\[1\]: need a text"),
