@@ -67,6 +67,10 @@ def _lines(text: str) -> Counter[str]:
     return Counter(filter(None, map(str.strip, text.split("\n"))))
 
 
+LINE_ENDS = ("\r\n", "\r")
+"""What ended lines that are read, and compared, with "\n"."""
+
+
 @dataclass(frozen=True, slots=True)
 class EditTask:
     """One code edit to predict: `target` replaces `excerpt[editable[0]:editable[1]]`; each of `alternatives` is as right.
@@ -153,18 +157,19 @@ class EditTask:
         )
 
     def with_line_feeds(self) -> EditTask:
-        """The same task with "\n" at the end of every line and no byte-order mark; offsets move along."""
+        """The same task with "\n" at the end of every line and no byte-order mark; offsets move along. Lines end in "\r\n", or in "\r"
+        alone where no text of the task has a "\n"."""
         marked = self.excerpt.startswith(BYTE_ORDER_MARK)
-        texts = (self.excerpt, self.target, *self.alternatives, *self.rejected, *(hint.text for hint in self.hints))
-        returns = any("\r\n" in text for text in (*texts, *(event.diff for event in self.history)))
-        if not (marked or returns):
+        end = self._other_line_end()
+        if not (marked or end):
             return self
 
         def moved(offset: int) -> int:
-            return offset - (marked and offset > 0) - self.excerpt.count("\r\n", 0, offset + 1)
+            shorter = self.excerpt.count(end, 0, offset + 1) if end == "\r\n" else 0
+            return offset - (marked and offset > 0) - shorter
 
         def plain(text: str) -> str:
-            return text.replace("\r\n", "\n")
+            return text.replace(end, "\n") if end else text
 
         def region(text: str) -> str:
             return plain(text.removeprefix(BYTE_ORDER_MARK) if marked and self.editable[0] == 0 else text)
@@ -178,10 +183,18 @@ class EditTask:
             cursor_after=None if self.cursor_after is None else len(region(self.target[: self.cursor_after])),
             alternatives=tuple(map(region, self.alternatives)),
             rejected=tuple(map(region, self.rejected)),
-            history=tuple(replace(event, diff=plain(event.diff)) for event in self.history),
+            # a diff ends its own lines in "\n": of a file whose lines end in "\r" it has one line
+            history=tuple(replace(event, diff=event.diff.replace("\r\n", "\n")) for event in self.history),
             hints=tuple(replace(hint, text=plain(hint.text)) for hint in self.hints),
-            line_ends="\r\n" if returns else self.line_ends,
+            line_ends=end or self.line_ends,
         )
+
+    def _other_line_end(self) -> str | None:
+        """What ends the lines of the task's texts where that is not "\n"."""
+        texts = (self.excerpt, self.target, *self.alternatives, *self.rejected, *(hint.text for hint in self.hints))
+        if any("\r\n" in text for text in (*texts, *(event.diff for event in self.history))):
+            return "\r\n"
+        return "\r" if any("\r" in text for text in texts) and not any("\n" in text for text in texts) else None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dict; what is as by default is left out. `EditTask.from_dict` is its inverse."""

@@ -90,6 +90,19 @@ def test_carriage_returns_are_taken_out_and_offsets_move_along():
     assert EditTask.from_dict(task.to_dict()) == task
 
 
+def test_lines_that_end_in_carriage_returns_alone_are_lines():
+    task = EditTask.from_dict({**ROW, "excerpt": "a\rb\rc\r", "editable": [2, 6], "cursor": [4, 4], "target": "B\rC\r"})
+    assert (task.excerpt, task.region, task.target, task.cursor) == ("a\nb\nc\n", "b\nc\n", "B\nC\n", (4, 4))
+    assert task.line_ends == "\r"
+    assert not task.cuts_lines
+    assert EditTask.from_dict(task.to_dict()) == task
+
+
+def test_a_carriage_return_among_line_feeds_is_a_character():
+    task = EditTask.from_dict({**ROW, "excerpt": "a = '\r'\nb\n", "editable": [0, 8], "target": "c\n"})
+    assert (task.region, task.line_ends) == ("a = '\r'\n", None)
+
+
 def test_an_offset_between_carriage_return_and_line_feed_moves_before_the_line_feed():
     task = EditTask.from_dict({**ROW, "excerpt": "ab\r\ncd\r\n", "editable": [0, 3], "target": ""})
     assert task.region == "ab"

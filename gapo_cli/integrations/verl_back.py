@@ -52,7 +52,7 @@ def find_checkpoint(source: Path) -> VerlCheckpoint:
         if not newest.is_file():
             raise CheckpointError(f"{source}: verl has written no checkpoint yet; train with {source / 'run.sh'}")
         step = newest.read_text(encoding="utf-8").strip()
-    if not step.isdigit() or not (found := VerlCheckpoint(handover, int(step))).actor.is_dir():
+    if not step.isdecimal() or not (found := VerlCheckpoint(handover, int(step))).actor.is_dir():
         raise CheckpointError(f"{source}: has no checkpoint {CHECKPOINTS}/{STEP}{step}/actor; name another {STEP}N")
     return found
 

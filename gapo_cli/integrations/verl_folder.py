@@ -29,6 +29,7 @@ from gapo_cli.integrations.verl_settings import (
 )
 from gapo_cli.models.prompt_tokens import encode_texts
 from gapo_cli.models.special_tokens import end_tokens, ids_without_token
+from gapo_cli.models.tokenizer_files import save_tokenizer
 from gapo_cli.rollouts.sampling import with_stops
 from gapo_cli.storage.files import write_json, write_text
 from gapo_cli.storage.whole_folder import whole_folder
@@ -86,7 +87,7 @@ def write_handover(
         write_rows(written / TRAIN_FILE, training)
         write_rows(written / VALIDATION_FILE, held_out)
         parts_file.write(written / PARTS_FILE)
-        tokenizer.save_pretrained(written / TOKENIZER_FOLDER)
+        save_tokenizer(tokenizer, written / TOKENIZER_FOLDER)
         write_text(written / SETTINGS_FILE, "".join(f"{line}\n" for line in lines))
         write_text(written / RUN_FILE, RUN)
         write_text(written / README_FILE, readme(experiment, cluster))

@@ -26,7 +26,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from gapo_cli.config.keys import flatten
 from gapo_cli.config.typed import unknown_key
-from gapo_cli.errors import UserError, did_you_mean
+from gapo_cli.errors import UserError, did_you_mean, first_line
 from gapo_cli.launching.allowed_code import ALLOW, SAID_AGAIN, TRUST, check_settled
 from gapo_cli.launching.building import missing_keys, one_line
 from gapo_cli.launching.model_choice import choose_model
@@ -110,11 +110,18 @@ def composed_yaml(verb: str, words: Sequence[str], config_dir: Path | None = Non
         return OmegaConf.to_yaml(config, resolve=complete)
 
 
+WRITERS = ("prepare", "rollout", "train", "eval")
+"""Verbs that go on in the folder of their own run; others take settings from any."""
+
+
 def command_overrides(verb: str, words: Sequence[str]) -> list[str]:
     """The overrides of a command. With `resume=`, those of the run that it goes on with come first, and the run directory
     is that run's own; `resume=auto` means the run in hydra.run.dir. What lets strangers' code run is not taken over. Raises
     UserError for a run whose settings are gone: it would go on with others."""
     given = expand(verb, words)
+    typed = next((word for word in given if key_of(word) == "verb"), None)
+    if typed is not None:
+        raise UserError(f"{typed}: the verb is typed after gapo, as in gapo {verb}; leave it out")
     resume = next((unquoted(word.split("=", 1)[1]) for word in given if key_of(word) == "resume"), "null")
     if f"resume={resume}" == AUTO:
         resume = next((unquoted(word.split("=", 1)[1]) for word in reversed(given) if key_of(word) == RUN_DIR), "null")
@@ -123,7 +130,11 @@ def command_overrides(verb: str, words: Sequence[str]) -> list[str]:
         for folder in (Path(resume), *Path(resume).parents[:2]):
             path = folder / OVERRIDES
             if path.is_file():
-                saved = [str(word) for word in OmegaConf.load(path) if key_of(str(word)) not in {"verb", *SAID_AGAIN}]
+                words_of_run = read_overrides(path)
+                other = next((word for word in words_of_run if key_of(word) == "verb" and word != f"verb={verb}"), None)
+                if other is not None and verb in WRITERS:
+                    raise UserError(f"resume={resume}: is a run of gapo {other.removeprefix('verb=')}, and not of gapo {verb}")
+                saved = [word for word in words_of_run if key_of(word) not in {"verb", *SAID_AGAIN}]
                 saved.append(f"hydra.run.dir={quoted(str(folder))}")
                 break
             if (folder / CONFIG).is_file():
@@ -134,6 +145,19 @@ def command_overrides(verb: str, words: Sequence[str]) -> list[str]:
         if not saved and verb != "train":  # training can go on from a checkpoint alone, with the settings given now
             raise UserError(f"resume={resume}: no run's settings there; name a folder that gapo {verb} wrote")
     return [*continue_from(saved, given), f"verb={verb}"]
+
+
+def read_overrides(path: Path) -> list[str]:
+    """The words that a run was started with, of its overrides.yaml. Raises UserError for a file that is damaged."""
+    from yaml import YAMLError, safe_load
+
+    try:
+        words = safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, YAMLError) as error:
+        raise UserError(f"{path}: the words that the run was started with cannot be read ({first_line(error)})") from error
+    if not isinstance(words, list) or not all(isinstance(word, str) and ("=" in word or word[:1] == "~") for word in words):
+        raise UserError(f"{path}: holds no list of KEY=VALUE, the words that the run was started with; mend it")
+    return words
 
 
 def compose_overrides(hydra: Any, overrides: Sequence[str], sweep: bool = False) -> DictConfig:
@@ -148,7 +172,9 @@ def compose_overrides(hydra: Any, overrides: Sequence[str], sweep: bool = False)
     except HydraException as error:
         if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
             raise UserError(explain_unknown_key(hydra, parsed, str(error))) from error
-        raise
+        raise UserError(explain_misfit(hydra, parsed, error.__cause__ or error)) from error
+    except OmegaConfBaseException as error:
+        raise UserError(explain_misfit(hydra, parsed, error)) from error
     if config.hydra.output_subdir != HYDRA:
         raise UserError(
             f"hydra.output_subdir={config.hydra.output_subdir}: a run is resumed by what lies in {HYDRA}; leave it out"
@@ -232,13 +258,9 @@ def explain_unknown_key(hydra: Any, parsed: Sequence[Override], message: str) ->
     """The sentence for Hydra's "Could not override 'KEY'"."""
     found = re.search(r"Could not override '([^']+)'", message)
     override = next((entry for entry in parsed if found and entry.key_or_group == found.group(1)), None)
-    if override is None:
-        return one_line(Exception(message))
-    groups = [
-        entry.input_line
-        for entry in parsed
-        if hydra.config_loader.get_group_options(entry.key_or_group) and not entry.is_sweep_override()
-    ]
+    if override is None or isinstance(override.value(), dict):
+        return explain_misfit(hydra, parsed, Exception(message))
+    groups = chosen_options(hydra, parsed)
     tree = hydra.compose_config(config_name="config", overrides=groups, run_mode=RunMode.RUN)
     key, value = override.key_or_group, override.input_line.split("=", 1)[1]
     if key.startswith("estimator."):
@@ -257,6 +279,32 @@ def explain_unknown_key(hydra: Any, parsed: Sequence[Override], message: str) ->
     ]
     near = unknown_key(key, keys)
     return near.replace(f"{key}:", f"{key}={value}:", 1)
+
+
+def chosen_options(hydra: Any, parsed: Sequence[Override]) -> list[str]:
+    """The overrides that choose a group's option by its name."""
+    return [
+        entry.input_line
+        for entry in parsed
+        if hydra.config_loader.get_group_options(entry.key_or_group)
+        and not entry.is_sweep_override()
+        and not isinstance(entry.value(), dict)
+    ]
+
+
+def explain_misfit(hydra: Any, parsed: Sequence[Override], error: BaseException) -> str:
+    """The sentence for an override that cannot be put into the tree, a list for a section, say: Hydra does not say which one it is."""
+    chosen = chosen_options(hydra, parsed)
+    for entry in parsed:
+        if entry.input_line not in chosen:
+            try:
+                hydra.compose_config(config_name="config", overrides=[*chosen, entry.input_line], run_mode=RunMode.RUN)
+            except (HydraException, OmegaConfBaseException) as own:
+                said = one_line(own.__cause__ or own)
+                return (
+                    f"{entry.input_line}: does not fit what it would replace ({said}); --print-config shows what stands there"
+                )
+    return one_line(error)
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

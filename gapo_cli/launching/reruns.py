@@ -18,7 +18,7 @@ from gapo_cli.errors import DataError, UserError
 from gapo_cli.interfaces import Display
 from gapo_cli.launching.allowed_code import SAID_AGAIN
 from gapo_cli.launching.building import build_experiment
-from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree, without_hydra
+from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree, read_overrides, without_hydra
 from gapo_cli.launching.launch import run
 from gapo_cli.launching.model_choice import typed
 from gapo_cli.launching.overrides import key_of
@@ -81,12 +81,12 @@ class OldRun:
             raise UserError(f"--rerun {folder}: holds no training run; name a run's folder, as outputs/train/TIME")
         if outcome.status != DONE:
             raise UserError(f"--rerun {folder}: has not come to its end ({outcome.status}); finish it by resume={folder} first")
+        overrides = read_overrides(folder / OVERRIDES)
         try:
             config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
-            overrides = [str(word) for word in OmegaConf.load(folder / OVERRIDES)]
             sources = OmegaConf.load(folder / CHOICES).hydra.runtime.config_sources
             own = next((source.path for source in sources if source.provider == "--config-dir"), None)
-        except (OSError, YAMLError, OmegaConfBaseException) as error:
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
             raise UserError(
                 f"--rerun {folder}: its settings cannot be read ({type(error).__name__}: {error}); name another run"
             ) from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.errors import CheckpointError, UserError, first_line
-from gapo_cli.models.tokenizer_files import quiet
+from gapo_cli.models.tokenizer_files import quiet, save_tokenizer
 from gapo_cli.storage.files import file_hash
 from gapo_cli.storage.whole_folder import whole_folder
 
@@ -95,7 +95,7 @@ def _convert(path: str, source: Path, target: Path) -> None:
         plain.load_state_dict(unpacked.state_dict())
         with quiet():
             plain.save_pretrained(target)
-            tokenizer.save_pretrained(target)
+            save_tokenizer(tokenizer, target)
     except UserError:
         raise
     except Exception as error:  # readers of a damaged file fail with whatever they meet, struct.error and IndexError too

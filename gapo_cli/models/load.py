@@ -20,7 +20,7 @@ from gapo_cli.models.packing.shared_prefix import take_shared_prefixes
 from gapo_cli.models.prompt_tokens import encode_prompt_texts, prompt_text
 from gapo_cli.models.saving import model_folder
 from gapo_cli.models.special_tokens import begin_tokens, end_tokens, hide_rows, ids_without_token
-from gapo_cli.models.tokenizer_files import load_tokenizer, quiet
+from gapo_cli.models.tokenizer_files import load_tokenizer, quiet, save_tokenizer
 from gapo_cli.records import Prompt
 
 ALIGNMENT = 64
@@ -93,7 +93,7 @@ def save_model(loaded: LoadedModel, folder: Path) -> None:
             save_adapter(loaded.model, written)
         else:
             loaded.model.save_pretrained(written)
-        loaded.tokenizer.save_pretrained(written)
+        save_tokenizer(loaded.tokenizer, written)
 
 
 def encode_prompt(loaded: LoadedModel, prompt: Prompt) -> tuple[int, ...]:

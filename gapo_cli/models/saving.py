@@ -13,7 +13,7 @@ import torch
 
 from gapo_cli.errors import CheckpointError
 from gapo_cli.models.plain_weights import plain_weights, without_adapters
-from gapo_cli.models.tokenizer_files import quiet, save_for_servers
+from gapo_cli.models.tokenizer_files import quiet, save_for_servers, save_tokenizer
 from gapo_cli.storage.whole_folder import whole_folder
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def save_plain(loaded: LoadedModel, folder: Path, dtype: str, *, for_servers: bo
         save_torch_state_dict(tensors, written, max_shard_size=SHARD_SIZE, metadata={"format": "pt"})
         config.save_pretrained(written)
         model.generation_config.save_pretrained(written)
-        loaded.tokenizer.save_pretrained(written)
+        save_tokenizer(loaded.tokenizer, written)
         if for_servers:
             save_for_servers(loaded.tokenizer, written)
 

@@ -39,6 +39,16 @@ SERVED_TOKENIZER = "tokenizer"
 SAMPLE = 'def load_all(paths: list[str]) -> int:\n\tfor a_path in paths:\n    if a_path == None or x2 >= 10:\n        print("né", -1)\n'
 
 
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Writes its files into a folder. Raises OSError for what cannot be written, for which the tokenizers library has a bare Exception."""
+    try:
+        tokenizer.save_pretrained(folder)
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise OSError(None, str(error), str(folder)) from error
+
+
 def save_for_servers(tokenizer: Any, folder: Path) -> None:
     """Writes SERVED_TOKENIZER into a saved model's folder where it is needed: where AutoTokenizer, which servers use, splits
     text otherwise than the tokenizer does, as of every Qwen2 folder with a tokenizer of its own (see `load_tokenizer`). Beside
@@ -49,7 +59,7 @@ def save_for_servers(tokenizer: Any, folder: Path) -> None:
         theirs = AutoTokenizer.from_pretrained(folder)
         if theirs(SAMPLE)["input_ids"] == tokenizer(SAMPLE)["input_ids"]:
             return
-        tokenizer.save_pretrained(folder / SERVED_TOKENIZER)
+        save_tokenizer(tokenizer, folder / SERVED_TOKENIZER)
     (folder / SERVED_TOKENIZER / "config.json").write_text("{}\n", encoding="utf-8")
 
 

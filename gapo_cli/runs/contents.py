@@ -24,7 +24,7 @@ from gapo_cli.runs.layout import (
     SUPERVISED,
 )
 from gapo_cli.runs.run_files import repeatable
-from gapo_cli.storage.files import file_hash
+from gapo_cli.storage.files import file_hash, read_jsonl
 from gapo_cli.storage.locks import LOCK
 
 NOT_REPEATED = (
@@ -41,7 +41,7 @@ def contents_of(run_dir: Path) -> dict[str, Any]:
         if name.split("/")[0] in NOT_REPEATED:
             continue
         if name == METRICS:
-            found[name] = [as_text(repeatable(json.loads(line))) for line in path.read_text(encoding="utf-8").splitlines()]
+            found[name] = [as_text(repeatable(row)) for _, row in read_jsonl(path)]
         elif path.name in (STATE_VALUES, SUPERVISED):
             values = json.loads(path.read_text(encoding="utf-8"))
             found[name] = as_text({key: value for key, value in values.items() if key not in VALUES_NOT_REPEATED})

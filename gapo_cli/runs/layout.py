@@ -101,6 +101,6 @@ def steps_in(folder: Path, suffix: str = "") -> dict[int, Path]:
     found = {}
     for path in folder.glob(f"{STEP_PREFIX}*{suffix}") if folder.is_dir() else ():
         number = path.name.removeprefix(STEP_PREFIX).removesuffix(suffix)
-        if number.isdigit():
+        if number.isdecimal():
             found[int(number)] = path
     return dict(sorted(found.items()))

@@ -108,7 +108,7 @@ def run_folders(path: Path) -> list[Path]:
         return [path]
     if not (path / SWEEP_PLAN).is_file():
         return []
-    jobs = {int(entry.name): entry for entry in path.iterdir() if entry.name.isdigit()}
+    jobs = {int(entry.name): entry for entry in path.iterdir() if entry.name.isdecimal()}
     with contextlib.suppress(DataError):  # a damaged plan hides none of the runs that are here
         jobs |= {job.number: folder_of(path, job) for job in read_plan(path).jobs}
     return [jobs[number] for number in sorted(jobs) if is_run(jobs[number])]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from gapo_cli.errors import DataError
 from gapo_cli.evaluation.predictions import Prediction
 from gapo_cli.evaluation.summary import Breakdown, Summary
 from gapo_cli.interfaces import Display, Learner
@@ -16,7 +16,7 @@ from gapo_cli.processes.ranks import ALONE, Ranks, by_first
 from gapo_cli.records import EditTask, Group
 from gapo_cli.runs.group_files import write_groups
 from gapo_cli.runs.layout import EVALUATIONS, INSPECTION, LEARNER, METRICS, ROLLOUTS, step_name, steps_in
-from gapo_cli.storage.files import append_jsonl, atomic_path, remove_temporaries, sync, write_json, write_jsonl
+from gapo_cli.storage.files import append_jsonl, atomic_path, parse_row, remove_temporaries, sync, write_json, write_jsonl
 
 
 class RunFiles:
@@ -123,6 +123,13 @@ def repeatable(row: Mapping[str, float]) -> dict[str, float]:
 
 
 def _whole_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file; a torn last line, which a killed process can leave, is passed over."""
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line.strip()]
+    """The rows of a metrics file; a torn last line, which a killed process can leave, is passed over. Raises DataError for another
+    line that is none."""
+    whole, found, _ = path.read_bytes().rpartition(b"\n")
+    rows = []
+    for number, line in enumerate((whole + found).splitlines(), start=1):
+        try:
+            rows += [parse_row(line)] if line.strip() else []
+        except DataError as error:
+            raise DataError(f"{path}:{number}: {error}; the run cannot go on with it: mend the line, or remove it") from error
+    return rows

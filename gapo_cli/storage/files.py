@@ -161,7 +161,7 @@ def parse_row(line: bytes) -> dict:
     except json.JSONDecodeError as error:
         raise DataError(f"not JSON ({error.msg}, column {error.colno})") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-        raise DataError(f"JSON that cannot be read ({error})") from error
+        raise DataError(f"JSON that cannot be read ({str(error).partition(';')[0]})") from error
     if not isinstance(row, dict):
         raise DataError(f"need a JSON object, got {type(row).__name__}")
     return row

@@ -120,7 +120,7 @@ class JsonLines:
         """The task of one row. `split` None: as the row says. Raises DataError with the reason."""
         row = row_of(line)
         row = {**(self.values or {}), **(row if self.fields is None else mapped(row, self.fields))}
-        source = row.get("source") or {}
+        source = {} if row.get("source") is None else row["source"]
         if isinstance(source, Mapping):
             row["source"] = {
                 "dataset": split_name(path), "row": number, **source, "split": split or source.get("split") or DEFAULT_SPLIT,

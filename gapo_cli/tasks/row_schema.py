@@ -6,6 +6,7 @@ with the field's name and what it must be.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 from gapo_cli.config.checks import is_integer
 from gapo_cli.edits.diffs import hunks_of
 from gapo_cli.errors import DataError, did_you_mean
+from gapo_cli.records import LINE_ENDS
 
 # half of a UTF-16 pair: JSON can spell it, no file can hold it
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -53,6 +55,17 @@ def flag(name: str, value: Any) -> None:
 def offsets(name: str, value: Any) -> None:
     if not (isinstance(value, list | tuple) and len(value) == 2 and all(map(is_integer, value))):
         raise DataError(f"field '{name}' must be [start, end], two whole numbers")
+
+
+def rows(name: str, value: Any) -> None:
+    offsets(name, value)
+    if not 0 <= value[0] <= value[1]:
+        raise DataError(f"field '{name}' must be [first, end] with 0 <= first <= end, got {list(value)}")
+
+
+def line_end(name: str, value: Any) -> None:
+    if value not in LINE_ENDS:
+        raise DataError(f"field '{name}' must be {' or '.join(map(json.dumps, LINE_ENDS))}")
 
 
 def anything(name: str, value: Any) -> None:
@@ -167,7 +180,7 @@ HINT = Fields(
         "kind": OneOf(HINT_KINDS),
         "path": OrNull(text),
         "text": text,
-        "rows": OrNull(offsets),
+        "rows": OrNull(rows),
         "order": whole,
         "source": OrNull(text),
         "file_rows": OrNull(whole),
@@ -198,7 +211,7 @@ ROW = Fields(
         "raw": OrNull(anything),
         "cursor_after": OrNull(whole),
         "no_edit": flag,
-        "line_ends": OrNull(text),
+        "line_ends": OrNull(line_end),
     },
     needed=("id", "source", "language", "path", "excerpt", "editable", "target"),
 )

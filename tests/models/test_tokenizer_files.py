@@ -4,11 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from parts import Listening
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import gapo_cli.assets
-from gapo_cli.models.tokenizer_files import SERVED_TOKENIZER, save_for_servers
+from gapo_cli.models.tokenizer_files import SERVED_TOKENIZER, save_for_servers, save_tokenizer
 from gapo_cli.stages.export import export
 
 NANO = Path(gapo_cli.assets.__file__).parent / "nano-clean"
@@ -17,6 +18,16 @@ TEXT = "<|marker_1|>if some_path == None:\n\treturn []\n"
 
 def ids(tokenizer):
     return tokenizer(TEXT)["input_ids"]
+
+
+def test_a_tokenizer_that_cannot_be_written_is_an_error_of_the_machine(tmp_path):
+    class Full:
+        def save_pretrained(self, folder):
+            raise Exception("No space left on device (os error 28)")  # noqa: TRY002 - what the tokenizers library raises
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        save_tokenizer(Full(), tmp_path)
+    assert (caught.value.filename, caught.value.strerror) == (str(tmp_path), "No space left on device (os error 28)")
 
 
 def test_servers_get_a_tokenizer_of_their_own_where_they_would_split_the_models_text_otherwise(tmp_path):

@@ -55,6 +55,13 @@ def test_the_files_of_a_folder_are_its_splits(tmp_path):
         (ROW | {"editable": [0, 1.5]}, r"field 'editable' must be \[start, end\], two whole numbers"),
         (ROW | {"cursor": [0, True]}, r"field 'cursor' must be \[start, end\], two whole numbers"),
         (ROW | {"at_file_start": 1}, "field 'at_file_start' must be true or false, got a number"),
+        (ROW | {"source": []}, "field 'source' must be an object, got an array"),
+        (ROW | {"source": {"split": "s" * 101}}, "field 'source.split' is 's+': a split name may have only letters, digits, - and _, at most 100"),
+        (ROW | {"line_ends": "zzz"}, r"field 'line_ends' must be .\\r\\n. or .\\r."),
+        (
+            ROW | {"hints": [{"kind": "note", "path": None, "text": "x", "rows": [5, 1]}]},
+            r"field 'hints\[0\].rows' must be \[first, end\] with 0 <= first <= end, got \[5, 1\]",
+        ),
         (ROW | {"alternatives": "x"}, "field 'alternatives' must be an array, got a string"),
         (
             ROW | {"history": [{"kind": "edit", "path": "a"}, {"kind": "edited", "path": "a"}]},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from gapo_cli.errors import DataError, PartError, first_line, name_of, part_at_work
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Display, TaskSource
-from gapo_cli.records import EditTask, TaskSet
+from gapo_cli.records import LINE_ENDS, EditTask, TaskSet
 from gapo_cli.storage.files import check_writable
 from gapo_cli.tasks.offsets import WORDS, fitting_unit
 from gapo_cli.tasks.sets.dev import DEV, cut_dev
@@ -100,6 +101,11 @@ def check_kinds(source: TaskSource, built: Any, whose: str) -> None:
         if type(source).__module__.split(".")[0] != OWN_PACKAGE:
             for task in tasks:
                 check_fields(task, f"{start} in split {split}")
+            repeated = [name for name, count in Counter(task.id for task in tasks).items() if count > 1]
+            if repeated:
+                raise PartError(
+                    f"{start} in split {split} {len(repeated)} ids more than once, as {repeated[0]!r}; need an id for each task"
+                )
     check_report(built.report, start)
 
 
@@ -127,11 +133,14 @@ def as_stored(task_set: TaskSet) -> TaskSet:
     """The set with "\n" at the end of every line, and with notes of what is unusual about its texts and regions."""
     splits = {split: tuple(task.with_line_feeds() for task in tasks) for split, tasks in task_set.splits.items()}
     tasks = [task for split in splits.values() for task in split]
-    returns = sum(task.line_ends == "\r\n" for task in tasks)
+    returns = {end: sum(task.line_ends == end for task in tasks) for end in LINE_ENDS}
     cut = [task for task in tasks if task.cuts_lines]
     notes = []
-    if returns:
-        notes.append(f"{returns} of {len(tasks)} tasks had lines that end in \\r\\n; they are read, and compared, with \\n")
+    for end, count in returns.items():
+        if count:
+            notes.append(
+                f"{count} of {len(tasks)} tasks had lines that end in {end!r}; they are read, and compared, with '\\n'"
+            )
     if cut:
         unit = fitting_unit(cut)
         hint = (
@@ -140,7 +149,7 @@ def as_stored(task_set: TaskSet) -> TaskSet:
             else "templates show whole lines, so check that this is meant"
         )
         notes.append(f"{len(cut)} of {len(tasks)} regions begin or end inside a line ({cut[0].id} is the first); {hint}")
-    counts = {"line_ends_changed": returns, "regions_inside_lines": len(cut)}
+    counts = {"line_ends_changed": sum(returns.values()), "regions_inside_lines": len(cut)}
     return TaskSet(splits, {**task_set.report, **counts, "notes": [*task_set.report.get("notes", ()), *notes]})
 
 

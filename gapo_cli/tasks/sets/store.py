@@ -26,6 +26,8 @@ FORMAT = 2
 ALL_SPLITS = "all"
 """Stands for all splits together where a split is named."""
 SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+LONGEST_NAME = 100
+"""A file is called by its split, and file systems end at 255 bytes."""
 
 
 def fingerprint_hash(fingerprint: Mapping[str, Any]) -> str:
@@ -47,8 +49,10 @@ def count_tasks(tasks: Sequence[EditTask]) -> dict[str, Any]:
 
 def split_name_error(split: str) -> str | None:
     """Why this can be no split's name, or None."""
-    if not SPLIT_NAME.fullmatch(split):
-        return "a split name may have only letters, digits, - and _, and begins with a letter or a digit"
+    if not SPLIT_NAME.fullmatch(split) or len(split) > LONGEST_NAME:
+        return (
+            f"a split name may have only letters, digits, - and _, at most {LONGEST_NAME}, and begins with a letter or a digit"
+        )
     return "this name stands for all splits together, so no split may have it" if split == ALL_SPLITS else None
 
 

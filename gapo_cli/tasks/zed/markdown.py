@@ -140,7 +140,7 @@ def _file_list(text: str) -> list[dict[str, Any]]:
     for line in text.splitlines():
         path, _, offset = line.partition("\t")
         if path:
-            found.append({"path": path} | ({"cursor_position": int(offset)} if offset.strip().isdigit() else {}))
+            found.append({"path": path} | ({"cursor_position": int(offset)} if offset.strip().isdecimal() else {}))
     return found
 
 

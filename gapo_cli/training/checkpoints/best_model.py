@@ -51,7 +51,7 @@ class BestModel:
         """Removes the waiting models of other steps."""
         kept = {self.waiting(step) for step in steps}
         for path in self.checkpoints.glob(f"{BEST}-*"):
-            own = path.name.removeprefix(f"{BEST}-").isdigit() and (path / CHECKPOINT_MANIFEST).is_file()
+            own = path.name.removeprefix(f"{BEST}-").isdecimal() and (path / CHECKPOINT_MANIFEST).is_file()
             if own and path not in kept:
                 remove_folder(path)
 

@@ -55,6 +55,10 @@ class Failing(Counting):
         (ZeroDivisionError("no rows"), r"raised ZeroDivisionError: no rows \(at .*test_prepared.py:\d+ in build\)"),
         ([], "gives list; need gapo_cli.records.TaskSet"),
         (TaskSet({"train": 3}), "gives int for split train; need a tuple"),
+        (
+            TaskSet({"train": (small_task("a"), small_task("b"), small_task("a"))}),
+            "gives in split train 1 ids more than once, as 'a'",
+        ),
         (TaskSet({"train": ({"id": "a"},)}), "gives dict in split train; need gapo_cli.records.EditTask"),
     ],
 )
