@@ -242,6 +242,19 @@ def _read_evaluations(folder: Path, notes: list[str]) -> list[Evaluation]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             notes.append(f"{folder.name}/{path.name} cannot be read: {first_line(error)}")
             continue
-        answers = path.with_suffix(".parquet")
-        evaluations.append(Evaluation(step, summary, baselines, answers if answers.is_file() else None))
+        evaluations.append(Evaluation(step, summary, baselines, _readable_answers(path.with_suffix(".parquet"), notes)))
     return evaluations
+
+
+def _readable_answers(path: Path, notes: list[str]) -> Path | None:
+    """The file of an evaluation's answers; None where it is not there, with a note where it was cut."""
+    import pyarrow.parquet as pq
+
+    try:
+        pq.read_metadata(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        notes.append(f"{path.parent.name}/{path.name} cannot be read: {first_line(error)}")
+        return None
+    return path

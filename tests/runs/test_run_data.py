@@ -50,6 +50,16 @@ def test_a_run_that_died_is_read_as_far_as_it_got(tmp_path):
         assert note in run.notes
 
 
+def test_answers_that_were_cut_are_named(tmp_path):
+    run = write_run(tmp_path / "run", steps=4)
+    answers = run / "eval" / "step-00000.parquet"
+    answers.write_bytes(answers.read_bytes()[:200])
+    found = read_run(run)
+    assert [one.predictions is None for one in found.evaluations[:2]] == [True, False]
+    assert any(note.startswith("eval/step-00000.parquet cannot be read: ") for note in found.notes)
+    assert change_of(found) == {}
+
+
 def test_an_empty_run_names_everything_that_it_lacks(tmp_path):
     (tmp_path / "metrics.jsonl").touch()
     run = read_run(tmp_path)
