@@ -71,6 +71,11 @@ def p_to_use(found: SeedDifference) -> float:
     return 1.0 if p is None else p
 
 
+def signed(value: float) -> str:
+    """Four digits; what rounding leaves of differences that are 0 in sum is 0."""
+    return f"{round(value, 9) + 0.0:+.4g}"
+
+
 def amount(value: float, unit: str) -> str:
     """A number with its unit, which is a plural."""
     return f"{value:g}{unit.removesuffix('s') if value == 1 else unit}"
@@ -79,9 +84,9 @@ def amount(value: float, unit: str) -> str:
 def _verdict(found: SeedDifference, delta: float, p: float | None, equal_p: float | None, unit: str) -> Verdict:
     if found.seeds < 2 or found.mean is None or p is None or equal_p is None:
         return Verdict("undecided", _too_few(found, unit), found, delta)
-    seen = f"{found.mean:+.4g}{unit}"
+    seen = f"{signed(found.mean)}{unit}"
     if found.low is not None:
-        seen += f", 95 % interval {found.low:+.4g} to {found.high:+.4g}{unit}"
+        seen += f", 95 % interval {signed(found.low)} to {signed(found.high)}{unit}"
     seen += f", {found.seeds} seeds"
     enough = seeds_for_power(found.std or 0.0, delta)
     differs, equal = p < ALPHA, equal_p < ALPHA and delta > 0
@@ -101,7 +106,7 @@ def _too_few(found: SeedDifference, unit: str) -> str:
     if found.mean is None:
         return "undecided: there is no pair of runs with the same seed"
     return (
-        f"undecided: {found.mean:+.4g}{unit} in the one pair there is; with one seed nothing can be said about how much of it is "
+        f"undecided: {signed(found.mean)}{unit} in the one pair there is; with one seed nothing can be said about how much of it is "
         "chance, at least 2 are needed"
     )
 

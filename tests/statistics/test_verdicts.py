@@ -44,6 +44,11 @@ def test_with_one_seed_or_none_it_says_what_cannot_be_said():
     assert "no pair of runs with the same seed" in verdict([], 0.01).sentence
 
 
+def test_a_sum_that_is_zero_but_for_rounding_is_zero_and_one_point_is_no_points():
+    # 0.1 + 0.2 - 0.3 is 5.6e-17
+    assert verdict([0.1, 0.2, -0.3], 1.0, " points").sentence.startswith("equal within 1 point: +0 points, 95 % interval ")
+
+
 def test_several_comparisons_are_corrected_together():
     borderline = [0.01, 0.05, 0.02, 0.035, 0.004]
     alone = verdict(borderline, 0.0)
