@@ -33,6 +33,10 @@ class StorageError(UserError):
     """A file or folder that cannot be written: a full disk, a read-only folder, another process at work there."""
 
 
+class EndedElsewhere(Exception):
+    """What breaks off the work of a part here and is no failure of it."""
+
+
 class NotFiniteError(UserError):
     """A model whose outputs are no numbers any more: nothing can be learnt from it, and no checkpoint is made of it."""
 
@@ -43,9 +47,41 @@ NOT_FINITE = (
 )
 
 
+LONGEST = 500
+"""Characters of an error that are shown: the rest of a longer one is in the traceback of --debug."""
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
+"""Of the allocators of CPUs, of CUDA's driver, of C++ and of CUDA's libraries, all of which torch raises as RuntimeError."""
+
+
 def first_line(error: BaseException) -> str:
-    """What an error says in one line, its kind where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What an error says in one line that any terminal can show, its kind where it says nothing."""
+    return shown_line(words_of(error)) or type(error).__name__
+
+
+def words_of(error: BaseException) -> str:
+    """All that an error says; "" where its own class fails to say it."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a class of somebody's own may raise anything
+        return ""
+
+
+def shown_line(text: str) -> str:
+    """The first line that holds something, at most LONGEST characters; control characters are written as in Python's source."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    shown = "".join(one if one.isprintable() else _escaped(one) for one in line[:LONGEST])
+    return shown + ("..." if len(line) > LONGEST else "")
+
+
+def _escaped(character: str) -> str:
+    return " " if character.isspace() and character > " " else character.encode("unicode_escape").decode()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """The error says that memory ran out, whoever raised it; torch, whose error is a RuntimeError, is not imported for this."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(phrase in words_of(error) for phrase in OUT_OF_MEMORY)
 
 
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
@@ -76,6 +112,10 @@ class PartError(UserError):
         """The same failure with a word about whom it concerns, such as "task a/1"."""
         return self._saying(f"{whom}: {self}", batch or self.batch)
 
+    def with_batch(self, batch: Sequence[Any]) -> Self:
+        """The same failure with the groups that were at work."""
+        return self._saying(str(self), batch)
+
     def kept_in(self, path: Path) -> Self:
         """The same failure with the file where its batch was kept."""
         return self._saying(f"{self}; the answers at hand are in {path}", self.batch)
@@ -88,6 +128,15 @@ class PartError(UserError):
         told = type(self)(sentence, batch)
         told.__cause__ = self.__cause__ or self
         return told
+
+
+@contextlib.contextmanager
+def batch_at_work(batch: Callable[[], Sequence[Any]]) -> Iterator[None]:
+    """A PartError that passes has the groups that were at work, where it had none."""
+    try:
+        yield
+    except PartError as failure:
+        raise (failure if failure.batch else failure.with_batch(batch())) from failure.__cause__
 
 
 @contextlib.contextmanager
@@ -104,22 +153,33 @@ def name_of(part: object) -> str:
     return getattr(part, "__name__", type(part).__name__)
 
 
+def is_gapos(part: object) -> bool:
+    """The part is one of gapo's own, not of a user's."""
+    return type(part).__module__.split(".")[0] == __name__.split(".")[0]
+
+
 @contextlib.contextmanager
 def part_at_work(key: str, part: object, whom: str = "") -> Iterator[None]:
-    """Turns what `part`, chosen by the setting `key`, raises within into a PartError. A UserError passes: it is a sentence
-    already. So do memory that runs out, which has advice of its own, and what a person or a scheduler interrupts. A part that calls
-    `exit`, or whose own task was cancelled, has failed too."""
+    """Turns what `part`, chosen by the setting `key`, raises within into a PartError. A part that calls `exit`, or whose own task
+    was cancelled, has failed too. What gapo itself says passes, as it is a sentence already; a UserError that the part has raised in
+    a line of its own is told of with the part. Memory that runs out passes, which has advice of its own, and so does what a
+    person, a scheduler or another process breaks off."""
     try:
         yield
-    except (UserError, MemoryError, KeyboardInterrupt):
+    except (KeyboardInterrupt, EndedElsewhere):
         raise
     except BaseException as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
+        if is_out_of_memory(error) or (isinstance(error, UserError) and not _is_parts_own(error)):
             raise
-        failure = PartError(
-            f"{key}={name_of(part)}: raised {type(error).__name__}: {first_line(error)}{own_lines(error, part)}"
-        )
+        said = first_line(error) if isinstance(error, UserError) else f"raised {type(error).__name__}: {first_line(error)}"
+        failure = PartError(f"{key}={name_of(part)}: {said}{own_lines(error, part)}")
         raise (failure.about(whom) if whom else failure) from error
+
+
+def _is_parts_own(error: UserError) -> bool:
+    """It was raised by a line of the user's. The other kinds of UserErrors decide what becomes of a run, and stay what they are."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return type(error) in (UserError, DataError) and bool(frames) and _is_own(frames[-1].filename)
 
 
 def own_lines(error: BaseException, part: object = None) -> str:

@@ -15,6 +15,7 @@ from gapo_cli.config.preference import PreferenceConfig
 from gapo_cli.config.sampling import EvaluationConfig, RolloutConfig, SamplingConfig
 from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import GuardsConfig, OptimizerConfig, TrainerConfig
+from gapo_cli.errors import part_at_work
 from gapo_cli.interfaces import (
     CheckedEngine,
     Engine,
@@ -151,4 +152,5 @@ def check_engine(experiment: Experiment, samplings: Iterable[SamplingConfig]) ->
     """Asks an engine that can say so whether it can draw these samplings here, before a model is loaded for it. Raises
     UserError."""
     if isinstance(experiment.engine, CheckedEngine):
-        experiment.engine.check(list(samplings))
+        with part_at_work("engine", experiment.engine):
+            experiment.engine.check(list(samplings))

@@ -18,7 +18,7 @@ from gapo_cli.cli import machine  # noqa: F401
 # isort: on
 from gapo_cli.cli.app import app
 from gapo_cli.cli.running import FAILED, MISTAKE, STOPPED
-from gapo_cli.errors import UserError
+from gapo_cli.errors import UserError, first_line
 from gapo_cli.hardware import let_threads_yield
 from gapo_cli.launching.overrides import at_home
 from gapo_cli.processes.ranks import LostRank, ProcessesFailed
@@ -68,7 +68,7 @@ def run_command(arguments: Sequence[str]) -> int:
         if isinstance(error, OSError) and error.filename is not None:  # the machine's word: missing, read-only, full
             say_error(f"{error.filename}: cannot be read or written ({error.strerror}); name another file or folder")
             return MISTAKE
-        say_error(f"internal error: {type(error).__name__}: {error}; rerun with --debug for the traceback")
+        say_error(f"internal error: {type(error).__name__}: {first_line(error)}; rerun with --debug for the traceback")
         return FAILED
     if code == STOPPED:  # some versions of typer hand Ctrl-C on, others return this code for it
         say_error("stopped")

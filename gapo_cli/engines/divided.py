@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gapo_cli.config.sampling import SamplingConfig
+from gapo_cli.engines import calls
 from gapo_cli.interfaces import Engine, Progress, SleepingEngine, no_progress
 from gapo_cli.processes.ranks import Ranks
 from gapo_cli.records import Completion
@@ -39,21 +40,23 @@ class DividedEngine:
         def answer() -> list[tuple[Completion, ...]]:
             if not own:
                 return []
-            return self.engine.generate([prompts[index] for index in own], sampling, [seeds[index] for index in own], watched)
+            return calls.generate(
+                self.engine, [prompts[index] for index in own], sampling, [seeds[index] for index in own], watched
+            )
 
         answers = [iter(found) for found in self.ranks.gather(self.ranks.together(answer))]
         return [next(answers[owner]) for owner in owners]
 
     def sync(self, policy: Any) -> None:
         self.answered.clear()
-        self.ranks.together(lambda: self.engine.sync(policy), waiting=policy.sharded)
+        self.ranks.together(lambda: calls.sync(self.engine, policy), waiting=policy.sharded)
 
 
 class DividedSleepingEngine(DividedEngine):
     """Of an engine that can give its memory back."""
 
     def sleep(self) -> None:
-        self.engine.sleep()
+        calls.sleep(self.engine)
 
 
 def divided(engine: Engine, ranks: Ranks) -> Engine:

@@ -25,7 +25,7 @@ from gapo_cli.config.sampling import EvaluationConfig, RolloutConfig, SamplingCo
 from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import GuardsConfig, TrainerConfig
 from gapo_cli.config.typed import build_section, convert, show, typed_arguments
-from gapo_cli.errors import UserError, own_lines, part_at_work
+from gapo_cli.errors import UserError, own_lines, part_at_work, words_of
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import LossTerm, Perturbation
 from gapo_cli.launching.allowed_code import ALLOW, TARGET, check_parts, entries, is_own
@@ -72,7 +72,7 @@ LARGEST_SEED = 2**63 - 1
 
 def one_line(error: BaseException) -> str:
     """The first lines of an error of Hydra's or OmegaConf's, without their tables of keys and search paths."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in words_of(error).splitlines() if line.strip()]
     kept = [
         line
         for line in lines

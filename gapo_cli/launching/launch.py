@@ -20,7 +20,7 @@ from hydra.core.utils import run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from gapo_cli.errors import UserError
+from gapo_cli.errors import UserError, own_lines
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Display
 from gapo_cli.launching.building import build_experiment
@@ -138,8 +138,7 @@ def enquire(
             experiment = build_experiment(without_hydra(config), config.hydra.runtime.choices, Path())
         if ranks.alone and asks_for_others(verb, experiment):
             return start_processes(verb, experiment, words, config_dir, options)
-        module, function = ENQUIRIES[verb].split(":")
-        return getattr(importlib.import_module(module), function)(replace(experiment, ranks=ranks), display)
+        return at_work(ENQUIRIES[verb], replace(experiment, ranks=ranks), display)
 
 
 @contextlib.contextmanager
@@ -186,5 +185,17 @@ def run_built(config: DictConfig, experiment: Experiment, display: Display) -> A
 
 
 def perform_stage(experiment: Experiment, display: Display) -> Any:
-    module, function = STAGES[experiment.verb].split(":")
-    return getattr(importlib.import_module(module), function)(experiment, display)
+    return at_work(STAGES[experiment.verb], experiment, display)
+
+
+def at_work(stage: str, experiment: Experiment, display: Display) -> Any:
+    """Calls the stage, "MODULE:FUNCTION". No code within ends the command by `exit`, which would pass for a success where it has no
+    code or 0: raises UserError."""
+    module, function = stage.split(":")
+    try:
+        return getattr(importlib.import_module(module), function)(experiment, display)
+    except SystemExit as error:
+        raise UserError(
+            f"exit({'' if error.code is None else error.code}) was called before the command was done{own_lines(error)}; "
+            "a part must return or raise an error"
+        ) from error

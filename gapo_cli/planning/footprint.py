@@ -13,12 +13,14 @@ from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.model import ModelConfig, ShapeConfig
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.config.trainer import TrainerConfig
+from gapo_cli.engines import calls as engine_calls
 from gapo_cli.experiment import Experiment
-from gapo_cli.interfaces import CostlyTerm, EngineMemory, PlannedEngine, RolloutScale, TermCost
+from gapo_cli.interfaces import EngineMemory, RolloutScale, TermCost
 from gapo_cli.planning import cost
 from gapo_cli.planning.cost import BYTES
 from gapo_cli.quantities import MEBIBYTE
 from gapo_cli.training.batches.passes import BY_ANSWER, Division, Lengths, Pass
+from gapo_cli.training.objectives import calls
 from gapo_cli.training.outline import AsGroups
 
 MOMENT_BYTES = {"adamw": 2 * 4, "adamw_8bit": 2 * (1 + 4 / 256)}
@@ -99,9 +101,9 @@ class Settings:
 
     @property
     def term_costs(self) -> list[TermCost]:
-        """Of the loss terms that say what they cost."""
-        terms = self.algorithm.terms.values()
-        return [term.cost(self.trainer.updates_per_step) for term in terms if isinstance(term, CostlyTerm)]
+        """Of the loss terms; nothing where one does not say."""
+        updates = self.trainer.updates_per_step
+        return [calls.cost(name, term, updates) for name, term in self.algorithm.terms.items()]
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def engine_memory(settings: Settings, longest: int) -> EngineMemory:
         settings.shape, settings.sampling, settings.share(trainer.prompts_per_step), longest, trainer.dtype, trainer.device,
         cost.parameters(settings.shape),
     )  # fmt: skip
-    return settings.engine.memory(scale) if isinstance(settings.engine, PlannedEngine) else EngineMemory({}, stays=False)
+    return engine_calls.memory(settings.engine, scale)
 
 
 def memory(settings: Settings, groups: Sequence[Lengths], asked: int | None = None) -> Memory:

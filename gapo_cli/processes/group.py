@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from gapo_cli.errors import PartError, UserError, first_line
+from gapo_cli.errors import PartError, UserError, first_line, words_of
 from gapo_cli.processes.place import Place
 from gapo_cli.processes.ranks import ALONE, LostRank, Ranks, Value
 from gapo_cli.processes.signals import STOPPING
@@ -263,7 +263,7 @@ class Told:
             kind("")
         except Exception:  # noqa: BLE001 - a class of somebody's own, that only exists there or wants more than a sentence
             kind = RuntimeError
-        sentence = str(error) if kind is type(error) else f"{type(error).__name__}: {error}"
+        sentence = words_of(error) if kind is type(error) else f"{type(error).__name__}: {words_of(error)}"
         # a part's failure comes with the batch that it failed on, or not all ranks would keep that
         batch = (error.batch,) if kind is PartError else ()
         return cls(rank, kind, sentence if rank == 0 else f"rank {rank}: {sentence}", *batch)

@@ -10,6 +10,8 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from gapo_cli.errors import EndedElsewhere
+
 Value = TypeVar("Value")
 
 
@@ -23,7 +25,7 @@ def owners_of(sizes: Sequence[float], count: int) -> list[int]:
     return owners
 
 
-class LostRank(Exception):
+class LostRank(EndedElsewhere):
     """Another rank has ended, so this one cannot go on. The message says which and, where that is known, why."""
 
 

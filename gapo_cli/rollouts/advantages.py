@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from gapo_cli.errors import PartError, first_line, name_of, part_at_work
+from gapo_cli.errors import PartError, name_of, part_at_work
 from gapo_cli.interfaces import Estimator
 from gapo_cli.records import Advantages, Group
+from gapo_cli.rollouts.part_numbers import real_numbers
 
 LARGEST = float(np.finfo(np.float32).max)
 """The loss is computed in float32, where a larger advantage is infinite and no step could be made."""
@@ -42,30 +43,29 @@ def with_advantages(groups: Sequence[Group], estimator: Estimator) -> list[Group
 
 def _checked(estimator: Estimator, rewards: np.ndarray, lengths: np.ndarray) -> Advantages:
     with part_at_work("estimator", estimator):
-        found = estimator(rewards, lengths)
-    name = name_of(estimator)
+        return _checked_numbers(name_of(estimator), estimator(rewards, lengths), rewards.shape)
+
+
+def _checked_numbers(name: str, found: Any, shape: tuple[int, ...]) -> Advantages:
     if not isinstance(found, Advantages):
         raise PartError(f"estimator={name}: gives {type(found).__name__}; need gapo_cli.records.Advantages")
-    values = _numbers(name, "advantages", found.values, rewards.shape)
+    values = _numbers(name, "advantages", found.values, shape)
     if not np.isfinite(values).all():
         raise PartError(f"estimator={name}: gives an advantage that is not finite; need 0 for a missing reward")
     if (np.abs(values) > LARGEST).any():
         raise PartError(
             f"estimator={name}: gives an advantage of {values.flat[np.abs(values).argmax()]:g}; need what float32 can hold"
         )
-    ends = [_numbers(name, what, getattr(found, what), rewards.shape[:1]) for what in ("baseline", "low", "high")]
-    return Advantages(values, *ends)
+    baseline, low, high = (_numbers(name, what, getattr(found, what), shape[:1]) for what in ("baseline", "low", "high"))
+    if (low > high).any():  # NaN, where there is no interval, is neither
+        row = int((low > high).argmax())
+        raise PartError(f"estimator={name}: gives low {low[row]:g} above high {high[row]:g}; need an interval from low to high")
+    return Advantages(values, baseline, low, high)
 
 
 def _numbers(name: str, what: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:
     """What an estimator gives as float64 of `shape`, NaN included. Raises PartError."""
-    try:
-        values = np.asarray(given)
-        if values.dtype.kind == "c":
-            raise TypeError("they are complex")
-        values = values.astype(np.float64)
-    except (TypeError, ValueError, RuntimeError) as error:  # a tensor with a gradient raises the last
-        raise PartError(f"estimator={name}: gives {what} that are not numbers ({first_line(error)})") from error
+    values = real_numbers(given, f"estimator={name}: gives {what} that are")
     if values.shape != shape:
         raise PartError(f"estimator={name}: gives {what} of shape {values.shape}; need {shape}")
     if np.isinf(values).any() and what != "advantages":

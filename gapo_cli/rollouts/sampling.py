@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from gapo_cli.config.sampling import SamplingConfig
-from gapo_cli.errors import PartError
+from gapo_cli.engines import calls as engine_calls
+from gapo_cli.errors import batch_at_work
 from gapo_cli.interfaces import Engine, Progress, Template, TextEngine, no_progress
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.prompts import calls
@@ -62,7 +63,7 @@ def sample_encoded(
 ) -> list[Sampled]:
     """As `sample`, for prompts that are tokenised already."""
     asked = with_stops(sampling, template)
-    generated = engine.generate([one.token_ids for one in encoded], asked, seeds, progress)
+    generated = engine_calls.generate(engine, [one.token_ids for one in encoded], asked, seeds, progress)
     return read_answers(
         template,
         [
@@ -83,7 +84,7 @@ def sample_texts(
 ) -> SampledTexts:
     """As `sample`, of an engine that needs no policy. What `journal` holds is not asked again."""
     prompts = [calls.render(template, task) for task in tasks]
-    generated = engine.generate_texts(prompts, with_stops(sampling, template), seeds, journal, progress)
+    generated = engine_calls.generate_texts(engine, prompts, with_stops(sampling, template), seeds, journal, progress)
     sampled, too_long = [], []
     for task, prompt, completions in zip(tasks, prompts, generated, strict=True):
         if completions is None:
@@ -101,13 +102,11 @@ def with_stops(sampling: SamplingConfig, template: Template) -> SamplingConfig:
 def read_answers(template: Template, sampled: Sequence[Sampled]) -> list[Sampled]:
     """With the regions that the completions stand for. Raises PartError, with the groups as its batch, for a template that
     fails."""
-    try:
+    with batch_at_work(lambda: unscored(sampled)):
         return [
             replace(one, completions=tuple(read_answer(template, one.task, completion) for completion in one.completions))
             for one in sampled
         ]
-    except PartError as error:
-        raise PartError(str(error), unscored(sampled)) from error
 
 
 def unscored(sampled: Sequence[Sampled]) -> list[Group]:

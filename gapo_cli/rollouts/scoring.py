@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gapo_cli.config.algorithm import OverlongConfig
-from gapo_cli.errors import PartError, first_line, name_of, part_at_work
+from gapo_cli.errors import PartError, name_of, part_at_work, shown_line
 from gapo_cli.interfaces import Reward, UnboundedReward
 from gapo_cli.records import EditTask, Group
 from gapo_cli.rollouts.overlong import overlong_penalty
+from gapo_cli.rollouts.part_numbers import real_numbers
 from gapo_cli.rollouts.sampling import Sampled, unscored
 
 SCORING_FAILED = "scoring_failed"
 """The component that says, with reward.on_error=missing, for which answers the reward failed: 1 or 0."""
+COMPONENT_NAME = re.compile(r"[\w.-]+")
 ROUNDING = 1e-9
 """So far beyond 0 or 1 a score may lie: a weighted mean of ones may not be exactly 1."""
 
@@ -62,18 +65,16 @@ def score(sampled: Sequence[Sampled], reward: Reward, failures: Failures | None 
 
 def components_of(reward: Reward, predictions: Sequence[str | None], tasks: Sequence[EditTask]) -> dict[str, np.ndarray]:
     """The reward's components as float64 (N,). Raises PartError where the reward raises, where they are no numbers or infinite,
-    where "score" is not among them or leaves [0, 1], or where a component has not one number a completion."""
-    with part_at_work("reward", reward):
-        given = reward(predictions, tasks)
+    where "score" is not among them or leaves [0, 1], where a component has not one number a completion, or a name that no column
+    and no metric can have."""
     name = name_of(reward)
-    if not isinstance(given, Mapping):
-        raise PartError(f"reward={name}: gives {type(given).__name__}; need scores by the name of their component")
-    components: dict[str, np.ndarray] = {}
-    for key, values in given.items():
-        try:
-            components[key] = np.asarray(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise PartError(f"reward={name}: component {key} is not numbers ({first_line(error)})") from error
+    with part_at_work("reward", reward):  # what it gives may be computed as it is read
+        given = reward(predictions, tasks)
+        if not isinstance(given, Mapping):
+            raise PartError(f"reward={name}: gives {type(given).__name__}; need scores by the name of their component")
+        components = {
+            _named(name, key): real_numbers(values, f"reward={name}: component {key} is") for key, values in given.items()
+        }
     if "score" not in components:
         raise PartError(f"reward={name}: gives {', '.join(map(str, components)) or 'nothing'}; need a component named score")
     for key, values in components.items():
@@ -86,6 +87,13 @@ def components_of(reward: Reward, predictions: Sequence[str | None], tasks: Sequ
             raise PartError(f"reward={name}: component {key} is infinite; need a finite number, or NaN for a missing one")
     _check_range(reward, components["score"])
     return components
+
+
+def _named(name: str, key: object) -> str:
+    if isinstance(key, str) and COMPONENT_NAME.fullmatch(key):
+        return key
+    given = shown_line(ascii(key)) if isinstance(key, str) else f"of type {type(key).__name__}"
+    raise PartError(f"reward={name}: a component's name is {given}; need a str of letters, digits, and the signs _ . -")
 
 
 def _check_range(reward: Reward, scores: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gapo_cli.errors import StorageError, UserError
+from gapo_cli.errors import StorageError, UserError, first_line
 from gapo_cli.runs.layout import OUTCOME
 from gapo_cli.storage.files import write_json
 
@@ -42,8 +42,8 @@ def outcome_recorded(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         save(STOPPED)
         raise
-    except Exception as error:
-        sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    except BaseException as error:  # code that calls `exit` has not ended a run either
+        sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
         with contextlib.suppress(StorageError):  # a full disk: what failed for it is what has to be told
             save(FAILED, sentence, traceback.format_exc())
         raise

@@ -106,6 +106,7 @@ def load_subject(experiment: Experiment, examined: list[Subject]) -> Finding:
     """Adds the model and the engine that training would have, with its threads and seeds, to `examined`."""
     import torch
 
+    from gapo_cli.engines import calls
     from gapo_cli.engines.divided import divided
     from gapo_cli.models.policy import load_policy
     from gapo_cli.models.special_tokens import in_words
@@ -114,7 +115,7 @@ def load_subject(experiment: Experiment, examined: list[Subject]) -> Finding:
     torch.set_num_threads(threads_of(experiment))
     seed_all(experiment.seed)
     policy = load_policy(experiment.model, experiment.trainer)
-    engine = experiment.engine(policy=policy)
+    engine = calls.start(experiment.engine, policy)
     subject = Subject(
         policy=policy,
         engine=divided(engine, experiment.ranks) if experiment.trainer.shard else engine,

@@ -212,6 +212,7 @@ def rule_answers(rule: str) -> Answers:
 def model_answers(experiment: Experiment, display: Display) -> Answers:
     """The predictions of the model that is named: loaded here, once, or asked where it lies. They raise PartError, with the answers
     at hand kept, for a template that fails."""
+    from gapo_cli.engines import calls
     from gapo_cli.models.load import load_model
     from gapo_cli.planning.memory_advice import before_lengths
     from gapo_cli.rollouts.validation import validate, validate_texts
@@ -235,7 +236,7 @@ def model_answers(experiment: Experiment, display: Display) -> Answers:
     with memory_watched("loading the model", "loading", advise):
         policy = load_model(experiment.model, experiment.trainer.device, experiment.trainer.dtype)
     with memory_watched("sampling", "rollout", advise):
-        engine = experiment.engine(policy=policy)
+        engine = calls.start(experiment.engine, policy)
     decode = policy.tokenizer.decode
 
     def answer(tasks: Sequence[EditTask], evaluation: EvaluationConfig, what: str) -> list[Prediction]:

@@ -137,6 +137,7 @@ def load_respondent(
     experiment: Experiment, chain: Chain, tasks: tuple[EditTask, ...], display: Display
 ) -> tuple[Respondent, Advise]:
     """A model that is loaded here, and its engine; tasks that do not fit its context are left out or refused."""
+    from gapo_cli.engines import calls
     from gapo_cli.models.load import load_model
     from gapo_cli.planning.memory_advice import before_lengths, with_lengths
     from gapo_cli.rollouts.encoding import encode_tasks, fit_training_tasks
@@ -153,7 +154,7 @@ def load_respondent(
     )
     advise = with_lengths(experiment, policy, [len(one.token_ids) for one in fitted.kept])
     with memory_watched("starting the engine", "rollout", advise):
-        engine = experiment.engine(policy=policy)
+        engine = calls.start(experiment.engine, policy)
     return PolicyHere(engine, chain, fitted.kept, experiment.seed, policy.tokenizer.decode), advise
 
 
@@ -188,7 +189,8 @@ def sample_parts(
             with batch_kept(lambda groups: files.write_for_inspection(STEP, groups, respondent.prompt_text)):
                 with memory_watched("sampling", "rollout", advise):
                     sampled = respondent.sample(start, end, over_all(display.progress, start, end, prompts))
-                groups = chain.estimate(chain.score(sampled, sampled_at=STEP)) if sampled else []
+                with memory_watched("scoring the answers", "rollout", advise):
+                    groups = chain.estimate(chain.score(sampled, sampled_at=STEP)) if sampled else []
             if groups:  # none, where a server's context has room for no prompt of the part
                 parts.add(start // at_once, STEP, groups, respondent.prompt_text)
             answered += end - start

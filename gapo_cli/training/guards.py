@@ -17,11 +17,12 @@ TOKENS_TRIED = 16
 
 
 class TooManySkipped(Exception):
-    """`steps` optimizer steps in a row had no finite loss and gradient; `batch` is what the last one was made from."""
+    """`steps` optimizer steps in a row had no finite loss and gradient; `batch` is what the last one was made from, `terms` the terms
+    of the loss that alone were not finite then."""
 
-    def __init__(self, steps: int, batch: Sequence[Any]) -> None:
+    def __init__(self, steps: int, batch: Sequence[Any], terms: Sequence[str] = ()) -> None:
         super().__init__(steps)
-        self.steps, self.batch = steps, batch
+        self.steps, self.batch, self.terms = steps, batch, tuple(terms)
 
 
 @dataclass
@@ -31,19 +32,21 @@ class SkipGuard:
     limit: int = 0
     in_a_row: int = 0
 
-    def saw(self, skipped: bool, batch: Sequence[Any]) -> None:
+    def saw(self, skipped: bool, batch: Sequence[Any], terms: Sequence[str] = ()) -> None:
         """Raises TooManySkipped, and begins to count again, when the limit is reached."""
         self.in_a_row = self.in_a_row + 1 if skipped else 0
         if self.limit and self.in_a_row >= self.limit:
             steps, self.in_a_row = self.in_a_row, 0
-            raise TooManySkipped(steps, batch)
+            raise TooManySkipped(steps, batch, terms)
 
 
-def skipped_sentence(steps: int, place: str, path: object) -> str:
+def skipped_sentence(stop: TooManySkipped, place: str, path: object) -> str:
     """Why a run was stopped, for the UserError."""
+    steps, terms = stop.steps, " and ".join(f"algorithm.terms.{name}" for name in stop.terms)
+    blamed = f" because of {terms}; all else of the loss was finite" if terms else ""
     return (
-        f"guards.skipped_in_a_row={steps}: the loss or its gradient was not finite in {steps} optimizer steps in a row, the last in {place}; "
-        f"the batch of that one is in {path}; look for impossible numbers there, lower the learning rate, or resume from an earlier "
+        f"guards.skipped_in_a_row={steps}: the loss or its gradient was not finite in {steps} optimizer steps in a row, the last in "
+        f"{place}{blamed}; the batch of that one is in {path}; look for impossible numbers there, lower the learning rate, or resume from an earlier "
         "checkpoint"
     )
 

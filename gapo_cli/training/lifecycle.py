@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 
+from gapo_cli.engines import calls
 from gapo_cli.errors import CheckpointError, NotFiniteError, StorageError, UserError, batch_kept
-from gapo_cli.interfaces import Learning, SleepingEngine
+from gapo_cli.interfaces import Learning
 from gapo_cli.metric_names import CHECKPOINT_SECONDS
 from gapo_cli.processes.ranks import LostRank
 from gapo_cli.training.checkpoints.checkpoints import (
@@ -168,9 +169,9 @@ class Life:
             self.best = None
         engine = self.learning.engine
         if self.learner.samples:
-            engine.sync(self.learning.policy)
-        elif self.unfinished is None and isinstance(engine, SleepingEngine):
-            engine.sleep()  # it was started awake, and training comes first
+            calls.sync(engine, self.learning.policy)
+        elif self.unfinished is None:
+            calls.sleep(engine)  # it was started awake, and training comes first
         self._remember()
 
     def start_over(self) -> None:
@@ -190,11 +191,14 @@ class Life:
         with interrupts_wait():
             self.half_learnt = True
             try:
-                with memory_watched(f"{words.learning} {words.unit} {step}", "update", learning.advise):
+                with (
+                    memory_watched(f"{words.learning} {words.unit} {step}", "update", learning.advise),
+                    batch_kept(partial(learning.keep_for_inspection, step)),
+                ):
                     learnt = learning.learn(step, gathered)
             except TooManySkipped as stop:
                 path = learning.keep_for_inspection(step, stop.batch)
-                raise UserError(skipped_sentence(stop.steps, f"{words.unit} {step}", path)) from stop
+                raise UserError(skipped_sentence(stop, f"{words.unit} {step}", path)) from stop
             row: dict[str, float] = {"step": step}
             if learnt:
                 row |= {"time_s": self.clock.seconds, **learnt}
@@ -223,10 +227,10 @@ class Life:
         learning, engine, started = self.learning, self.learning.engine, time.perf_counter()
         with memory_watched(f"evaluating after {self.words.unit} {self.step}", "rollout", learning.advise):
             if not self.learner.samples:
-                engine.sync(learning.policy)
+                calls.sync(engine, learning.policy)
             row = learning.held_out.evaluate(self.step, learning.policy, engine, self.display.progress)
-        if not self.learner.samples and isinstance(engine, SleepingEngine):
-            engine.sleep()
+        if not self.learner.samples:
+            calls.sleep(engine)
         return row | {"timing_s/testing": time.perf_counter() - started, "time_s": self.clock.seconds}
 
     def _evaluation_due(self) -> bool:

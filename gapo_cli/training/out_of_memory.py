@@ -11,15 +11,13 @@ from typing import Literal
 
 import torch
 
-from gapo_cli.errors import UserError
+from gapo_cli.errors import UserError, is_out_of_memory
 from gapo_cli.quantities import GIBIBYTE
 
 Phase = Literal["loading", "rollout", "update"]
 Advise = Callable[[Phase], str]
 """What to change where memory runs out in that phase: a sentence."""
 
-PHRASES = ("can't allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
-"""Of the allocators of CPUs, of CUDA's driver, of C++ and of CUDA's libraries, all of which torch raises as RuntimeError."""
 WHOSE = re.compile(r"rank \d+: ")
 AMOUNT = re.compile(r"allocate (\d+(?:\.\d+)?) ?([KMGTP]iB|bytes)")
 
@@ -30,13 +28,6 @@ class OutOfMemory(UserError):
 
 def no_advice(phase: Phase) -> str:
     return "use smaller batches or a smaller model"
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """The error says that memory ran out, whoever raised it."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in PHRASES)
 
 
 @contextlib.contextmanager

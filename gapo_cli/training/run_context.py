@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gapo_cli.config.model import ModelConfig
+from gapo_cli.engines import calls
 from gapo_cli.engines.divided import divided
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Display, Engine
@@ -103,4 +104,4 @@ class RunContext:
 
     def start_engine(self, policy: LoadedModel, advise: Advise) -> Engine:
         with memory_watched("starting the engine", "rollout", advise):
-            return divided(self.experiment.engine(policy=policy), self.ranks)
+            return divided(calls.start(self.experiment.engine, policy), self.ranks)

@@ -3,13 +3,18 @@
 import asyncio
 import importlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from parts import PlainTemplate, completion_of, edit_task
 
-from gapo_cli.errors import PartError, UserError, part_at_work
+from gapo_cli.config.checks import require
+from gapo_cli.errors import DataError, NotFiniteError, PartError, UserError, first_line, part_at_work
 from gapo_cli.prompts import calls
 from gapo_cli.records import Advantages, Group, ParsedAnswer, Prompt
 from gapo_cli.rollouts.advantages import with_advantages
@@ -119,6 +124,67 @@ def test_a_score_beyond_its_range_is_refused_unless_the_reward_says_so(value):
     assert group.scores.tolist() == [value]
 
 
+class Unreadable(Mapping):
+    """Fails as its scores are read."""
+
+    def __getitem__(self, key):
+        raise LookupError("lazy")
+
+    def __iter__(self):
+        return iter(["score"])
+
+    def __len__(self):
+        return 1
+
+
+class Mean:
+    """A number that fails as it is read."""
+
+    def __array__(self, *arguments, **options):
+        raise OSError("no float")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([1j], "component score is not numbers (they are complex)"),
+        ([b"1"], "component score is not numbers (they are bytes)"),
+        (["1"], "component score is not numbers (they are texts)"),
+        (np.array(["2020-01-01"], dtype="datetime64[D]"), "component score is not numbers (they are dates)"),
+        ([object()], "component score is not numbers (there is object among them)"),
+        (torch.ones(1, requires_grad=True), "component score is not numbers (Can't call numpy() on Tensor that requires grad"),
+        (Mean(), "raised OSError: no float (at "),
+    ],
+)
+def test_a_reward_that_gives_no_real_numbers_is_refused(given, said):
+    with pytest.raises(PartError) as caught:
+        score(sampled(("a",)), lambda predictions, tasks: {"score": given})
+    assert said in str(caught.value)
+    with pytest.raises(PartError):
+        with_advantages(of_rewards([0.0]), lambda rewards, lengths: Advantages([given], *[zeros(rewards).low] * 3))
+
+
+def test_the_scores_of_a_reward_may_be_any_real_numbers_and_none():
+    given = [Decimal("0.5"), Fraction(1, 4), True, np.float32(0), torch.tensor(1.0), None]
+    (group,) = score(sampled(("a",) * 6), lambda predictions, tasks: {"score": np.array(given, dtype=object)})
+    assert group.scores[:5].tolist() == [0.5, 0.25, 1, 0, 1] and math.isnan(group.scores[5])
+
+
+def test_scores_that_fail_as_they_are_read_are_told_of_as_the_reward():
+    with pytest.raises(PartError, match=r"raised LookupError: lazy \(at .*in __getitem__\)"):
+        score(sampled(("a",)), lambda predictions, tasks: Unreadable())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("", "''"), ("a/b c\n", r"'a/b c\n'"), ("a\udcff", r"'a\udcff'"), (1, "of type int"), (object(), "of type object")],
+)
+def test_a_component_whose_name_no_column_can_have_is_refused(name, said):
+    with pytest.raises(PartError) as caught:
+        score(sampled(("a",)), lambda predictions, tasks: {"score": [1.0], name: [1.0]})
+    assert f"a component's name is {said}; need a str of letters" in str(caught.value)
+
+
 def zeros(rewards):
     nothing = np.full(len(rewards), np.nan)
     return Advantages(np.zeros(rewards.shape), nothing, nothing, nothing)
@@ -165,6 +231,10 @@ def divides_by_the_spread(rewards, lengths):
         (
             lambda rewards, lengths: Advantages(rewards, np.full(len(rewards), math.inf), *[zeros(rewards).low] * 2),
             "gives baseline that is infinite; need a finite number, or NaN for none",
+        ),
+        (
+            lambda rewards, lengths: replace(zeros(rewards), low=np.ones(len(rewards)), high=np.zeros(len(rewards))),
+            "gives low 1 above high 0; need an interval from low to high",
         ),
     ],
 )
@@ -273,6 +343,24 @@ def test_a_template_that_fails_to_name_its_tokens_is_told_of_and_one_without_any
     assert calls.stops(BrokenTemplate()) == calls.special_tokens(BrokenTemplate()) == ()
 
 
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Mute(), "Mute"),
+        (ValueError("\n\n a\nb"), "a"),
+        (ValueError("\x1b[31mred\x00\tend\udcff"), r"\x1b[31mred\x00\tend\udcff"),
+        (ValueError("x" * 5000), "x" * 500 + "..."),
+    ],
+)
+def test_an_error_is_shown_in_one_line_of_a_length_and_signs_that_a_terminal_can_show(error, said):
+    assert first_line(error) == said
+
+
 def test_a_part_whose_own_task_was_cancelled_has_failed_and_one_that_a_person_interrupts_has_not():
     with pytest.raises(PartError, match="raised CancelledError: CancelledError"), part_at_work("reward", object()):
         raise asyncio.CancelledError
@@ -280,11 +368,29 @@ def test_a_part_whose_own_task_was_cancelled_has_failed_and_one_that_a_person_in
         raise KeyboardInterrupt
 
 
-def test_a_sentence_of_the_part_itself_and_memory_that_runs_out_pass():
-    with pytest.raises(UserError, match="^mine$"), part_at_work("reward", object()):
-        raise UserError("mine")
-    with pytest.raises(MemoryError), part_at_work("reward", object()):
-        raise MemoryError
+def test_a_sentence_of_gapos_and_memory_that_runs_out_pass():
+    with pytest.raises(UserError, match="^tau=2: need 1$"), part_at_work("reward", object()):
+        require(False, "tau=2: need 1")
+    with pytest.raises(NotFiniteError, match="^mine$"), part_at_work("engine", object()):  # which decides how the run ends
+        raise NotFiniteError("mine")
+    for error in (MemoryError, RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        with pytest.raises((MemoryError, RuntimeError)) as caught, part_at_work("reward", object()):
+            raise error
+        assert not isinstance(caught.value, PartError)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (UserError("mine"), "reward=object: mine (at "),
+        (UserError(""), "reward=object: UserError (at "),
+        (DataError("x"), ": x (at "),
+    ],
+)
+def test_a_user_error_of_a_users_own_line_is_told_of_with_the_part(error, said):
+    with pytest.raises(PartError) as caught, part_at_work("reward", object()):
+        raise error
+    assert said in str(caught.value)
 
 
 def test_the_lines_of_a_package_are_not_named_as_the_users_wherever_it_is_installed(tmp_path, monkeypatch):

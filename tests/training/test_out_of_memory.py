@@ -22,12 +22,13 @@ from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.config.trainer import OptimizerConfig, TrainerConfig
 from gapo_cli.engines.torch_engine import Torch, TorchEngine
 from gapo_cli.engines.vllm_engine import VLLM
+from gapo_cli.errors import is_out_of_memory
 from gapo_cli.planning.footprint import Settings
 from gapo_cli.planning.memory_advice import Case, in_words
 from gapo_cli.training.learners import policy_update as update
 from gapo_cli.training.learners import supervised as supervised_loop
 from gapo_cli.training.learners.planned_rollouts import at_limit
-from gapo_cli.training.out_of_memory import OutOfMemory, is_out_of_memory, memory_watched
+from gapo_cli.training.out_of_memory import OutOfMemory, memory_watched
 
 TOO_MUCH = 2**50
 CUDA = (

@@ -108,7 +108,7 @@ class ActorCriticUpdate:
                     self.ranks.together(partial(self._own_passes, mini_batch))
                 result = self.optimizer.step(self.learnt.is_finite())
                 self.learnt.add_step(result, mini_batch.weight)
-                self.actor.guard.saw(skipped or result.skipped, mini_batch.groups)
+                self.actor.guard.saw(skipped or result.skipped, mini_batch.groups, metrics.broken_terms)
         return {**metrics.row(), **self.learnt.row(), **row}, estimated
 
     def _estimate(self, mini_batches: Sequence[MiniBatch]) -> dict[str, float]:

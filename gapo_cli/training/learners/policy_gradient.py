@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import torch
 
 from gapo_cli.config.trainer import TrainerConfig
+from gapo_cli.engines import calls
 from gapo_cli.experiment import Experiment, check_engine, check_settings
-from gapo_cli.interfaces import Engine, LearnerWords, SleepingEngine
+from gapo_cli.interfaces import Engine, LearnerWords
 from gapo_cli.metric_names import TOKENS_COMPUTED
 from gapo_cli.models.critic import Critic, make_critic
 from gapo_cli.models.loaded import LoadedModel
@@ -192,8 +193,7 @@ class PolicyGradientLearning:
         agreement = check_engine_logprobs(
             self.engine, self.policy, batch.generated, self.sampling.temperature, self.trainer.logprob_tolerance
         )
-        if isinstance(self.engine, SleepingEngine):
-            self.engine.sleep()
+        calls.sleep(self.engine)
         return Gathered(batch, agreement, began)
 
     def learn(self, step: int, gathered: Gathered) -> dict[str, float]:
@@ -206,7 +206,7 @@ class PolicyGradientLearning:
                 learnt, groups = self.with_critic.update(batch.groups, fresh, warming=step <= self.warmup)
                 batch = replace(batch, groups=groups)
         with memory_watched(f"giving the engine the weights of step {step}", "rollout", self.advise):
-            self.engine.sync(self.policy)
+            calls.sync(self.engine, self.policy)
         self._count(step, batch)
         row = {**rollout_metrics(batch), **gathered.agreement, **learnt, TOKENS_COMPUTED: self.updater.count.tokens}
         row["timing_s/update_actor"] = time.perf_counter() - began

@@ -16,7 +16,7 @@ import torch
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.trainer import TrainerConfig
-from gapo_cli.interfaces import LookingBack
+from gapo_cli.errors import batch_at_work
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.packing.layout import TokenBatch
 from gapo_cli.models.packing.logprobs import completion_logprobs
@@ -27,6 +27,7 @@ from gapo_cli.training.guards import SkipGuard
 from gapo_cli.training.learners.optimizer import Optimizer, StepResult
 from gapo_cli.training.learners.token_count import TokenCount
 from gapo_cli.training.learners.update_metrics import UpdateMetrics
+from gapo_cli.training.objectives import calls
 from gapo_cli.training.objectives import clipped_policy as losses
 from gapo_cli.training.objectives.terms import ComputedTokens
 
@@ -54,12 +55,13 @@ class PolicyUpdate:
 
     def update(self, groups: Sequence[Group], fresh: Sequence[bool]) -> dict[str, float]:
         """All epochs over the groups, which have advantages. `fresh`: which of them the present policy sampled. Returns
-        the `actor/*` and `training/*` metrics. Raises TooManySkipped with the groups of the mini-batch that was one too many."""
+        the `actor/*` and `training/*` metrics. Raises TooManySkipped with the groups of the mini-batch that was one too many, and
+        PartError with those of the one that a term fails on."""
         metrics = UpdateMetrics(self.ranks)
         mini_batches = self.prepare(groups, fresh, metrics)
         for _ in range(self.trainer.epochs_per_step):
             for mini_batch in mini_batches:
-                self.guard.saw(self.step(mini_batch, metrics).skipped, mini_batch.groups)
+                self.guard.saw(self.step(mini_batch, metrics).skipped, mini_batch.groups, metrics.broken_terms)
         return metrics.row()
 
     def prepare(self, groups: Sequence[Group], fresh: Sequence[bool], metrics: UpdateMetrics) -> list[MiniBatch]:
@@ -80,16 +82,17 @@ class PolicyUpdate:
         ]
         for mini_batch in mini_batches:
             metrics.add_tokens(mini_batch.computed_tokens, mini_batch.tokens)
-        for term in self.algorithm.terms.values():
-            if isinstance(term, LookingBack):
-                term.before_update(self.policy)
+        with batch_at_work(lambda: groups):
+            for name, term in self.algorithm.terms.items():
+                calls.before_update(name, term, self.policy)
         if len(mini_batches) * self.trainer.epochs_per_step > 1 or not all(fresh):
             ranks.together(lambda: self._fill_all_old_logprobs(mini_batches, metrics), waiting=self.policy.sharded)
         return mini_batches
 
     def step(self, mini_batch: MiniBatch, metrics: UpdateMetrics) -> StepResult:
         """One optimizer step."""
-        self.ranks.together(lambda: self.accumulate(mini_batch, metrics), waiting=self.policy.sharded)
+        with batch_at_work(lambda: mini_batch.groups):
+            self.ranks.together(lambda: self.accumulate(mini_batch, metrics), waiting=self.policy.sharded)
         result = self.optimizer.step(metrics.is_finite())
         metrics.add_step(result, mini_batch.weight)
         return result
@@ -146,7 +149,7 @@ class PolicyUpdate:
         )
         loss, terms = policy_loss.loss, {}
         for name, term in algorithm.terms.items():
-            terms[name] = (micro.weights * term(tokens)).sum()
+            terms[name] = (micro.weights * calls.values(name, term, tokens)).sum()
             loss = loss + term.coefficient * terms[name]
         if self.beside is not None:
             loss = loss + self.beside(micro, current.states)

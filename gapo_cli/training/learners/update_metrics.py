@@ -35,6 +35,8 @@ class UpdateMetrics:
     mismatched: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
     sums: dict[str, torch.Tensor] = field(default_factory=dict)
     terms: dict[str, torch.Tensor] = field(default_factory=dict)
+    broken_terms: tuple[str, ...] = ()
+    """The terms that the last step was skipped for: what they gave was not finite, and the rest of the loss was."""
     computed_tokens: int = 0
     tokens: int = 0
 
@@ -70,6 +72,8 @@ class UpdateMetrics:
         sums, self.sums = self.ranks.sums(self.sums), {}
         terms, self.terms = self.ranks.sums(self.terms), {}
         self.steps.append(result)
+        blamed = terms if sums and result.skipped and sums["loss"].isfinite() else {}
+        self.broken_terms = tuple(name for name, value in blamed.items() if not value.isfinite())
         if sums and not result.skipped:
             row = {"actor/pg_loss": sums["loss"]}
             row["actor/pg_clipfrac"] = sums["clip_fraction"] / weight
