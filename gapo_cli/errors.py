@@ -117,8 +117,8 @@ class PartError(UserError):
         return self._saying(str(self), batch)
 
     def kept_in(self, path: Path) -> Self:
-        """The same failure with the file where its batch was kept."""
-        return self._saying(f"{self}; the answers at hand are in {path}", self.batch)
+        """The same failure with the file where its batch was kept, for nobody else to keep."""
+        return self._saying(f"{self}; the answers at hand are in {path}", ())
 
     def with_hint(self, hint: str) -> Self:
         """The same failure with what can be done about it."""

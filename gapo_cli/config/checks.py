@@ -1,4 +1,4 @@
-"""Checks that the sections of a config share: each raises UserError with one sentence."""
+"""Checks that the sections of a config and the calls of a user's parts share."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def positive(section: str, **values: float) -> None:
     for name, value in values.items():
         require(value > 0, f"{section}.{name}={value}: need a number above 0")
+
+
+def is_text(value: object) -> bool:
+    """Half of a surrogate pair is in a str, and in no file and no tokenizer."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_integer(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +107,18 @@ def _check_counts(engine: object, groups: Sequence[tuple[Any, ...]], prompts: in
 def _fault(one: Completion) -> tuple[str, str] | None:
     """What a completion has and what it needs instead. There are as many tokens as in all answers of a step: a kind is looked at
     once."""
-    if not isinstance(one.text, str) or not all(issubclass(kind, Integral) for kind in set(map(type, one.token_ids))):
-        return "a completion of other kinds of fields", "a str as text, and whole numbers as token_ids"
+    kinds = isinstance(one.text, str), _all_are(Integral, one.token_ids), _all_are(Real, one.logprobs)
+    if not all(kinds):
+        return "a completion of other kinds of fields", "a str as text, whole numbers as token_ids, and numbers as logprobs"
     if one.logprobs and len(one.logprobs) != len(one.token_ids):
         return f"{len(one.logprobs)} log-probabilities for {len(one.token_ids)} tokens", "one for each, or none"
     if not all(map(math.isfinite, one.logprobs)):
         return "a log-probability that is not finite", "finite numbers"
     return None
+
+
+def _all_are(kind: type, values: Sequence[Any]) -> bool:
+    return all(issubclass(one, kind) for one in set(map(type, values)))
 
 
 def _wrong(part: object, given: str, need: str) -> PartError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from numbers import Integral
 
+from gapo_cli.config.checks import is_text
 from gapo_cli.errors import PartError, name_of, part_at_work
 from gapo_cli.interfaces import StoppedTemplate, Template, TokenTemplate
 from gapo_cli.records import EditTask, Message, ParsedAnswer, Prompt
@@ -17,9 +18,9 @@ def render(template: Template, task: EditTask) -> Prompt:
     if not isinstance(prompt, Prompt):
         raise wrong(template, task, "render", type(prompt).__name__, "gapo_cli.records.Prompt")
     texts = (prompt.text, *prompt.cut) if isinstance(prompt.cut, tuple | list) else (None,)
-    if not all(map(_is_text, texts)) or not isinstance(prompt.messages, tuple | list):
+    if not all(map(is_text, texts)) or not isinstance(prompt.messages, tuple | list):
         raise wrong(template, task, "render", "a Prompt of other kinds of fields", f"{TEXT} as text, and tuples")
-    if not all(isinstance(one, Message) and _is_text(one.content) for one in prompt.messages):
+    if not all(isinstance(one, Message) and is_text(one.content) for one in prompt.messages):
         raise wrong(template, task, "render", "messages of another kind", f"gapo_cli.records.Message, with {TEXT}")
     if not prompt.text and not prompt.messages:
         raise wrong(template, task, "render", "a prompt without text", "a text or messages")
@@ -29,7 +30,7 @@ def render(template: Template, task: EditTask) -> Prompt:
 def answer(template: Template, task: EditTask, region: str) -> str:
     with part_at_work("prompt", template, f"task {task.id}"):
         text = template.answer(task, region)
-    if not _is_text(text):
+    if not is_text(text):
         raise wrong(template, task, "answer", type(text).__name__, TEXT)
     return text
 
@@ -37,7 +38,7 @@ def answer(template: Template, task: EditTask, region: str) -> str:
 def parse(template: Template, task: EditTask, text: str) -> ParsedAnswer:
     with part_at_work("prompt", template, f"task {task.id}"):
         parsed = template.parse(task, text)
-    if not isinstance(parsed, ParsedAnswer) or not (parsed.region is None or _is_text(parsed.region)):
+    if not isinstance(parsed, ParsedAnswer) or not (parsed.region is None or is_text(parsed.region)):
         need = f"gapo_cli.records.ParsedAnswer with {TEXT} or None as its region"
         raise wrong(template, task, "parse", type(parsed).__name__, need)
     if not isinstance(parsed.malformed, str | None) or (parsed.region is not None and parsed.malformed is not None):
@@ -73,17 +74,6 @@ def wrong(template: Template, task: EditTask, method: str, given: str, need: str
 def _texts(template: Template, what: str, given: object) -> tuple[str, ...]:
     # a str is a sequence of its characters, each of which would be taken for one
     listed = isinstance(given, Sequence) and not isinstance(given, str | bytes)
-    if not listed or not all(_is_text(one) and one for one in given):
+    if not listed or not all(is_text(one) and one for one in given):
         raise PartError(f"prompt={name_of(template)}: {what} is {given!r}; need a tuple of texts, none of them empty")
     return tuple(given)
-
-
-def _is_text(value: object) -> bool:
-    """Half of a surrogate pair is in a str, and in no file and no tokenizer."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -18,7 +18,7 @@ from gapo_cli.interfaces import Display, Progress, TextEngine
 from gapo_cli.records import EditTask
 from gapo_cli.runs.earlier_answers import check_overlap, read_answers
 from gapo_cli.runs.layout import ANSWERS, CASES, COMPARISON, EVALUATION_TABLE, EVALUATIONS, ROBUSTNESS, SCORES
-from gapo_cli.stages.robustness import answer_perturbed, perturbed_tasks, read_kept, write_robustness
+from gapo_cli.stages.robustness import answer_perturbed, keep_answers, perturbed_tasks, read_kept, write_robustness
 from gapo_cli.stages.run_setup import check_model_there, set_up_run
 from gapo_cli.tasks.sets.prepared import load_tasks
 
@@ -78,7 +78,8 @@ def ask(experiment: Experiment, display: Display) -> EvaluationResult:
     answer = rule_answers(rule) if rule else model_answers(experiment, display)
     predictions = answer(selected, experiment.evaluation, "")
     greedy = replace(experiment.evaluation, greedy=True, samples=0)
-    perturbed = answer_perturbed(changed, lambda some, what: answer(some, greedy, what)) if changed else []
+    with batch_kept(lambda answers: keep_answers(experiment.run_dir, predictions, answers)):
+        perturbed = answer_perturbed(changed, lambda some, what: answer(some, greedy, what)) if changed else []
     constants = experiment.evaluation.delta_chrf
     summary = summarise(predictions, constants=constants)
     baselines = {} if rule else measure_baselines(selected, constants)

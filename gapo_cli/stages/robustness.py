@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapo_cli.config.checks import require
 from gapo_cli.config.sampling import EVERY
-from gapo_cli.errors import DataError, UserError, first_line
+from gapo_cli.errors import DataError, UserError, batch_at_work, first_line
 from gapo_cli.evaluation.predictions import Prediction, from_rows
 from gapo_cli.evaluation.robustness import PerturbedPrediction, Robustness, measure_robustness
 from gapo_cli.experiment import Experiment
 from gapo_cli.interfaces import Progress, no_progress
 from gapo_cli.perturbations.calls import perturb
 from gapo_cli.records import DoesNotApply, EditTask, Perturbed
-from gapo_cli.runs.layout import ROBUSTNESS, ROBUSTNESS_ANSWERS
+from gapo_cli.runs.layout import INSPECTION, ROBUSTNESS, ROBUSTNESS_ANSWERS
 
 if TYPE_CHECKING:
     from gapo_cli.reports.tables import Table
@@ -65,15 +65,25 @@ def perturbed_tasks(experiment: Experiment, tasks: Sequence[EditTask], progress:
 
 
 def answer_perturbed(asked: PerturbedTasks, answer: Answer) -> list[PerturbedPrediction]:
-    """The answers, perturbation by perturbation."""
+    """The answers, perturbation by perturbation. Raises PartError, with all of them as its batch, for a perturbation that fails to
+    read one back."""
     found = []
     for name, changed in asked.changed.items():
         predictions = {one.task_id: one for one in answer([one.task for one in changed], name)}
-        for one in changed:
-            prediction = predictions[one.task.id]
-            restored = None if prediction.region is None else one.restored(prediction.region)
-            found.append(PerturbedPrediction(name, prediction, restored))
-    return found
+        found += [(one.restored, PerturbedPrediction(name, predictions[one.task.id], None)) for one in changed]
+    with batch_at_work(lambda: [one for _, one in found]):
+        return [
+            one if one.prediction.region is None else replace(one, restored=restored(one.prediction.region))
+            for restored, one in found
+        ]
+
+
+def keep_answers(run_dir: Path, clean: Sequence[Prediction], perturbed: Sequence[PerturbedPrediction]) -> Path:
+    """Writes the answers of an evaluation that ends before they are measured, those to the tasks as they are under no name of a
+    perturbation."""
+    path = run_dir / INSPECTION / ROBUSTNESS_ANSWERS
+    _write_answers(path, [*(PerturbedPrediction("", one, one.region) for one in clean), *perturbed])
+    return path
 
 
 def write_robustness(
@@ -84,17 +94,23 @@ def write_robustness(
     left_out: Mapping[str, Mapping[str, int]],
 ) -> tuple[Robustness, Table, list[str]]:
     """Measures, and writes the numbers as JSON and every answer as parquet. Returns them, their table, and what is to be said."""
-    import pandas as pd
-
     from gapo_cli.reports.robustness_table import left_out_lines, robustness_table
-    from gapo_cli.storage.files import atomic_path, write_json
+    from gapo_cli.storage.files import write_json
 
     found = measure_robustness(clean, perturbed, temperature, left_out)
-    rows = [{"perturbation": one.perturbation, "restored": one.restored, **asdict(one.prediction)} for one in perturbed]
-    with atomic_path(run_dir / ROBUSTNESS_ANSWERS) as temporary:
-        pd.DataFrame(rows).to_parquet(temporary, index=False)
+    _write_answers(run_dir / ROBUSTNESS_ANSWERS, perturbed)
     write_json(run_dir / ROBUSTNESS, found.to_dict())
     return found, robustness_table(found), left_out_lines(found)
+
+
+def _write_answers(path: Path, answers: Sequence[PerturbedPrediction]) -> None:
+    import pandas as pd
+
+    from gapo_cli.storage.files import atomic_path
+
+    rows = [{"perturbation": one.perturbation, "restored": one.restored, **asdict(one.prediction)} for one in answers]
+    with atomic_path(path) as temporary:
+        pd.DataFrame(rows).to_parquet(temporary, index=False)
 
 
 @dataclass(frozen=True)

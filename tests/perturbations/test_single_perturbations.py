@@ -1,6 +1,7 @@
 """What each of the other perturbations does to a small task, and when it does not apply."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from parts import small_task
@@ -122,12 +123,36 @@ def test_related_files_change_places_and_other_hints_stay():
         (lambda task, generator: 1 / 0, r"task t: perturbation=<lambda>: raised ZeroDivisionError"),
         (lambda task, generator: task, "task t: perturbation.mine=<lambda>: gives EditTask; need gapo_cli.records.Perturbed"),
         (lambda task, generator: Perturbed(small_task("other")), "gives task other; need a task with the same id"),
+        (lambda task, generator: DoesNotApply(3), "gives a reason of type int; need a str"),
+        (lambda task, generator: DoesNotApply([]), "gives a reason of type list; need a str"),
+        (lambda task, generator: Perturbed(task, 5), "task t: perturbation=<lambda>: raised TypeError: 'int' object is not callable"),
         (lambda task, generator: Perturbed(small_task(target="z\n")), "changes the answer: its targets do not read back"),
     ],
 )
 def test_one_of_the_users_that_fails_is_named_with_the_task(given, sentence):
     with pytest.raises(PartError, match=sentence):
         perturb("mine", given, small_task(), 0)
+
+
+@pytest.mark.parametrize(
+    ("restored", "sentence"),
+    [
+        (lambda text: 1 / 0, "task t: perturbation=mine: raised ZeroDivisionError: division by zero"),
+        (lambda text: 3, "task t: perturbation.mine=mine: reads an answer back as int; need a str that UTF-8 can hold, or None"),
+        (lambda text: "\udcff", "reads an answer back as a str that UTF-8 cannot hold"),
+    ],
+)
+def test_an_answer_that_a_perturbation_fails_to_read_back_is_told_of_with_the_task(restored, sentence):
+    task = small_task()
+    targets = set(task.targets)
+
+    def mine(task, generator):
+        return Perturbed(replace(task, path="other.py"), lambda text: text if text in targets else restored(text))
+
+    found = perturb("mine", mine, task, 0)
+    assert found.restored(task.target) == task.target
+    with pytest.raises(PartError, match=sentence):
+        found.restored("an answer")
 
 
 def test_a_draw_that_changes_nothing_does_not_apply_and_the_sources_own_wording_is_left_out():
