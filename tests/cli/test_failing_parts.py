@@ -9,6 +9,7 @@ from parts import smallest, write_tasks
 
 from gapo_cli.cli.entry import run_command
 from gapo_cli.runs.group_files import read_groups
+from gapo_cli.runs.outcome import read_outcome
 
 REWARD = '''
 import numpy as np
@@ -102,3 +103,63 @@ def test_answers_that_a_template_cannot_read_are_kept(verb, here, tiny_model_fol
     assert said.endswith(f"the answers at hand are in {path}")
     kept = read_groups(path)
     assert any(completion.text for group in kept for completion in group.completions)
+
+
+TERM = '''
+from dataclasses import dataclass
+
+@dataclass
+class Column:
+    coefficient: float
+    every_token = True
+    needs_reference = False
+    needs_entropy = False
+
+    def __call__(self, tokens):
+        return tokens.logprobs[:, None]
+'''
+
+
+def test_a_loss_term_of_another_shape_ends_the_run_and_keeps_its_batch(here, tiny_model_folder, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.delitem(sys.modules, "odd_terms", raising=False)
+    (here / "odd_terms.py").write_text(TERM)
+    run = smallest(write_tasks(here / "mine.jsonl"), tiny_model_folder)
+    own = ["+algorithm.terms.mine={_target_:odd_terms.Column,coefficient:0.1}", "allow_targets=[odd_terms]"]
+    assert run_command(["train", *run, *own, "evaluation.every_steps=0", "hydra.run.dir=run"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "gapo: algorithm.terms.mine=Column: gives a tensor of shape (" in said
+    path = here / "run" / "stopped" / "step-00001.parquet"
+    assert said.endswith(f"the answers at hand are in {path}")
+    assert all(group.advantages is not None for group in read_groups(path))
+
+
+HUNGRY = '''
+class Hungry:
+    def __call__(self, predictions, tasks):
+        raise MemoryError("no room")
+'''
+
+
+def test_a_reward_that_runs_out_of_memory_ends_a_rollout_in_a_sentence(here, tiny_model_folder, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.delitem(sys.modules, "hungry_rewards", raising=False)
+    (here / "hungry_rewards.py").write_text(HUNGRY)
+    (here / "mine" / "reward").mkdir(parents=True)
+    (here / "mine" / "reward" / "hungry.yaml").write_text("_target_: hungry_rewards.Hungry\n")
+    run = smallest(write_tasks(here / "mine.jsonl"), tiny_model_folder)
+    own = ["--config-dir", "mine", "reward=hungry", "allow_targets=[hungry_rewards]", "hydra.run.dir=run"]
+    assert run_command(["rollout", *run, *own]) == 2
+    assert "gapo: out of memory scoring the answers" in " ".join(capsys.readouterr().err.split())
+
+
+def test_code_that_calls_exit_in_a_stage_has_failed_and_the_outcome_says_so(here, tiny_model_folder, monkeypatch, capsys):
+    def leaves(experiment, display):
+        sys.exit(0)
+
+    monkeypatch.setattr("gapo_cli.stages.train.train", leaves)
+    run = smallest(write_tasks(here / "mine.jsonl"), tiny_model_folder)
+    assert run_command(["train", *run, "hydra.run.dir=run"]) == 2
+    assert "gapo: exit(0) was called before the command was done (at " in " ".join(capsys.readouterr().err.split())
+    outcome = read_outcome(here / "run")
+    assert outcome is None or outcome.status == "failed"

@@ -10,12 +10,12 @@ from parts import OPTIMIZER, Listening, PlainTemplate, make_experiment, small_ta
 from gapo_cli.config.data import DataConfig
 from gapo_cli.config.sampling import EvaluationConfig
 from gapo_cli.config.trainer import TrainerConfig
-from gapo_cli.errors import UserError
+from gapo_cli.errors import PartError, UserError
 from gapo_cli.interfaces import QuietDisplay
 from gapo_cli.perturbations.cursor_column import CursorColumn
 from gapo_cli.perturbations.related_order import RelatedOrder
 from gapo_cli.perturbations.rename import Rename
-from gapo_cli.records import TaskSet
+from gapo_cli.records import Perturbed, TaskSet
 from gapo_cli.stages.evaluate import evaluate
 
 PARTS = {"rename": Rename(), "cursor_column": CursorColumn()}
@@ -147,3 +147,25 @@ def test_robustness_needs_greedy_answers(experiment):
         evaluate(sampled, QuietDisplay())
     with pytest.raises(UserError, match=r"robustness=\[all\]: compares greedy answers"):
         EvaluationConfig(greedy=False, samples=1, robustness=("all",))
+
+
+class Forgetful:
+    """Reads its own targets back, and no other answer."""
+
+    def __call__(self, task, generator):
+        targets = set(task.targets)
+        return Perturbed(replace(task, path="other.py"), lambda text: text if text in targets else 1 / 0)
+
+
+def test_answers_that_a_perturbation_cannot_read_back_are_kept(experiment):
+    asked = replace(
+        experiment,
+        evaluation=EvaluationConfig(baseline="copy", robustness=("all",)),
+        perturbations={"rename": Rename(), "mine": Forgetful()},
+    )
+    with pytest.raises(PartError, match=r"^task t0: perturbation=Forgetful: raised ZeroDivisionError: .*the answers at hand are in") as caught:
+        evaluate(asked, QuietDisplay())
+    path = asked.run_dir / "stopped" / "robustness.parquet"
+    assert str(caught.value).endswith(str(path))
+    assert pd.read_parquet(path)["perturbation"].value_counts().to_dict() == {"": 4, "rename": 4, "mine": 4}
+    assert not (asked.run_dir / "robustness.parquet").exists()

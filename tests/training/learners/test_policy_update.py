@@ -12,11 +12,13 @@ from parts import edit_task
 
 from gapo_cli.config.algorithm import AGGREGATIONS, AlgorithmConfig
 from gapo_cli.config.trainer import LAYOUTS, OptimizerConfig
+from gapo_cli.errors import PartError
 from gapo_cli.models.load import load_model
 from gapo_cli.models.packing.layout import pack
 from gapo_cli.models.packing.logprobs import completion_logprobs
 from gapo_cli.records import Completion, Group
 from gapo_cli.training.batches.mini_batches import cut_mini_batch
+from gapo_cli.training.guards import SkipGuard, TooManySkipped, skipped_sentence
 from gapo_cli.training.learners.optimizer import Optimizer
 from gapo_cli.training.learners.policy_update import PolicyUpdate
 from gapo_cli.training.learners.update_metrics import UpdateMetrics
@@ -434,3 +436,31 @@ def test_an_update_raises_the_probability_of_what_was_rewarded(tiny_policy, trai
         one.update([group], [True])
         found.append(likelihood())
     assert all(before < after for before, after in pairwise(found))
+
+
+@dataclass
+class Odd(Listening):
+    """Values of another shape."""
+
+    def __call__(self, tokens):
+        return tokens.logprobs[:, None]
+
+
+def test_a_term_that_fails_ends_the_update_with_the_groups_that_it_failed_on(tiny_policy, trainer):
+    groups = random_groups(tiny_policy, count=4)
+    one = updater(tiny_policy, trainer, replace(PLAIN, terms={"mine": Odd()}), prompts_per_mini_batch=2)
+    with pytest.raises(PartError, match=r"^algorithm.terms.mine=Odd: gives a tensor of shape \(\d+, 1\); need \d+ real") as caught:
+        one.update(groups, [True] * 4)
+    assert caught.value.batch == tuple(groups[:2])
+
+
+def test_a_term_that_alone_is_not_finite_skips_the_step_and_is_named_where_too_many_are_skipped(tiny_policy, trainer):
+    terms = {"mine": Listening(value=float("nan")), "other": Listening(value=1.0)}
+    one = updater(tiny_policy, trainer, replace(PLAIN, terms=terms), prompts_per_mini_batch=2)
+    one.guard = SkipGuard(limit=2)
+    with pytest.raises(TooManySkipped) as stop:
+        one.update(random_groups(tiny_policy, count=4), [True] * 4)
+    assert stop.value.terms == ("mine",)
+    assert "the last in step 3 because of algorithm.terms.mine; all else of the loss was finite; the batch" in skipped_sentence(
+        stop.value, "step 3", "x"
+    )
