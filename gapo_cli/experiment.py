@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from gapo_cli.config.preference import PreferenceConfig
 from gapo_cli.config.sampling import EvaluationConfig, RolloutConfig, SamplingConfig
 from gapo_cli.config.supervised import SupervisedConfig
 from gapo_cli.config.trainer import GuardsConfig, OptimizerConfig, TrainerConfig
-from gapo_cli.errors import part_at_work
+from gapo_cli.errors import is_gapos, part_at_work
 from gapo_cli.interfaces import (
     CheckedEngine,
     Engine,
@@ -66,6 +67,10 @@ class Experiment:
     """What a reward that fails does: stop the run, or leave its answers' rewards missing."""
     ranks: Ranks = ALONE
     """The processes that share the run, of which this is one."""
+
+    def learner_at_work(self) -> contextlib.AbstractContextManager[None]:
+        """A learner of the user's fails as any part of theirs does; an unforeseen error of one of gapo's own stays that."""
+        return contextlib.nullcontext() if is_gapos(self.learner) else part_at_work("stage", self.learner)
 
 
 def check_settings(experiment: Experiment) -> None:

@@ -112,7 +112,7 @@ class Estimator(Protocol):
 @runtime_checkable
 class LossTerm(Protocol):
     """A part of the policy loss, under `algorithm.terms`. Called with the tokens of one forward pass (a `ComputedTokens`,
-    gapo_cli/training/objectives/terms.py) it returns its value for each of them, (N,) with a gradient. The values, each times
+    gapo_cli/training/objectives/terms.py) it returns its value for each of them, (N,) with a gradient, or zeros. The values, each times
     its token's weight, are added up; this sum times `coefficient` is added to the loss, and the sum itself is logged as
     actor/NAME_loss, NAME being the term's key under `algorithm.terms`. With `coefficient` 0 a term is as if it were not there.
 

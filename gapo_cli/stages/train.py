@@ -64,7 +64,8 @@ def check_settings(experiment: Experiment) -> None:
         "gapo train: a served model (engine=openai) cannot be trained, its weights are on the server; leave engine= out, or use "
         "gapo eval or gapo rollout",
     )
-    experiment.learner.check(experiment)
+    with experiment.learner_at_work():
+        experiment.learner.check(experiment)
 
 
 def begin(experiment: Experiment, start: StartingPoint, display: Display) -> Life:

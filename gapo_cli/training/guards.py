@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from gapo_cli.config.trainer import GuardsConfig
-from gapo_cli.errors import NOT_FINITE, NotFiniteError
+from gapo_cli.errors import NOT_FINITE, EndedElsewhere, NotFiniteError
 from gapo_cli.models.loaded import LoadedModel
 
 TOKENS_TRIED = 16
 """So many tokens, the vocabulary's first, are the text that a model is run on before it is saved."""
 
 
-class TooManySkipped(Exception):
+class TooManySkipped(EndedElsewhere):
     """`steps` optimizer steps in a row had no finite loss and gradient; `batch` is what the last one was made from, `terms` the terms
     of the loss that alone were not finite then."""
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +94,9 @@ class Life:
     def begin(cls, context: RunContext, *, automatic: bool = False) -> Life:
         """A run whose model is loaded and whose tasks are encoded, at the checkpoint where there is one. `automatic`: it may be
         done already, and where there is no checkpoint its folder may hold something of an earlier try."""
-        life = cls(context, context.experiment.learner.begin(context))
+        with context.experiment.learner_at_work():
+            learning = context.experiment.learner.begin(context)
+        life = cls(context, learning)
         if context.checkpoint is not None:
             life.resume_from(context.checkpoint, may_be_done=automatic)
         elif automatic:
@@ -117,7 +118,7 @@ class Life:
                 self.ranks.together(self.ranks.look_for_stop)
                 self._take_step(self.step + 1)
                 self._finish_step()
-            with interrupts_wait():
+            with interrupts_wait(), self.context.experiment.learner_at_work():
                 trained = self.learning.finish()
         except KeyboardInterrupt:
             interrupted = True
@@ -185,7 +186,8 @@ class Life:
         self.display.progress(words.training, step - 1, learning.steps)
         with (
             memory_watched(f"{words.gathering} {words.unit} {step}", "rollout", learning.advise),
-            batch_kept(partial(learning.keep_for_inspection, step)),
+            batch_kept(lambda batch: learning.keep_for_inspection(step, batch)),
+            self.context.experiment.learner_at_work(),
         ):
             gathered = learning.gather(step)
         with interrupts_wait():
@@ -193,7 +195,8 @@ class Life:
             try:
                 with (
                     memory_watched(f"{words.learning} {words.unit} {step}", "update", learning.advise),
-                    batch_kept(partial(learning.keep_for_inspection, step)),
+                    batch_kept(lambda batch: learning.keep_for_inspection(step, batch)),
+                    self.context.experiment.learner_at_work(),
                 ):
                     learnt = learning.learn(step, gathered)
             except TooManySkipped as stop:

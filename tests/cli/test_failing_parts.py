@@ -9,7 +9,7 @@ from parts import smallest, write_tasks
 
 from gapo_cli.cli.entry import run_command
 from gapo_cli.runs.group_files import read_groups
-from gapo_cli.runs.outcome import read_outcome
+from gapo_cli.runs.outcome import outcome_recorded, read_outcome
 
 REWARD = '''
 import numpy as np
@@ -105,7 +105,7 @@ def test_answers_that_a_template_cannot_read_are_kept(verb, here, tiny_model_fol
     assert any(completion.text for group in kept for completion in group.completions)
 
 
-TERM = '''
+TERM = """
 from dataclasses import dataclass
 
 @dataclass
@@ -117,7 +117,7 @@ class Column:
 
     def __call__(self, tokens):
         return tokens.logprobs[:, None]
-'''
+"""
 
 
 def test_a_loss_term_of_another_shape_ends_the_run_and_keeps_its_batch(here, tiny_model_folder, monkeypatch, capsys):
@@ -134,11 +134,11 @@ def test_a_loss_term_of_another_shape_ends_the_run_and_keeps_its_batch(here, tin
     assert all(group.advantages is not None for group in read_groups(path))
 
 
-HUNGRY = '''
+HUNGRY = """
 class Hungry:
     def __call__(self, predictions, tasks):
         raise MemoryError("no room")
-'''
+"""
 
 
 def test_a_reward_that_runs_out_of_memory_ends_a_rollout_in_a_sentence(here, tiny_model_folder, monkeypatch, capsys):
@@ -161,5 +161,6 @@ def test_code_that_calls_exit_in_a_stage_has_failed_and_the_outcome_says_so(here
     run = smallest(write_tasks(here / "mine.jsonl"), tiny_model_folder)
     assert run_command(["train", *run, "hydra.run.dir=run"]) == 2
     assert "gapo: exit(0) was called before the command was done (at " in " ".join(capsys.readouterr().err.split())
-    outcome = read_outcome(here / "run")
-    assert outcome is None or outcome.status == "failed"
+    with pytest.raises(SystemExit), outcome_recorded(here):
+        sys.exit(0)
+    assert read_outcome(here).status == "failed"

@@ -62,7 +62,10 @@ def generate(found):
         ),
         ([(GOOD, replace(GOOD, text=b"a"))] * 2, "gives for prompt 1 of 2 a completion of other kinds of fields; need a str"),
         ([(GOOD, replace(GOOD, token_ids=("a",), logprobs=()))] * 2, "gives for prompt 1 of 2 a completion of other kinds"),
-        ([(GOOD, replace(GOOD, logprobs=("a",) * len(GOOD.token_ids)))] * 2, "gives for prompt 1 of 2 a completion of other kinds"),
+        (
+            [(GOOD, replace(GOOD, logprobs=("a",) * len(GOOD.token_ids)))] * 2,
+            "gives for prompt 1 of 2 a completion of other kinds",
+        ),
     ],
 )
 def test_an_engine_that_fails_or_gives_something_else_is_told_of(found, said):

@@ -125,7 +125,10 @@ def test_related_files_change_places_and_other_hints_stay():
         (lambda task, generator: Perturbed(small_task("other")), "gives task other; need a task with the same id"),
         (lambda task, generator: DoesNotApply(3), "gives a reason of type int; need a str"),
         (lambda task, generator: DoesNotApply([]), "gives a reason of type list; need a str"),
-        (lambda task, generator: Perturbed(task, 5), "task t: perturbation=<lambda>: raised TypeError: 'int' object is not callable"),
+        (
+            lambda task, generator: Perturbed(task, 5),
+            "task t: perturbation=<lambda>: raised TypeError: 'int' object is not callable",
+        ),
         (lambda task, generator: Perturbed(small_task(target="z\n")), "changes the answer: its targets do not read back"),
     ],
 )
@@ -138,7 +141,10 @@ def test_one_of_the_users_that_fails_is_named_with_the_task(given, sentence):
     ("restored", "sentence"),
     [
         (lambda text: 1 / 0, "task t: perturbation=mine: raised ZeroDivisionError: division by zero"),
-        (lambda text: 3, "task t: perturbation.mine=mine: reads an answer back as int; need a str that UTF-8 can hold, or None"),
+        (
+            lambda text: 3,
+            "task t: perturbation.mine=mine: reads an answer back as int; need a str that UTF-8 can hold, or None",
+        ),
         (lambda text: "\udcff", "reads an answer back as a str that UTF-8 cannot hold"),
     ],
 )

@@ -71,6 +71,17 @@ def test_a_reward_that_calls_exit_is_told_of_as_one_that_raises():
         score(sampled(("a", "b")), leaves)
 
 
+@pytest.mark.parametrize("sentence", ["", "no sandbox"])
+def test_a_reward_that_raises_a_user_error_of_its_own_is_told_of_with_the_task_and_its_batch(sentence):
+    def mine(predictions, tasks):
+        raise UserError(sentence)
+
+    asked = sampled(("a", "b"))
+    with pytest.raises(PartError, match=f"^task {asked[0].task.id}: reward=mine: {sentence or 'UserError'} \\(at ") as caught:
+        score(asked, mine)
+    assert len(caught.value.batch) == 1
+
+
 def test_a_reward_that_fails_only_on_the_whole_batch_names_its_ends():
     asked = sampled(("a",), ("b",))
     with pytest.raises(

@@ -163,7 +163,9 @@ def test_answers_that_a_perturbation_cannot_read_back_are_kept(experiment):
         evaluation=EvaluationConfig(baseline="copy", robustness=("all",)),
         perturbations={"rename": Rename(), "mine": Forgetful()},
     )
-    with pytest.raises(PartError, match=r"^task t0: perturbation=Forgetful: raised ZeroDivisionError: .*the answers at hand are in") as caught:
+    with pytest.raises(
+        PartError, match=r"^task t0: perturbation=Forgetful: raised ZeroDivisionError: .*the answers at hand are in"
+    ) as caught:
         evaluate(asked, QuietDisplay())
     path = asked.run_dir / "stopped" / "robustness.parquet"
     assert str(caught.value).endswith(str(path))

@@ -56,7 +56,10 @@ def test_the_files_of_a_folder_are_its_splits(tmp_path):
         (ROW | {"cursor": [0, True]}, r"field 'cursor' must be \[start, end\], two whole numbers"),
         (ROW | {"at_file_start": 1}, "field 'at_file_start' must be true or false, got a number"),
         (ROW | {"source": []}, "field 'source' must be an object, got an array"),
-        (ROW | {"source": {"split": "s" * 101}}, "field 'source.split' is 's+': a split name may have only letters, digits, - and _, at most 100"),
+        (
+            ROW | {"source": {"split": "s" * 101}},
+            "field 'source.split' is 's+': a split name may have only letters, digits, - and _, at most 100",
+        ),
         (ROW | {"line_ends": "zzz"}, r"field 'line_ends' must be .\\r\\n. or .\\r."),
         (
             ROW | {"hints": [{"kind": "note", "path": None, "text": "x", "rows": [5, 1]}]},

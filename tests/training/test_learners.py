@@ -53,6 +53,19 @@ def test_a_learner_of_ones_own_has_the_life_of_the_others(words, monkeypatch, ca
     assert "all 4 counts are done; give more of them" in capsys.readouterr().err
 
 
+def test_a_learner_of_ones_own_that_fails_ends_the_run_with_a_checkpoint_of_the_last_whole_step(words, monkeypatch, capsys):
+    learn = CountingLearning.gather
+
+    def failing(learning, step):
+        return learn(learning, step) if step == 1 else 1 / 0
+
+    monkeypatch.setattr(CountingLearning, "gather", failing)
+    assert run_command(["train", *words, "hydra.run.dir=run"]) == MISTAKE
+    said = " ".join(capsys.readouterr().err.split())
+    assert "gapo: stage=Counting: raised ZeroDivisionError: division by zero (at " in said
+    assert Path("run/checkpoints/step-00001").is_dir()
+
+
 @pytest.mark.slow
 def test_a_checkpoint_of_another_stage_is_not_resumed(words, capsys):
     assert run_command(["train", *words, "hydra.run.dir=run"]) == 0

@@ -449,7 +449,9 @@ class Odd(Listening):
 def test_a_term_that_fails_ends_the_update_with_the_groups_that_it_failed_on(tiny_policy, trainer):
     groups = random_groups(tiny_policy, count=4)
     one = updater(tiny_policy, trainer, replace(PLAIN, terms={"mine": Odd()}), prompts_per_mini_batch=2)
-    with pytest.raises(PartError, match=r"^algorithm.terms.mine=Odd: gives a tensor of shape \(\d+, 1\); need \d+ real") as caught:
+    with pytest.raises(
+        PartError, match=r"^algorithm.terms.mine=Odd: gives a tensor of shape \(\d+, 1\); need \d+ real"
+    ) as caught:
         one.update(groups, [True] * 4)
     assert caught.value.batch == tuple(groups[:2])
 

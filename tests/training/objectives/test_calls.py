@@ -37,7 +37,10 @@ def exits(tokens):
 @pytest.mark.parametrize(
     ("gives", "said"),
     [
-        (lambda tokens: tokens.logprobs[:, None], "gives a tensor of shape (3, 1); need 3 real numbers on cpu, one for each token"),
+        (
+            lambda tokens: tokens.logprobs[:, None],
+            "gives a tensor of shape (3, 1); need 3 real numbers on cpu, one for each token",
+        ),
         (lambda tokens: tokens.logprobs.sum(), "gives a tensor of shape (); need 3 real numbers"),
         (lambda tokens: tokens.logprobs[:2], "gives a tensor of shape (2,); need 3 real numbers"),
         (lambda tokens: tokens.logprobs.to("meta"), "gives a tensor of float32 on meta; need 3 real numbers on cpu"),
