@@ -171,7 +171,8 @@ def part_at_work(key: str, part: object, whom: str = "") -> Iterator[None]:
     except BaseException as error:
         if is_out_of_memory(error) or (isinstance(error, UserError) and not _is_parts_own(error)):
             raise
-        said = first_line(error) if isinstance(error, UserError) else f"raised {type(error).__name__}: {first_line(error)}"
+        own_sentence = isinstance(error, UserError) and words_of(error).strip()
+        said = first_line(error) if own_sentence else f"raised {type(error).__name__}: {first_line(error)}"
         failure = PartError(f"{key}={name_of(part)}: {said}{own_lines(error, part)}")
         raise (failure.about(whom) if whom else failure) from error
 

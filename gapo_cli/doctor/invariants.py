@@ -18,7 +18,6 @@ import torch
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.doctor.sampling_check import Drawn, look_at_draws
 from gapo_cli.doctor.subject import STEP, Subject
-from gapo_cli.engines import calls
 from gapo_cli.models.policy import load_policy
 from gapo_cli.models.sharding import here, whole
 from gapo_cli.records import Completion
@@ -193,7 +192,7 @@ def sync_reaches_the_engine(subject: Subject) -> Finding:
             False,
             f"an optimizer step with learning rate {STEP[policy.dtype]:g} moved log-probabilities by {moved:.1e} nats only: nothing is learned",
         )
-    calls.sync(subject.engine, policy)
+    subject.engine.sync(policy)
     answers = subject.generate(subject.sampling)
     pairs = [(group, one) for group, found in zip(before, answers, strict=True) for one in found[:1] if one.token_ids]
     apart = measure_mismatch(policy, pairs, temperature).mean

@@ -14,7 +14,6 @@ from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.config.trainer import TrainerConfig
 from gapo_cli.doctor.made_up_tasks import RENAMED, probe_tasks
-from gapo_cli.engines import calls
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Engine, Estimator, Template
 from gapo_cli.models.loaded import LoadedModel
@@ -95,7 +94,7 @@ class Subject:
         return [derived_seed(self.seed, index) for index in range(len(self.encoded))]
 
     def generate(self, sampling: SamplingConfig) -> list[tuple[Completion, ...]]:
-        return calls.generate(self.engine, [one.token_ids for one in self.encoded], sampling, self.seeds)
+        return self.engine.generate([one.token_ids for one in self.encoded], sampling, self.seeds)
 
     @property
     def tolerance(self) -> float:

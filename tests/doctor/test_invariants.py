@@ -106,7 +106,10 @@ def greedy_is_warm(asked):
             {"sampling": greedy_is_warm},
             r"asked for temperature 0, the engine chose \d+ of \d+ tokens that are not the likeliest",
         ),
-        ({"sampling": lambda asked: replace(asked, group_size=3)}, "asked for 16 answers to a prompt, the engine gave 3"),
+        (
+            {"sampling": lambda asked: replace(asked, group_size=min(asked.group_size, 4))},
+            "asked for 16 answers to a prompt, the engine gave 4",
+        ),
         (
             {"sampling": lambda asked: replace(asked, max_new_tokens=20)},
             "asked for at most 16 tokens, the engine gave an answer of 20",

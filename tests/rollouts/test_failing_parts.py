@@ -77,7 +77,9 @@ def test_a_reward_that_raises_a_user_error_of_its_own_is_told_of_with_the_task_a
         raise UserError(sentence)
 
     asked = sampled(("a", "b"))
-    with pytest.raises(PartError, match=f"^task {asked[0].task.id}: reward=mine: {sentence or 'UserError'} \\(at ") as caught:
+    with pytest.raises(
+        PartError, match=f"^task {asked[0].task.id}: reward=mine: {sentence or 'raised UserError: UserError'} \\(at "
+    ) as caught:
         score(asked, mine)
     assert len(caught.value.batch) == 1
 
@@ -394,7 +396,7 @@ def test_a_sentence_of_gapos_and_memory_that_runs_out_pass():
     ("error", "said"),
     [
         (UserError("mine"), "reward=object: mine (at "),
-        (UserError(""), "reward=object: UserError (at "),
+        (UserError(""), "reward=object: raised UserError: UserError (at "),
         (DataError("x"), ": x (at "),
     ],
 )
