@@ -27,9 +27,12 @@ def plan(experiment: Experiment, display: Display) -> Plan:
         not isinstance(experiment.engine, TextEngine),
         "gapo plan: a served model (engine=openai) cannot be trained; leave engine= out",
     )
-    learner.check_settings(experiment)
-    shape = find_shape(learner.as_rl(experiment).model)
-    outline = learner.outline(experiment, measure_tasks(experiment, display))
+    with experiment.learner_at_work():
+        learner.check_settings(experiment)
+        shape = find_shape(learner.as_rl(experiment).model)
+    measured = measure_tasks(experiment, display)
+    with experiment.learner_at_work():
+        outline = learner.outline(experiment, measured)
     told = outline.memory
     settings = Settings.told_by(told, shape)
     of_one = 1 / outline.counted

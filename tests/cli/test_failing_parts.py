@@ -29,15 +29,23 @@ class Flaky:
 '''
 
 
+def put_in(folder, monkeypatch, module, source, yaml=None):
+    """Writes a module of the user's that can be imported from `folder` and, as "GROUP/NAME: CLASS", the yaml that chooses it."""
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    (folder / f"{module}.py").write_text(source)
+    if yaml is not None:
+        choice, part = yaml.split(": ")
+        path = folder / "mine" / f"{choice}.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"_target_: {module}.{part}\n")
+
+
 @pytest.fixture
 def words(tmp_path, tiny_model_folder, monkeypatch):
     """A run of two steps, whose reward fails in the second."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "flaky_rewards", raising=False)
-    (tmp_path / "flaky_rewards.py").write_text(REWARD)
-    (tmp_path / "mine" / "reward").mkdir(parents=True)
-    (tmp_path / "mine" / "reward" / "flaky.yaml").write_text("_target_: flaky_rewards.Flaky\n")
+    put_in(tmp_path, monkeypatch, "flaky_rewards", REWARD, "reward/flaky: Flaky")
     run = smallest(write_tasks(tmp_path / "mine.jsonl"), tiny_model_folder)
     own = ["--config-dir", "mine", "reward=flaky", "allow_targets=[flaky_rewards]", "evaluation.every_steps=0"]
     return ["train", *run, *own, f"hydra.run.dir={tmp_path / 'run'}"]
@@ -89,11 +97,7 @@ class Odd:
 
 @pytest.mark.parametrize("verb", ["train", "eval", "rollout"])  # training evaluates before its first step
 def test_answers_that_a_template_cannot_read_are_kept(verb, here, tiny_model_folder, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(here)
-    monkeypatch.delitem(sys.modules, "odd_templates", raising=False)
-    (here / "odd_templates.py").write_text(TEMPLATE)
-    (here / "mine" / "prompt").mkdir(parents=True)
-    (here / "mine" / "prompt" / "odd.yaml").write_text("_target_: odd_templates.Odd\n")
+    put_in(here, monkeypatch, "odd_templates", TEMPLATE, "prompt/odd: Odd")
     run = smallest(write_tasks(here / "mine.jsonl"), tiny_model_folder)
     own = ["--config-dir", "mine", "prompt=odd", "allow_targets=[odd_templates]", "sampling.max_new_tokens=40"]
     assert run_command([verb, *run, *own, "hydra.run.dir=run"]) == 2
@@ -121,9 +125,7 @@ class Column:
 
 
 def test_a_loss_term_of_another_shape_ends_the_run_and_keeps_its_batch(here, tiny_model_folder, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(here)
-    monkeypatch.delitem(sys.modules, "odd_terms", raising=False)
-    (here / "odd_terms.py").write_text(TERM)
+    put_in(here, monkeypatch, "odd_terms", TERM)
     run = smallest(write_tasks(here / "mine.jsonl"), tiny_model_folder)
     own = ["+algorithm.terms.mine={_target_:odd_terms.Column,coefficient:0.1}", "allow_targets=[odd_terms]"]
     assert run_command(["train", *run, *own, "evaluation.every_steps=0", "hydra.run.dir=run"]) == 2
@@ -142,11 +144,7 @@ class Hungry:
 
 
 def test_a_reward_that_runs_out_of_memory_ends_a_rollout_in_a_sentence(here, tiny_model_folder, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(here)
-    monkeypatch.delitem(sys.modules, "hungry_rewards", raising=False)
-    (here / "hungry_rewards.py").write_text(HUNGRY)
-    (here / "mine" / "reward").mkdir(parents=True)
-    (here / "mine" / "reward" / "hungry.yaml").write_text("_target_: hungry_rewards.Hungry\n")
+    put_in(here, monkeypatch, "hungry_rewards", HUNGRY, "reward/hungry: Hungry")
     run = smallest(write_tasks(here / "mine.jsonl"), tiny_model_folder)
     own = ["--config-dir", "mine", "reward=hungry", "allow_targets=[hungry_rewards]", "hydra.run.dir=run"]
     assert run_command(["rollout", *run, *own]) == 2
