@@ -42,7 +42,12 @@ def prepare(experiment: Experiment, display: Display) -> Prepared:
             raise PartError(
                 f"{whose}: data.source={name_of(experiment.source)}: fingerprint gives {type(fingerprint).__name__}; need a dict"
             )
+    try:
         hashed = fingerprint_hash(fingerprint)
+    except (TypeError, ValueError) as error:
+        raise PartError(
+            f"{whose}: data.source={name_of(experiment.source)}: its fingerprint holds what JSON cannot ({first_line(error)})"
+        ) from error
     folder = experiment.data.directory / f"{experiment.data.name}-{hashed[:8]}"
     if folder.exists():
         try:

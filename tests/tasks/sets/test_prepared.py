@@ -161,8 +161,11 @@ def test_a_report_of_a_users_source_that_no_file_can_hold_is_refused(report, tmp
         prepare(experiment(tmp_path, Failing(TaskSet({"train": (small_task("t"),)}, report))), QuietDisplay())
 
 
-def test_a_fingerprint_that_is_no_dict_is_refused(tmp_path):
+def test_a_fingerprint_that_is_no_dict_for_json_is_refused(tmp_path):
     source = Counting()
     source.fingerprint = lambda: None
     with pytest.raises(PartError, match="data.source=Counting: fingerprint gives NoneType; need a dict"):
+        prepare(experiment(tmp_path, source), QuietDisplay())
+    source.fingerprint = lambda: {"made by": object()}
+    with pytest.raises(PartError, match="data.source=Counting: its fingerprint holds what JSON cannot .*object"):
         prepare(experiment(tmp_path, source), QuietDisplay())
