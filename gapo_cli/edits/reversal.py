@@ -5,24 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gapo_cli.edits.diffs import DiffLine, hunks_of
+from gapo_cli.edits.paths import same_file
 from gapo_cli.records import EditTask
 
 
 def region_undone(task: EditTask) -> str | None:
     """The region with the newest edit of the history taken back: every hunk of it that lies in the region.
 
-    The newest event of kind "edit" counts, if it is of the task's own file. A hunk lies in the region if its new side
+    The newest event of kind "edit" counts, if it is of the task's own file: what was done elsewhere meanwhile is not undone. A hunk lies in the region if its new side
     (context and added lines) is found there at exactly one place; context that sticks out of the region is cut off first.
     None where there is no such edit or hunk, where taking it back changes nothing, or where a target itself is what comes
     out (texts compared stripped): there nothing can be undone wrongly."""
+    newest = next((event for event in reversed(task.history) if event.kind == "edit" and event.diff), None)
+    if newest is None or not same_file(newest.path, task.path):
+        return None
     undone = region_before(task)
     return None if undone is None or undone.strip() in [target.strip() for target in task.targets] else undone
 
 
 def region_before(task: EditTask) -> str | None:
-    """As `region_undone`, whether or not it is what should come out. An accepted prediction is no edit of the developer's."""
-    last = next((event for event in reversed(task.history) if event.kind == "edit" and event.diff), None)
-    if last is None or last.path != task.path or last.predicted:
+    """The region with the newest edit of its own file taken back, other files' edits passed over; None where nothing of it lies in the
+    region. An accepted prediction is no edit of the developer's."""
+    own = (
+        event for event in reversed(task.history) if event.kind == "edit" and event.diff and same_file(event.path, task.path)
+    )
+    last = next(own, None)
+    if last is None or last.predicted:
         return None
     lines = task.region.split("\n")
     for hunk in hunks_of(last.diff):

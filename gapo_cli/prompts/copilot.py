@@ -26,7 +26,7 @@ from gapo_cli.prompts.parts.copilot_sections import (
     section,
 )
 from gapo_cli.prompts.parts.fill import first_that_fit, left_out, newest_that_fit
-from gapo_cli.prompts.parts.line_patches import NO_PATCH, NOT_APPLICABLE, patched, patches_between, read_patches
+from gapo_cli.prompts.parts.line_patches import BROKEN_PATCH, NO_PATCH, NOT_APPLICABLE, patched, patches_between, read_patches
 from gapo_cli.prompts.parts.reading import EMPTY_ANSWER, TEXT_OUTSIDE_REGION, UNCLOSED_FENCE
 from gapo_cli.prompts.parts.rows import RegionRows
 from gapo_cli.prompts.parts.special_text import answer_of, collisions, says_teacher_word, why_no_code
@@ -133,6 +133,8 @@ class Copilot:
         if not text.strip() or text.strip() == NO_EDIT:
             return ParsedAnswer(task.region)
         patches = read_patches(text)
+        if patches is None:
+            return ParsedAnswer(None, BROKEN_PATCH)
         if not patches:
             return ParsedAnswer(None, NO_PATCH)
         rows = self._rows(task)

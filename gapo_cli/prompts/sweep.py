@@ -70,7 +70,8 @@ class Sweep:
             *without_place(task),
             *left_out(changes, shown_changes, "history"),
             *left_out(files, shown_files, "hints"),
-            *collisions(rows.shown, self.markers),
+            *over_budget(self.budget, windows, count),
+            *collisions(all_code(task, rows.shown), self.markers),
         )
         return Prompt(task.id, "".join(shown_files) + "".join(shown_changes) + windows, cut=cut)
 
@@ -83,6 +84,17 @@ class Sweep:
 
 def block(path: str, content: str) -> str:
     return f"{FILE}{path}\n{line_ended(content)}"
+
+
+def all_code(task: EditTask, shown: str) -> str:
+    """What a prompt may show of a task beside `shown`: a marker in any of it would begin a block or end one."""
+    return "\n".join((shown, *(hint.text for hint in related_hints(task, shown)), *(event.diff for event in task.history)))
+
+
+def over_budget(budget: int | None, windows: str, count: Counter) -> tuple[str, ...]:
+    """What `Prompt.cut` says of windows that alone are larger than the budget."""
+    excess = 0 if budget is None else count(windows) - budget
+    return (f"nothing more could be cut: {excess} over the budget of {budget}",) if excess > 0 else ()
 
 
 def read_window(task: EditTask, text: str, rows: RegionRows, stops: Sequence[str], echoes: Sequence[str] = ()) -> ParsedAnswer:

@@ -18,7 +18,7 @@ from gapo_cli.prompts.parts.fill import first_that_fit, left_out
 from gapo_cli.prompts.parts.rows import RegionRows
 from gapo_cli.prompts.parts.special_text import check_on_missing, collisions
 from gapo_cli.prompts.parts.zed_sections import related_hints, without_place
-from gapo_cli.prompts.sweep import FILE, read_window
+from gapo_cli.prompts.sweep import FILE, all_code, read_window
 from gapo_cli.records import EditTask, ParsedAnswer, Prompt
 
 CURSOR = "<|cursor|>"
@@ -70,15 +70,16 @@ class SweepV2:
         files = [f"\n{FILE}{hint.path}\n{hint.text}\n" for hint in related]
         shown_files = first_that_fit(files, self.related_tokens, self.counter or estimated_tokens)
         recent = "\n".join(map(_change_text, shown_changes))
+        file = _initial_file(task, rows.cursor_row)
         text = (
-            f"{FILE}{task.path}\n{_initial_file(task, rows.cursor_row)}{''.join(shown_files)}\n{recent}\n"
+            f"{FILE}{task.path}\n{file}{''.join(shown_files)}\n{recent}\n"
             f"{FILE}original/{place}\n{before}\n{FILE}current/{place}\n{chr(10).join(now)}\n{FILE}updated/{place}\n"
         )
         cut = (
             *without_place(task),
             *left_out(changes, shown_changes, "history"),
             *left_out(files, shown_files, "hints"),
-            *collisions(rows.shown, self.markers),
+            *collisions(f"{all_code(task, rows.shown)}\n{file}", self.markers),
         )
         return Prompt(task.id, text, cut=cut)
 

@@ -7,6 +7,7 @@ say their teachers' (`NO_EDITS`), which is understood. An answer without the end
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,12 +26,17 @@ from gapo_cli.records import EditTask, ParsedAnswer
 SUFFIX, PREFIX, MIDDLE, FILE = "<[fim-suffix]>", "<[fim-prefix]>", "<[fim-middle]>", "<filename>"
 CURRENT, SEPARATOR, UPDATED = "<<<<<<< CURRENT\n", "=======\n", ">>>>>>> UPDATED"
 
+END_LINE = re.compile(rf"^{UPDATED}", re.MULTILINE)
+"""The marker ends an answer where a line begins with it; within a line it is code, at which a server may have stopped too early."""
+END_OF_OPEN_ROW = re.compile(rf"{UPDATED}\n*\Z")
+"""But a region that ends the excerpt without a line break is written without one before the marker."""
+
 
 @dataclass(frozen=True)
 class Zeta2(ZedFim):
     file_marker: ClassVar[str] = FILE
     tokens: ClassVar[tuple[str, ...]] = (SUFFIX, PREFIX, MIDDLE)
-    markers: ClassVar[tuple[str, ...]] = (SUFFIX, PREFIX, MIDDLE, FILE, CURRENT, SEPARATOR, f"{UPDATED}\n", CURSOR)
+    markers: ClassVar[tuple[str, ...]] = (SUFFIX, PREFIX, MIDDLE, FILE, CURRENT, SEPARATOR, UPDATED, CURSOR)
     stop: ClassVar[tuple[str, ...]] = (UPDATED,)
 
     def cursor_section(self, task: EditTask, rows: RegionRows, before: str) -> str:
@@ -46,19 +52,23 @@ class Zeta2(ZedFim):
         return f"{marked}{UPDATED}\n"
 
     def parse(self, task: EditTask, text: str) -> ParsedAnswer:
-        body, found, behind = text.partition(UPDATED)
+        rows = RegionRows.of(task)
+        end = END_LINE.search(text) or (END_OF_OPEN_ROW.search(text) if rows.is_open else None)
+        body, behind = (text, "") if end is None else (text[: end.start()], text[end.end() :])
         if says_teacher_word(body):
             return ParsedAnswer(task.region)
         if not text.strip():
             return ParsedAnswer(None, EMPTY_ANSWER)
-        if not found:
+        if end is None:
             return ParsedAnswer(None, MISSING_END_MARKER)
         if behind.strip():
             return ParsedAnswer(None, REPEATED_MARKER if UPDATED in behind else TEXT_OUTSIDE_REGION)
-        rows = RegionRows.of(task)
         cursor = body.find(CURSOR)
         body = body.replace(CURSOR, "", 1)
-        why = why_no_code(body, (SUFFIX, PREFIX, MIDDLE, CURRENT, SEPARATOR, CURSOR), rows.shown)
+        why = why_no_code(body, (SUFFIX, PREFIX, MIDDLE, CURRENT, CURSOR), rows.shown)
+        # elsewhere than at the start such a line is code, as the one below a heading
+        if body.startswith(SEPARATOR) and not rows.shown.startswith(SEPARATOR):
+            why = REPEATED_MARKER
         if why:
             return ParsedAnswer(None, why)
         return answer_of(rows.read(body), None if cursor < 0 else cursor - len(rows.head))

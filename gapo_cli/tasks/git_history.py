@@ -29,7 +29,7 @@ from gapo_cli.tasks.languages import header_language, language_of
 from gapo_cli.tasks.sets.splits import without_repeats
 
 SPLITS = ("train", "dev", "eval")
-MINER_VERSION = 3
+MINER_VERSION = 4
 """Raised with every change that makes other tasks of the same history, so that prepared sets are built again."""
 MOST_NAMED = 3
 """Mirrored folders that a note names; the manifest has all."""

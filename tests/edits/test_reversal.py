@@ -1,11 +1,13 @@
 """What the region was before the history's last edit."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parts import small_task
 
-from gapo_cli.edits.reversal import region_undone, take_back
+from gapo_cli.edits.reversal import region_before, region_undone, take_back
 from gapo_cli.evaluation.predictions import predicted_region
 from gapo_cli.evaluation.summary import summarise
 from gapo_cli.records import HistoryEvent
@@ -52,6 +54,19 @@ def test_the_last_edit_is_taken_back(diffs, undone):
 )
 def test_where_nothing_can_be_undone_wrongly_there_is_none(edited):
     assert region_undone(edited) is None
+
+
+@pytest.mark.parametrize("named", ["src/a.py", "project/src/a.py", "a.py"])
+def test_the_newest_edit_of_the_own_file_is_taken_back_whatever_was_edited_elsewhere_since(named):
+    edited = replace(task(), path="src/a.py", history=(HistoryEvent("edit", named, EDIT), HistoryEvent("edit", "b.py", EDIT)))
+    assert region_before(edited) == UNDONE
+    assert region_undone(edited) is None  # the reversal rate looks at the newest edit alone
+    assert region_undone(replace(edited, history=edited.history[:1])) == UNDONE
+
+
+def test_an_accepted_prediction_is_not_the_developers_to_undo():
+    edited = replace(task(), history=(HistoryEvent("edit", "a.py", EDIT), HistoryEvent("edit", "a.py", EDIT, predicted=True)))
+    assert region_before(edited) is None
 
 
 def test_the_reversal_rate_is_over_the_tasks_with_an_edit_to_undo():

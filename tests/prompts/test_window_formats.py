@@ -90,6 +90,20 @@ def test_sweeps_budget_takes_context_files_first_then_the_oldest_changes():
     assert "history: 1 left out" in newest.cut
 
 
+@pytest.mark.parametrize("template", [Sweep(), SweepV2()])
+def test_sweep_says_where_a_blocks_mark_stands_in_related_files_or_the_history(template):
+    related = Hint("related_file", "src/b.py", "s = '<|file_sep|>'\n", rows=(0, 1), file_rows=1)
+    event = HistoryEvent("edit", "src/c.py", "@@ -1 +1 @@\n-a\n+<|file_sep|>\n")
+    for task in (shapes(hints=(related,)), shapes(history=(event,))):
+        assert "the excerpt has <|file_sep|>, with which editors do not ask" in template.render(task).cut
+    assert not any("<|file_sep|>" in one for one in template.render(shapes()).cut)
+
+
+def test_sweep_says_how_far_the_windows_alone_are_over_the_budget():
+    cut = Sweep(budget=40, counter=len).render(shapes()).cut
+    assert any(one.startswith("nothing more could be cut: ") and one.endswith(" over the budget of 40") for one in cut)
+
+
 def test_sweeps_second_layout():
     task = shapes(after="\n\nprint(area(2))\n", history=(RENAMED,))
     # the block is two rows above the cursor's row, in the region's second row, to five below; the blank row that it begins
@@ -261,7 +275,7 @@ def test_copilots_patches_say_path_and_line_from_0():
     assert template.answer(task, REGION) == "<NO_EDIT>"
     for said in ("<NO_EDIT>", "", "<NO_EDIT>\n"):
         assert template.parse(task, said).region == REGION
-    two = "src/shapes.py:2\n-def area(radius):\n+def area(q):\nwhat is no line of a patch\n+x\n" + answer
+    two = "src/shapes.py:2\n-def area(radius):\n+def area(q):\nwhat is no line of a patch\n" + answer
     assert template.parse(task, two).region == TARGET.replace("area(radius)", "area(q)")
 
 
@@ -275,6 +289,9 @@ def test_copilots_patches_say_path_and_line_from_0():
         ("src/shapes.py:3\n-    return r\n+    return 1", "patch_does_not_apply"),
         ("src/shapes.py:2\n-def area(radius):\n-    return math.pi * r * r\nsrc/shapes.py:3\n-    return math.pi * r * r", "patch_does_not_apply"),
         ("src/shapes.py:3\n+NO_EDITS", "teacher_word"),
+        # the line that comes is lost to its patch, which would be a deletion
+        ("src/shapes.py:3\n-    return math.pi * r * r\nso:\n+    return math.pi * radius * radius", "broken_patch"),
+        ("src/shapes.py:2\n-def area(r):\n+def area(q):\n-    return math.pi * r * r", "broken_patch"),
     ],
 )  # fmt: skip
 def test_copilots_patches_that_do_not_fit_are_malformed(said, malformed):

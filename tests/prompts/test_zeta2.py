@@ -1,6 +1,8 @@
 """Zed's formats of 2026: Zeta 2, Zeta 2.1 and its form for Qwen, byte for byte, from worked examples of a description of the
 formats (sections 2.2, 2.4 and 2.5; the examples are made up)."""
 
+from dataclasses import replace
+
 import pytest
 from format_parts import FORMATS
 from prompt_parts import make_task
@@ -249,6 +251,27 @@ def test_zeta2_answers_that_are_malformed_have_a_name(text, malformed):
 )
 def test_zeta2_1_answers_that_are_malformed_have_a_name(text, malformed):
     assert (Zeta21().parse(make_task(), text).malformed, Zeta21().parse(make_task(), text).region) == (malformed, None)
+
+
+def test_zeta2s_end_marker_ends_an_answer_at_the_start_of_a_line_only():
+    task = make_task()
+    target = "s = '>>>>>>> UPDATED'\nt = 2\n"
+    whole = Zeta2().answer(task, target)
+    assert Zeta2().parse(task, whole).region == target
+    # what is left where a server stops at the marker within the line
+    cut = whole[: whole.index("UPDATED") + len("UPDATED")]
+    assert Zeta2().parse(task, cut).malformed == "missing_end_marker"
+    marked = replace(
+        task,
+        excerpt=f"a = '>>>>>>> UPDATED'\n{task.excerpt}",
+        editable=tuple(22 + place for place in task.editable),
+        cursor=None,
+    )
+    assert any(">>>>>>> UPDATED" in one for one in Zeta2().render(marked).cut)
+
+
+def test_a_heading_is_underlined_in_a_zeta2_answer():
+    assert Zeta2().parse(make_task(), "Title\n=======\n>>>>>>> UPDATED\n").region == "Title\n=======\n"
 
 
 def test_gaps_and_text_around_the_tags_are_passed_over():

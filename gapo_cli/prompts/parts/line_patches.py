@@ -10,6 +10,7 @@ from difflib import SequenceMatcher
 HEADER = re.compile(r"^(.*):([0-9]{1,9})$")
 NOT_APPLICABLE = "patch_does_not_apply"
 NO_PATCH = "no_patch"
+BROKEN_PATCH = "broken_patch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,9 @@ def patches_between(path: str, first: int, old: Sequence[str], new: Sequence[str
     ]
 
 
-def read_patches(text: str) -> list[LinePatch]:
-    """The patches of an answer in its order. Any other line ends a patch."""
+def read_patches(text: str) -> list[LinePatch] | None:
+    """The patches of an answer in its order. Any other line ends a patch; None where a line that goes or comes follows outside of one,
+    for then a patch has lost a part."""
     found: list[tuple[str, int, list[str], list[str]]] = []
     is_open = False
     for line in text.split("\n"):
@@ -48,6 +50,8 @@ def read_patches(text: str) -> list[LinePatch]:
         elif header := HEADER.match(line):
             found.append((header[1], int(header[2]), [], []))
             is_open = True
+        elif line[:1] in ("-", "+"):
+            return None
         else:
             is_open = False
     return [LinePatch(path, line, tuple(removed), tuple(added)) for path, line, removed, added in found]

@@ -107,7 +107,7 @@ class RegionRows:
             if self.shown.endswith("\n"):
                 return lines.removesuffix("\n")
             return lines if lines.endswith("\n") else lines + "\n"
-        return lines if self._is_open else lines + "\n"
+        return lines if self.is_open else lines + "\n"
 
     def read(self, text: str) -> str | None:
         """The region in what an answer writes, or None where that changes the rest of its rows. The inverse of `write` for
@@ -115,7 +115,7 @@ class RegionRows:
         if text.strip("\n"):
             if self.after:
                 text = text + "\n" if self.shown.endswith("\n") or not text.endswith("\n") else text
-            elif not self._is_open:
+            elif not self.is_open:
                 text = text.removesuffix("\n")
         return self.region_in(text)
 
@@ -138,6 +138,6 @@ class RegionRows:
         return lines[len(self.head) : len(lines) - len(self.tail)]
 
     @property
-    def _is_open(self) -> bool:
+    def is_open(self) -> bool:
         """At the excerpt's end: nothing, or a last row that is blank, to which a line break more would add a row."""
         return not self.shown or self.shown.endswith("\n")

@@ -118,7 +118,9 @@ class RelatedFiles:
         if file is None:
             return None
         weights = [0.0] * (len(file.lines) + 1)
-        for word in wanted & file.rows.keys():
+        for word in sorted(
+            wanted & file.rows.keys()
+        ):  # a sum of floats depends on their order, and a set's order on the process
             for row in file.rows[word]:
                 weights[row] += 1 / len(file.rows[word])
         if not any(weights):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gapo_cli.edits.paths import same_file, without_first
 from gapo_cli.edits.patches import (
     CURSOR,
     Applied,
@@ -130,15 +131,6 @@ def read_history(text: str) -> tuple[HistoryEvent, ...]:
     return tuple(events)
 
 
-def same_file(path: str | None, other: str | None) -> bool:
-    """Older files name paths with the project's folder in front."""
-    return path is not None and other is not None and bool({path, _shorter(path)} & {other, _shorter(other)} - {""})
-
-
-def _shorter(path: str) -> str:
-    return path.partition("/")[2]
-
-
 def _here(patches: Mapping[str, str], path: str) -> tuple[dict[str, list[Hunk]], list[str]]:
     """The hunks of each patch in the file at `path`, without the patches that edit only other files; and a sentence for each patch
     that edits others. A patch without hunks is kept: it edits nothing. Raises DataError for what is no patch."""
@@ -199,7 +191,7 @@ def _from_file(example: Example, read_file: ReadFile) -> Shown:
     files: dict[str, str | None] = {}
 
     def text_of(path: str) -> tuple[str, str | None]:
-        for tried in (path, _shorter(path)):
+        for tried in (path, without_first(path)):
             if tried and tried not in files:
                 files[tried] = read_file(tried)
             if tried and files[tried] is not None:

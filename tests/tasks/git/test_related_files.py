@@ -1,5 +1,9 @@
 """Excerpts of other files beside a mined task, as they stood before its commit."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from git_parts import Repository, numbered
 
@@ -97,3 +101,30 @@ def test_with_files_split_a_task_shows_nothing_of_the_other_sides(repository):
     assert len(set(homes.values())) > 1 and any(task.hints for tasks in splits.values() for task in tasks)
     for split, tasks in splits.items():
         assert all(source.home_split(hint.path) == split for task in tasks for hint in task.hints)
+
+
+WEIGHED = """
+from types import SimpleNamespace
+from gapo_cli.tasks.git.related_files import RelatedFiles, Words
+
+# of each word another number of rows: sums of 1/1, 1/2, ... depend on their order
+rows = {f"word_{count}": list(range(count)) for count in range(1, 40)}
+finder = object.__new__(RelatedFiles)
+finder.words = lambda blob: Words(("line\\n",) * 40, rows)
+finder.shape = SimpleNamespace(related_rows=3)
+print(finder.excerpt("a.py", "blob", "commit", frozenset(rows)).weight.hex())
+"""
+
+
+def test_what_a_file_weighs_does_not_depend_on_the_process():
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", WEIGHED],
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(3)
+    }
+    assert len(found) == 1
