@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gapo_cli.edits.paths import same_file, without_first
 from gapo_cli.edits.patches import (
     CURSOR,
     Applied,
@@ -25,6 +24,7 @@ from gapo_cli.edits.patches import (
     read_patch,
     split_lines,
 )
+from gapo_cli.edits.paths import same_file, without_first
 from gapo_cli.errors import DataError
 from gapo_cli.records import EditTask, Hint, HistoryEvent, Source
 from gapo_cli.tasks.languages import language_of
