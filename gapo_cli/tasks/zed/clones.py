@@ -30,18 +30,15 @@ class Clones:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
+    def commit(self, address: str, revision: str) -> str:
+        """The id of the commit that a revision stands for. Raises DataError where there is no such clone or it lacks it."""
+        return self._commit(self.find(address), revision)
+
     def files(self, address: str, revision: str) -> Callable[[str], str | None]:
         """Reads files of that revision. Raises DataError where there is no such clone or it lacks the revision."""
         clone = self.find(address)
-        if clone not in self._readers:
-            self._readers[clone] = self._open.enter_context(GitReader(clone, LARGEST_FILE))
+        commit = self._commit(clone, revision)
         reader = self._readers[clone]
-        if (clone, revision) not in self._commits:
-            try:
-                self._commits[clone, revision] = reader.resolve(revision)
-            except DataError as error:
-                raise DataError(f"its revision {revision} is not in {clone}; fetch it there") from error
-        commit = self._commits[clone, revision]
 
         def read(path: str) -> str | None:
             content = reader.file(commit, path)
@@ -51,6 +48,16 @@ class Clones:
                 raise DataError(f"{path} is not UTF-8 at revision {revision}") from error
 
         return read
+
+    def _commit(self, clone: Path, revision: str) -> str:
+        if clone not in self._readers:
+            self._readers[clone] = self._open.enter_context(GitReader(clone, LARGEST_FILE))
+        if (clone, revision) not in self._commits:
+            try:
+                self._commits[clone, revision] = self._readers[clone].resolve(revision)
+            except DataError as error:
+                raise DataError(f"its revision {revision} is not in {clone}; fetch it there") from error
+        return self._commits[clone, revision]
 
     def find(self, address: str) -> Path:
         """The clone of the repository at an address."""

@@ -225,6 +225,42 @@ def test_with_a_clone_the_task_is_the_whole_file_after_the_history(shapes, tmp_p
         tasks_of(shapes, repos=str(tmp_path / "repos"))
 
 
+def test_examples_left_out_for_want_of_a_clone_are_read_again_when_it_is_there(shapes, tmp_path):
+    shapes.write_text(SHAPES.replace("REVISION", "main"))
+    repos = tmp_path / "repos"
+    repos.mkdir()
+    source = ZedExamples(str(shapes), repos=str(repos), on_error="skip")
+    name = "https://host.example/someone/shapes main"
+    assert source.fingerprint()["commits"] == {name: "missing"} and source.build(no_progress).report["skipped"] == 1
+    repository = Repository(repos / "shapes")
+    whole = "import cmath\n\ndef area(r):\n    return math.pi * r * r\n"
+    first = repository.commit("first", src__shapes_py=whole)
+    repository.git("branch", "-M", "main")
+    assert source.fingerprint()["commits"] == {name: first} and source.build(no_progress).report["skipped"] == 0
+    # the branch moves
+    second = repository.commit("second", src__shapes_py=f"{whole}x = 1\n")
+    assert source.fingerprint()["commits"] == {name: second}
+
+
+@pytest.mark.parametrize("name", ["notes.md", "one.json", "some.jsonl"])
+def test_a_file_that_is_not_utf_8_is_named_or_skipped(name, shapes, tmp_path):
+    (tmp_path / name).write_bytes(b"caf\xe9\n")
+    with pytest.raises(DataError, match=rf"{name}: not UTF-8$"):
+        tasks_of(tmp_path)
+    built = ZedExamples(str(tmp_path), on_error="skip").build(no_progress)
+    assert [task.id for task in built.splits["eval"]] == ["shapes"]
+    assert built.report["skipped_rows"] == [f"{tmp_path / name}: not UTF-8"]
+
+
+def test_files_of_one_name_in_several_folders_are_several_tasks(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.md").write_text(SHAPES)
+    row = {"cursor_path": "a.py", "cursor_position": "x<|user_cursor|>"}
+    (tmp_path / "b" / "y.jsonl").write_text(f"{json.dumps(row)}\n" * 2)
+    assert [task.id for task in tasks_of(tmp_path)] == ["a/x", "b/x", "b/y-0", "b/y-1"]
+
+
 def test_a_written_markdown_file_says_what_the_read_one_said():
     example = read_markdown(SHAPES)
     assert read_markdown(write_markdown(example)) == example
