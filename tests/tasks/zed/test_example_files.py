@@ -108,14 +108,14 @@ def shapes(tmp_path):
 def test_an_example_is_a_task_in_the_excerpt_of_its_file(shapes):
     (task,) = tasks_of(shapes)
     assert (task.id, task.path, task.language) == ("shapes", "src/shapes.py", "python")
-    assert task.excerpt == task.region == "def area(radius):\n    return math.pi * r * r\n"
+    assert task.excerpt == task.region == "def area(radius):\n    return math.pi * r * r"
     assert task.cursor == (40, 40)  # 18 of the first line and 22
     assert task.targets == (
-        "def area(radius):\n    return math.pi * radius * radius\n",
-        "def area(radius):\n    return math.pi * radius ** 2\n",
+        "def area(radius):\n    return math.pi * radius * radius",
+        "def area(radius):\n    return math.pi * radius ** 2",
     )
     assert task.cursor_after == 18 + 27
-    assert task.rejected == ("def area(r):\n    return math.pi * r * r\n",)
+    assert task.rejected == ("def area(r):\n    return math.pi * r * r",)
     assert [event.predicted for event in task.history] == [False, True]
     assert task.history[1].diff == "@@ ... @@\n-import cmath\n+import math\n"
     assert task.labels == {"family": "rename"} and task.source.repo == "https://host.example/someone/shapes"
@@ -125,7 +125,7 @@ def test_an_example_is_a_task_in_the_excerpt_of_its_file(shapes):
 def test_the_json_form_says_the_same(shapes, tmp_path):
     (task,) = tasks_of(shapes)
     inline = replace(
-        read_markdown(SHAPES), cursor_position="def area(radius):\n    return math.pi * r<|user_cursor|> * r\n", name="a"
+        read_markdown(SHAPES), cursor_position="def area(radius):\n    return math.pi * r<|user_cursor|> * r", name="a"
     )
     (tmp_path / "one.json").write_text(json.dumps(inline.to_json()))
     (tmp_path / "two.jsonl").write_text("\n".join(json.dumps(inline.to_json() | {"name": name}) for name in ("", "b")) + "\n")
@@ -146,6 +146,28 @@ def test_columns_of_the_marker_line_are_bytes_of_the_line_above():
             read_cursor(wrong)
 
 
+def test_an_excerpt_ends_where_its_file_ends_it():
+    def read(position, patch=""):
+        return read_task(Example("a.py", position, expected_patches=(patch,)), "a", "eval", 0, 350, None)
+
+    assert read("x = 1\n^[CURSOR_POSITION]\n\n").excerpt == "x = 1"  # as Zed: line ends behind the marker line are none of it
+    assert read("<|user_cursor|>x = 1").excerpt == "x = 1" and read("<|user_cursor|>x = 1\n").excerpt == "x = 1\n"
+    # neither side has a line end at the end of the file: none is deleted, whether or not the excerpt shows one
+    end = "\\ No newline at end of file\n"
+    patch = f"--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-x = 1\n{end}+x = 2\n{end}"
+    assert read("<|user_cursor|>x = 1\n", patch).target == "x = 2\n" and read("<|user_cursor|>x = 1", patch).target == "x = 2"
+    # a side alone: the line end is the edit
+    assert read("<|user_cursor|>x = 1\n", patch.replace(f"1\n{end}", "1\n")).target == "x = 2"
+    assert read("<|user_cursor|>x = 1", patch.removesuffix(end)).target == "x = 2\n"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_excerpt_without_a_last_line_end_is_written_as_it_is(form):
+    task = EditTask("a", Source("made", "eval"), "python", "a.py", "y = 1\nx = é1", (6, 12), "x = é2", cursor=(11, 11))
+    example = FORMS[form][1](write_task(task, form))
+    assert read_cursor(example.cursor_position) == (task.excerpt, 11) and "excerpt" not in example.ours
+
+
 def test_an_example_without_an_expected_patch_wants_no_edit(shapes):
     text = SHAPES[: SHAPES.index("## Expected")]
     shapes.write_text(text)
@@ -160,8 +182,8 @@ def test_what_a_patch_shows_of_the_file_beyond_the_excerpt_is_added_to_it(shapes
                            " \n def area(radius):\n-    return math.pi * r * r\n-    # end\n+    return 0\n")  # fmt: skip
     shapes.write_text(wider)
     (task,) = tasks_of(shapes)
-    assert task.excerpt == "\ndef area(radius):\n    return math.pi * r * r\n    # end\n" and task.cursor == (41, 41)
-    assert task.targets[0].endswith("radius * radius\n    # end\n") and task.targets[1].endswith("    return 0\n")
+    assert task.excerpt == "\ndef area(radius):\n    return math.pi * r * r\n    # end" and task.cursor == (41, 41)
+    assert task.targets[0].endswith("radius * radius\n    # end") and task.targets[1].endswith("    return 0")
 
 
 def test_a_mistake_is_one_sentence(shapes, tmp_path):
@@ -197,7 +219,7 @@ def test_of_a_patch_that_edits_other_files_the_part_in_the_cursors_file_is_the_a
     shapes.write_text(elsewhere)
     built = ZedExamples(str(shapes)).build(no_progress)
     (task,) = built.splits["eval"]
-    assert task.targets == ("def area(radius):\n    return math.pi * radius ** 2\n",)
+    assert task.targets == ("def area(radius):\n    return math.pi * radius ** 2",)
     assert task.cursor_after is None  # it was the first patch's
     assert task.raw["left_out"] == ["expected patch 1 edits src/third.py", "expected patch 2 edits src/other.py"]
     assert built.report["notes"] == [
