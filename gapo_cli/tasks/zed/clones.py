@@ -12,7 +12,14 @@ from gapo_cli.errors import DataError
 from gapo_cli.tasks.git.git_reader import GitReader
 
 ADDRESS = re.compile(r"(?:https?://[^/]+/|git@[^:]+:|ssh://[^/]+/)(?:.*/)?([\w.-]+)/([\w.-]+?)(?:\.git)?/?")
+ADDRESSES = "https://HOST/OWNER/NAME or git@HOST:OWNER/NAME"
 LARGEST_FILE = 4_000_000
+
+
+def owner_and_name(address: str) -> tuple[str, str] | None:
+    """Of the repository at an address, None for what is no address."""
+    found = ADDRESS.fullmatch(address)
+    return None if found is None or ".." in found.groups() else (found[1], found[2])
 
 
 class Clones:
@@ -61,12 +68,10 @@ class Clones:
 
     def find(self, address: str) -> Path:
         """The clone of the repository at an address."""
-        found = ADDRESS.fullmatch(address)
-        if found is None or ".." in found.groups():
-            raise DataError(
-                f"its repository_url {address!r} is no address such as https://HOST/OWNER/NAME or git@HOST:OWNER/NAME"
-            )
-        owner, name = found.groups()
+        found = owner_and_name(address)
+        if found is None:
+            raise DataError(f"its repository_url {address!r} is no address such as {ADDRESSES}")
+        owner, name = found
         for place in (f"{owner}/{name}", name):
             for ending in ("", ".git"):
                 clone = self.folder / (place + ending)

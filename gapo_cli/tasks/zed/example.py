@@ -6,6 +6,7 @@ stands under `gapo`: a JSON key, and in Markdown a section of its own, which oth
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from gapo_cli.errors import DataError
 from gapo_cli.tasks.row_schema import Array, Check, OrNull, anything, flag, text
 
 OURS = "gapo"
+SLIP = 0.8
+"""Likeness of two names from which one is the other with a slip of the finger: expected_patch and expected_patches have 0.93."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,13 @@ class Example:
 
     @classmethod
     def from_json(cls, row: Any) -> Example:
-        """Raises DataError naming the field that is missing or of another type."""
+        """Raises DataError naming the field that is missing, misspelt or of another type. Other fields are kept as they are."""
         if not isinstance(row, Mapping):
             raise DataError("need a JSON object with an example's fields")
+        for name in row:
+            near = difflib.get_close_matches(name, CHECKS, n=1, cutoff=SLIP) if name not in (*CHECKS, *OTHERS, OURS) else ()
+            if near and near[0] not in row:
+                raise DataError(f"field '{name}' is unknown; did you mean {near[0]}?")
         for name in ("cursor_path", "cursor_position"):
             if not row.get(name):
                 raise DataError(f"field '{name}' is missing or empty")
@@ -71,5 +78,8 @@ CHECKS: Mapping[str, Check] = {
     "uncommitted_diff": text,
     "uncommitted_diff_contains_edit_history": flag,
 }
+OTHERS = ("tags", "reasoning", "recently_opened_files", "recently_viewed_files", "telemetry", "human_feedback", "rating",
+          "prompt_inputs", "prompt", "predictions", "score", "qa", "zed_version")  # fmt: skip
+"""What else Zed writes; later versions may write more."""
 ALWAYS = ("name", "repository_url", "revision", "edit_history")
 """Written even where they are empty: other readers ask for them."""

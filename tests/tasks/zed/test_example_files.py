@@ -212,6 +212,14 @@ def test_a_mistake_is_one_sentence(shapes, tmp_path):
     assert set_.report["skipped"] == 1 and "skipped 1 examples" in set_.report["notes"][0] and len(set_.splits["eval"]) == 1
 
 
+def test_a_misspelt_field_is_named_and_other_fields_are_kept():
+    row = {"cursor_path": "a.py", "cursor_position": "<|user_cursor|>x = 1\n"}
+    with pytest.raises(DataError, match=r"^field 'expected_patch' is unknown; did you mean expected_patches\?$"):
+        Example.from_json(row | {"expected_patch": "--- a/a.py"})
+    others = {"predictions": [], "prompt": None, "names": ["of a later version"], "rating": "positive"}
+    assert Example.from_json(row | {"name": "a"} | others).rest == others
+
+
 def test_of_a_patch_that_edits_other_files_the_part_in_the_cursors_file_is_the_answer(shapes):
     other = "--- a/src/other.py\n+++ b/src/other.py\n@@ -1 +1 @@\n-import shapes\n+import shape\n"
     whole = SHAPES.replace("+    return math.pi * radius ** 2\n", f"+    return math.pi * radius ** 2\n{other}")
