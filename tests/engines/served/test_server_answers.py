@@ -86,7 +86,9 @@ def test_an_answer_that_the_server_does_not_call_finished_stands_for_no_region(c
 
 
 def test_half_a_character_in_an_answer_can_be_stored(tmp_path):
-    choices = kept_choices(json.loads('{"choices": [{"text": "\\ud800x\\ud83d\\ude00", "finish_reason": "\\udfff"}]}'), 1, "there")
+    choices = kept_choices(
+        json.loads('{"choices": [{"text": "\\ud800x\\ud83d\\ude00", "finish_reason": "\\udfff"}]}'), 1, "there"
+    )
     append_jsonl(tmp_path / "answers.jsonl", {"choices": choices})
     ((_, row),) = read_jsonl(tmp_path / "answers.jsonl")
     (completion,) = completions_of(row["choices"])
