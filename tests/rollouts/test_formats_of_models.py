@@ -38,7 +38,7 @@ def test_they_go_to_a_server_too(sampling):
             assert sampling.stop == ("<|im_end|>",)
             return [(Completion((), (), "<|marker_1|>x = 2\n<|marker_2|><|im_end|>", "stop"),) for _ in prompts]
 
-    (first, _) = sample_texts(Server(), Zeta2Qwen(), TASKS, sampling, [1, 2], Path("journal")).sampled
+    (first, _) = sample_texts(Server(), Zeta2Qwen(), TASKS, replace(sampling, group_size=1), [1, 2], Path("journal")).sampled
     assert first.completions[0].region == "x = 2\n"
 
 
