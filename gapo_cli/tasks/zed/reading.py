@@ -165,6 +165,8 @@ def _applied(text: str, hunks: Sequence[Hunk], what: str) -> Applied:
 
 def _from_excerpt(example: Example, patches: Sequence[Sequence[Hunk]]) -> Shown:
     text, cursor = read_cursor(example.cursor_position)
+    if text.endswith("\r"):
+        text += "\n"  # a line end is there whole or not at all
     lines, ended = split_lines(text)
     added = 0
     for hunk in (hunk for hunks in patches for hunk in hunks):

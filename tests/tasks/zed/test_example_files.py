@@ -152,6 +152,7 @@ def test_an_excerpt_ends_where_its_file_ends_it():
 
     assert read("x = 1\n^[CURSOR_POSITION]\n\n").excerpt == "x = 1"  # as Zed: line ends behind the marker line are none of it
     assert read("<|user_cursor|>x = 1").excerpt == "x = 1" and read("<|user_cursor|>x = 1\n").excerpt == "x = 1\n"
+    assert read("x = 1\r\n^[CURSOR_POSITION]\r\n").excerpt == "x = 1\r\n"  # half a line end is none
     # neither side has a line end at the end of the file: none is deleted, whether or not the excerpt shows one
     end = "\\ No newline at end of file\n"
     patch = f"--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-x = 1\n{end}+x = 2\n{end}"
