@@ -7,7 +7,7 @@ stands under `gapo`: a JSON key, and in Markdown a section of its own, which oth
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,9 +50,8 @@ class Example:
         if not isinstance(row, Mapping):
             raise DataError("need a JSON object with an example's fields")
         for name in row:
-            near = difflib.get_close_matches(name, CHECKS, n=1, cutoff=SLIP) if name not in (*CHECKS, *OTHERS, OURS) else ()
-            if near and near[0] not in row:
-                raise DataError(f"field '{name}' is unknown; did you mean {near[0]}?")
+            if meant := meant_by(name, (*CHECKS, *OTHERS, OURS), row):
+                raise DataError(f"field '{name}' is unknown; did you mean {meant}?")
         for name in ("cursor_path", "cursor_position"):
             if not row.get(name):
                 raise DataError(f"field '{name}' is missing or empty")
@@ -64,6 +63,12 @@ class Example:
         anything(OURS, row.get(OURS) or {})
         rest = {key: value for key, value in row.items() if key not in CHECKS and key != OURS}
         return cls(**values, rest=rest, ours=row.get(OURS) or {})
+
+
+def meant_by(name: str, known: Collection[str], given: Container[str]) -> str | None:
+    """The known name that an unknown one is a slip of; None where there is none, or it is given too."""
+    near = () if name in known else difflib.get_close_matches(name, known, n=1, cutoff=SLIP)
+    return near[0] if near and near[0] not in given else None
 
 
 CHECKS: Mapping[str, Check] = {

@@ -195,7 +195,7 @@ def test_a_mistake_is_one_sentence(shapes, tmp_path):
 
     refused(SHAPES.replace("-    return math.pi * r * r\n+    return math.pi * radius **", "-    gone\n+    return math.pi * radius **"),
             r"shapes\.md: expected patch 2: hunk 1 does not apply: its context, which begins with 'def area")  # fmt: skip
-    refused(SHAPES.replace("## Cursor", "## Cursors"), "has no section 'Cursor Position'")
+    refused(SHAPES.replace("## Cursor Position", "## Place"), "has no section 'Cursor Position'")
     refused(SHAPES.replace('tags = ["rename"]', "tags = ["), "front matter is no TOML")
     elsewhere = SHAPES.replace("+++ b/src/shapes.py\n@@ -7", "+++ b/src/other.py\n@@ -7")
     only_elsewhere = elsewhere.replace(
@@ -217,6 +217,8 @@ def test_a_misspelt_field_is_named_and_other_fields_are_kept():
     row = {"cursor_path": "a.py", "cursor_position": "<|user_cursor|>x = 1\n"}
     with pytest.raises(DataError, match=r"^field 'expected_patch' is unknown; did you mean expected_patches\?$"):
         Example.from_json(row | {"expected_patch": "--- a/a.py"})
+    with pytest.raises(DataError, match=r"^section 'expected patches' is unknown; did you mean expected patch\?$"):
+        read_markdown(SHAPES.replace("## Expected Patch", "## Expected Patches"))
     others = {"predictions": [], "prompt": None, "names": ["of a later version"], "rating": "positive"}
     assert Example.from_json(row | {"name": "a"} | others).rest == others
 
