@@ -165,8 +165,8 @@ def apply_hunks(text: str, hunks: Sequence[Hunk]) -> Applied:
         except DataError as error:
             raise DataError(f"hunk {number} does not apply: {error}") from error
         old, new = hunk.old, hunk.new
-        if at + len(old) == len(lines) and (hunk.ends_new or hunk.ends_old):
-            ended = not hunk.ends_new
+        if at + len(old) == len(lines) and hunk.ends_old != hunk.ends_new:
+            ended = hunk.ends_old  # where neither side has the last line end, the text may have one: it stays as it is
         lines[at : at + len(old)] = new
         added = len(new) - len(old)
         shift += added

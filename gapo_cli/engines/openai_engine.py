@@ -13,7 +13,7 @@ from typing import Any
 from gapo_cli.config.checks import positive, require
 from gapo_cli.config.sampling import SamplingConfig
 from gapo_cli.engines.served.answer_journal import AnswerJournal, key_of
-from gapo_cli.engines.served.server_answers import completions_of, kept_choices
+from gapo_cli.engines.served.server_answers import completions_of, kept_choices, without_surrogates
 from gapo_cli.errors import UserError
 from gapo_cli.interfaces import Progress, no_progress
 from gapo_cli.records import Completion, Prompt
@@ -112,7 +112,7 @@ class OpenAIEngine:
 
         def on_refusal(index: int, refusal: Refused) -> None:
             if refusal.status in TOO_LONG_STATUS and TOO_LONG.search(refusal.message):
-                keep(index, {"too_long": refusal.message})
+                keep(index, {"too_long": without_surrogates(refusal.message)})
                 return
             raise UserError(f"{refusal}{self._advice(refusal.status)}") from refusal
 

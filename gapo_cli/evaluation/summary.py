@@ -240,7 +240,8 @@ def _metrics(predictions: Sequence[Prediction], scores: Sequence[Scores], mode: 
         on_changes = measure_means(picked, seed)
         reversal_rate = measure_means(reversals[:, None], seed)[0]
     reasons = Counter(one.malformed for one in predictions if one.malformed is not None)
-    lengths = [one.tokens for one in predictions if one.finish_reason != NOT_GENERATED]
+    # 0: no answer was generated, or the server did not say how long it is
+    lengths = [one.tokens for one in predictions if one.finish_reason != NOT_GENERATED and one.tokens > 0]
     return Metrics(
         tasks=len(index),
         predictions=len(predictions),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gapo_cli.config.model import ModelConfig
-from gapo_cli.errors import DataError, UserError
+from gapo_cli.errors import DataError, UserError, is_gapos, name_of
 from gapo_cli.interfaces import Progress, Template, no_progress
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.models.prompt_tokens import encode_prompt_texts, encode_texts, prompt_text
@@ -15,6 +15,8 @@ from gapo_cli.prompts import calls
 from gapo_cli.records import EditTask, Prompt
 
 TASKS_AT_ONCE = 512  # between two reports of progress
+NO_BUDGET = object()
+"""In place of a budget, of a template that has no such setting; None is a budget without a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,20 @@ def check_special_tokens(tokenizer: Any, model: ModelConfig, template: Template)
     if missing:
         raise UserError(
             f"model.path={model.path}: its tokenizer has no token {', '.join(missing)}, which the format of prompt="
-            f"{type(template).__name__} needs; choose a model that has, or set prompt.missing_tokens=text to write plain text"
+            f"{choice_of(template)} needs; choose a model that has, or set prompt.missing_tokens=text to write plain text"
         )
+
+
+def choice_of(template: Template) -> str:
+    """What `prompt=` calls a template: gapo's own stand in files of the same name as their yaml, a user's goes by its class."""
+    return type(template).__module__.rpartition(".")[2] if is_gapos(template) else name_of(template)
+
+
+def limit_in_words(template: Template, context_length: int) -> str:
+    """The limit that a prompt does not fit, and what to change so that it does."""
+    budget = getattr(template, "budget", NO_BUDGET)
+    lower = "" if budget is NO_BUDGET else ", or set prompt.budget" if budget is None else f", or lower prompt.budget={budget}"
+    return f"model.context_length={context_length}; raise it{lower}"
 
 
 def split_by_length(encoded: Iterable[EncodedTask], context_length: int, max_new_tokens: int) -> Fitted:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from gapo_cli.config.checks import one_of
+from gapo_cli.config.checks import one_of, require
 from gapo_cli.errors import DataError
 from gapo_cli.interfaces import Display
 from gapo_cli.records import EditTask
 from gapo_cli.runs.claim import check_free
 from gapo_cli.storage.files import write_text
 from gapo_cli.tasks.sets.store import ALL_SPLITS, check_files, load_split, read_manifest
+from gapo_cli.tasks.zed.clones import ADDRESSES, owner_and_name
 from gapo_cli.tasks.zed.writing import FORMS, write_task
 
 
@@ -19,6 +20,10 @@ def export_tasks(source: Path, target: Path, form: str, split: str, repository: 
     """Writes the tasks of a prepared set's split ("all": of every one) into `target`, a new folder: one `SPLIT.jsonl` a split,
     or one file a task in a folder a split. `repository`: the address where their revisions are found. Raises UserError."""
     one_of("--form", form, tuple(FORMS))
+    require(
+        repository is None or owner_and_name(repository) is not None,
+        f"--repository={repository}: need an address such as {ADDRESSES}",
+    )
     check_free(target, str(target))
     manifest = read_manifest(source)
     check_files(source, manifest)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,13 @@ from gapo_cli.tasks.zed.markdown import is_example, read_markdown
 from gapo_cli.tasks.zed.reading import LEFT_OUT, read_task
 
 ENDINGS = (".md", ".json", ".jsonl")
-READER_VERSION = 2
+READER_VERSION = 3
 """Raised with every change that makes other tasks of the same files, so that prepared sets are built again."""
 SKIPPED_SHOWN = 20
+MISSING = "missing"
+"""Stands for the commit of a revision, or of a repository, that no clone has."""
+Found = tuple[str, int, Callable[[], Example]]
+"""Where an example stands, its number in its file from 0, and what reads it, or raises DataError."""
 
 
 @dataclass(frozen=True)
@@ -68,24 +72,23 @@ class ZedExamples:
         return found
 
     def fingerprint(self) -> Mapping[str, Any]:
-        folder = Path(self.path).expanduser()
-        names = {str(path.relative_to(folder) if folder.is_dir() else path.name): file_hash(path) for path in self.files()}
+        files = self.files()
+        names = {self._relative(path): file_hash(path) for path in files}
         settings = {"repos": self.repos, "split": self.split, "region_tokens": self.region_tokens, "on_error": self.on_error}
-        return {"source": "zed", "reader": READER_VERSION, "files": names, **settings}
+        commits = {"commits": self._commits(files)} if self.repos else {}
+        return {"source": "zed", "reader": READER_VERSION, "files": names, **settings, **commits}
 
     def build(self, progress: Progress) -> TaskSet:
         """Raises DataError naming file and reason for an example that is no task, unless such examples are skipped."""
         files = self.files()
         gathered = Gathered(self.on_error, "name '{id}' was used before, by {place}")
         passed_over = 0
-        with contextlib.ExitStack() as opened:
-            clones = opened.enter_context(Clones(Path(self.repos).expanduser())) if self.repos else None
+        with self._clones() as clones:
             for done, path in enumerate(files):
                 progress("reading examples", done, len(files))
-                if path.suffix == ".md" and len(files) > 1 and not is_example(_text(path)):
-                    passed_over += 1
-                    continue
-                for place, row, read in _examples(path):
+                found = _examples(path, among_others=len(files) > 1)
+                passed_over += found is None
+                for place, row, read in found or ():
                     gathered.add(place, lambda read=read, path=path, row=row: self.task(read(), path, row, clones))
         splits, skipped = gathered.splits, gathered.skipped
         progress("reading examples", len(files), len(files))
@@ -103,32 +106,54 @@ class ZedExamples:
         read_file = None
         if clones is not None and not example.ours:
             read_file = clones.files(example.repository_url, example.revision)
-        name = f"{path.stem}-{row}" if path.suffix == ".jsonl" else path.stem
+        name = self._relative(path).removesuffix(path.suffix) + (f"-{row}" if path.suffix == ".jsonl" else "")
         task = read_task(example, name, self.split, row, self.region_tokens, read_file)
         if wrong := split_name_error(task.source.split):
             raise DataError(f"its split '{task.source.split}': {wrong}")
         return task
 
+    def _relative(self, path: Path) -> str:
+        """The file's place under `path`; the name of the one file alone."""
+        folder = Path(self.path).expanduser()
+        return path.relative_to(folder).as_posix() if folder.is_dir() else path.name
 
-def _text(path: Path) -> str:
-    # line ends are content: nothing is translated
-    return path.read_bytes().decode("utf-8")
+    def _clones(self) -> contextlib.AbstractContextManager[Clones | None]:
+        return Clones(Path(self.repos).expanduser()) if self.repos else contextlib.nullcontext()
+
+    def _commits(self, files: Sequence[Path]) -> dict[str, str]:
+        """What each example's revision stands for in the clones as they are now, `MISSING` where they lack it: a clone that is
+        there later, or a branch that has moved, makes other tasks of the same files."""
+        commits: dict[str, str] = {}
+        with self._clones() as clones:
+            for path in files:
+                for _, _, read in _examples(path, among_others=len(files) > 1) or ():
+                    with contextlib.suppress(DataError):  # `build` says what is wrong with it
+                        example = read()
+                        name = f"{example.repository_url} {example.revision}"
+                        if not example.ours and name not in commits:
+                            commits[name] = MISSING
+                            commits[name] = clones.commit(example.repository_url, example.revision)
+        return commits
 
 
-def _examples(path: Path) -> Iterator[tuple[str, int, Any]]:
-    """For each example of a file (its place, its number from 0, what reads it)."""
+def _examples(path: Path, among_others: bool) -> list[Found] | None:
+    """The examples of a file; None for a Markdown file among others that has no section for the cursor."""
     try:
-        text = _text(path)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8") from error
+        text = path.read_bytes().decode("utf-8")  # line ends are content: nothing is translated
+    except UnicodeDecodeError:
+        return [(str(path), 0, _not_text)]
     if path.suffix == ".md":
-        yield str(path), 0, lambda: read_markdown(text)
-    elif path.suffix == ".json":
-        yield str(path), 0, lambda: Example.from_json(_json(text))
-    else:
-        lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-        for row, (number, line) in enumerate(lines):
-            yield f"{path}:{number}", row, lambda line=line: Example.from_json(_json(line))
+        return None if among_others and not is_example(text) else [(str(path), 0, lambda: read_markdown(text))]
+    if path.suffix == ".json":
+        return [(str(path), 0, lambda: Example.from_json(_json(text)))]
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    return [
+        (f"{path}:{number}", row, lambda line=line: Example.from_json(_json(line))) for row, (number, line) in enumerate(lines)
+    ]
+
+
+def _not_text() -> Example:
+    raise DataError("not UTF-8")
 
 
 def _json(text: str) -> Any:

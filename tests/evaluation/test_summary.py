@@ -100,6 +100,13 @@ def test_tokens_of_tasks_that_were_not_asked_do_not_count():
     assert summarise([skipped]).greedy.overall.response_tokens is None
 
 
+def test_answers_whose_length_no_server_told_have_none():
+    # several answers of one request without log-probabilities: 0 is stored
+    unknown = [prediction("a", "new", "sampled", index, tokens=0) for index in range(2)]
+    assert summarise(unknown).sampled.overall.response_tokens is None
+    assert summarise([*unknown, prediction("a", "new", "sampled", 2, tokens=6)]).sampled.overall.response_tokens == 6
+
+
 def test_a_sample_that_is_there_twice_is_refused():
     with pytest.raises(DataError, match="task a: greedy sample 0 is there twice"):
         summarise([GREEDY[0], GREEDY[0]])

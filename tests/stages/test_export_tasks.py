@@ -39,6 +39,8 @@ def test_what_cannot_be_exported_is_said_in_a_sentence(prepared, tmp_path, capsy
     assert "--form=xml" in capsys.readouterr().err
     assert run_command(["export-tasks", str(prepared), str(tmp_path / "new"), "--split", "test"]) == 2
     assert "has no split 'test'" in capsys.readouterr().err
+    assert run_command(["export-tasks", str(prepared), str(tmp_path / "new"), "--repository", "foo"]) == 2
+    assert "--repository=foo: need an address such as https://HOST/OWNER/NAME" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -153,7 +153,7 @@ def test_long_tasks_are_skipped_and_counted_on_request(experiment):
         experiment, model=replace(experiment.model, context_length=26), data=replace(experiment.data, on_long="skip")
     )
     train(skipping, display)
-    assert "left out 1 of 6 training tasks that do not fit model.context_length=26" in display.said
+    assert "left out 1 of 6 training tasks that do not fit model.context_length=26; raise it" in display.said
 
 
 def test_a_missing_checkpoint_is_named(experiment, tmp_path):

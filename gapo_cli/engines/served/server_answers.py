@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +13,17 @@ from gapo_cli.engines.stop_texts import up_to_stop
 from gapo_cli.errors import UserError
 from gapo_cli.records import Completion
 
-CONTENT_FILTER = "content_filter"
-"""The finish reason, and the reason why there is no region, of an answer that the server held back."""
+CUT = "length"
+"""The finish reason of an answer that the token limit cut."""
+AT_TEXT, AT_TOKEN = ("stop", "stop_sequence"), ("eos", "eos_token")
+"""The finish reasons of whole answers: OpenAI's, and those of servers that tell a stop text from an end token. Every other
+one (content_filter, abort, tool_calls, ...) is the reason why an answer stands for no region."""
+NO_REASON = "no finish_reason"
+"""Why an answer without a finish reason stands for no region: nobody knows whether it is whole."""
+LONGEST_REASON = 60
+"""Characters of a server's own finish reason that are kept; those in use are much shorter."""
+SURROGATES = re.compile("[\ud800-\udfff]")
+"""Half a character: JSON can write it (`"\\ud800"`), UTF-8 cannot."""
 STOPPED_BY = ("stop_reason", "matched_stop")
 """Where vLLM and SGLang say which text, or nothing but the end token, ended an answer."""
 
@@ -39,23 +49,37 @@ def kept_choices(answer: Any, count: int, url: str) -> list[dict[str, Any]]:
 def completions_of(choices: Sequence[Mapping[str, Any]], stops: Sequence[str] = ()) -> tuple[Completion, ...]:
     """Completions with regions not yet parsed, from what `kept_choices` made; log-probabilities rounded to float32, as other engines
     give them and as they are stored. Servers cut off the text of `stops` that ended an
-    answer: it is put back. Where a server does not say which it was, it is taken to be the first."""
+    answer: it is put back. Where a server does not say which it was, it is taken to be the first. An answer that the server
+    does not call finished is malformed for the reason that it gives: what is there may be the beginning of another answer."""
     return tuple(
         Completion(
             token_ids=tuple(choice.get("token_ids", ())),
             logprobs=tuple(float(np.float32(one)) for one in choice.get("logprobs", ())),
             text=_with_stop(choice, stops),
-            finish_reason="length" if choice["finish_reason"] == "length" else "stop",
-            malformed=CONTENT_FILTER if choice["finish_reason"] == CONTENT_FILTER else None,
+            finish_reason=CUT if choice["finish_reason"] == CUT else "stop",
+            malformed=_unfinished(choice["finish_reason"]),
             counted=choice.get("tokens", 0),
         )
         for choice in choices
     )
 
 
+def _unfinished(reason: Any) -> str | None:
+    """Why an answer that ended for this reason stands for no region; None for a whole one, and for one that the token limit
+    cut, which its finish reason says."""
+    if reason in (*AT_TEXT, *AT_TOKEN, CUT):
+        return None
+    return str(reason)[:LONGEST_REASON] if reason else NO_REASON
+
+
+def without_surrogates(text: str) -> str:
+    """The text with each half of a character replaced by U+FFFD, so that it can be written as UTF-8."""
+    return SURROGATES.sub("\ufffd", text)
+
+
 def _with_stop(choice: Mapping[str, Any], stops: Sequence[str]) -> str:
     text = up_to_stop(choice["text"], stops)
-    if not stops or choice["finish_reason"] != "stop" or text.endswith(tuple(stops)):
+    if not stops or choice["finish_reason"] not in AT_TEXT or text.endswith(tuple(stops)):
         return text
     stop = choice.get("stopped_by", stops[0])
     return text + stop if stop in stops else text
@@ -68,10 +92,14 @@ def _kept(choice: Mapping[str, Any], usage: Any) -> dict[str, Any]:
     text = choice["text"] if message is None else message.get("content")
     if not isinstance(text, str | None):
         raise TypeError(f"a text is {type(text).__name__}")
-    kept: dict[str, Any] = {"text": text or "", "finish_reason": choice.get("finish_reason")}
+    reason = choice.get("finish_reason")
+    kept: dict[str, Any] = {
+        "text": without_surrogates(text or ""),
+        "finish_reason": None if reason is None else without_surrogates(str(reason)),
+    }
     for name in STOPPED_BY:
         if name in choice:
-            kept["stopped_by"] = choice[name] if isinstance(choice[name], str) else None
+            kept["stopped_by"] = without_surrogates(choice[name]) if isinstance(choice[name], str) else None
     logprobs = _logprobs(choice.get("logprobs"))
     token_ids = choice.get("token_ids")  # vLLM, asked by engine.extra={return_token_ids: true}
     if isinstance(token_ids, list) and all(map(is_integer, token_ids)):

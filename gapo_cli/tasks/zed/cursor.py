@@ -33,5 +33,11 @@ def read_cursor(text: str) -> tuple[str, int]:
 
 
 def write_cursor(text: str, cursor: int) -> str:
-    """The excerpt with the marker inside a line."""
-    return text[:cursor] + CURSOR + text[cursor:]
+    """The excerpt with the marker inside a line; with a marker line where no line break ends the excerpt, since a fence would
+    add one to it."""
+    if text.endswith("\n") or CURSOR_LINE in text:
+        return text[:cursor] + CURSOR + text[cursor:]
+    start, end = text.rfind("\n", 0, cursor) + 1, text.find("\n", cursor)
+    end = len(text) if end < 0 else end
+    column = len(text[start:cursor].encode())
+    return f"{text[:end]}\n{' ' * column}^{CURSOR_LINE}{text[end:]}"

@@ -6,7 +6,8 @@ stands under `gapo`: a JSON key, and in Markdown a section of its own, which oth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ from gapo_cli.errors import DataError
 from gapo_cli.tasks.row_schema import Array, Check, OrNull, anything, flag, text
 
 OURS = "gapo"
+SLIP = 0.8
+"""Likeness of two names from which one is the other with a slip of the finger: expected_patch and expected_patches have 0.93."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,12 @@ class Example:
 
     @classmethod
     def from_json(cls, row: Any) -> Example:
-        """Raises DataError naming the field that is missing or of another type."""
+        """Raises DataError naming the field that is missing, misspelt or of another type. Other fields are kept as they are."""
         if not isinstance(row, Mapping):
             raise DataError("need a JSON object with an example's fields")
+        for name in row:
+            if meant := meant_by(name, (*CHECKS, *OTHERS, OURS), row):
+                raise DataError(f"field '{name}' is unknown; did you mean {meant}?")
         for name in ("cursor_path", "cursor_position"):
             if not row.get(name):
                 raise DataError(f"field '{name}' is missing or empty")
@@ -57,6 +63,12 @@ class Example:
         anything(OURS, row.get(OURS) or {})
         rest = {key: value for key, value in row.items() if key not in CHECKS and key != OURS}
         return cls(**values, rest=rest, ours=row.get(OURS) or {})
+
+
+def meant_by(name: str, known: Collection[str], given: Container[str]) -> str | None:
+    """The known name that an unknown one is a slip of; None where there is none, or it is given too."""
+    near = () if name in known else difflib.get_close_matches(name, known, n=1, cutoff=SLIP)
+    return near[0] if near and near[0] not in given else None
 
 
 CHECKS: Mapping[str, Check] = {
@@ -71,5 +83,8 @@ CHECKS: Mapping[str, Check] = {
     "uncommitted_diff": text,
     "uncommitted_diff_contains_edit_history": flag,
 }
+OTHERS = ("tags", "reasoning", "recently_opened_files", "recently_viewed_files", "telemetry", "human_feedback", "rating",
+          "prompt_inputs", "prompt", "predictions", "score", "qa", "zed_version")  # fmt: skip
+"""What else Zed writes; later versions may write more."""
 ALWAYS = ("name", "repository_url", "revision", "edit_history")
 """Written even where they are empty: other readers ask for them."""

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from gapo_cli.errors import DataError
-from gapo_cli.tasks.zed.example import OURS, Example
+from gapo_cli.tasks.zed.example import OURS, Example, meant_by
 
 FRONT = "+++"
 ACCEPTED = "// User accepted prediction:"
 NO_HISTORY = "(No edit history)"
-HISTORY, CURSOR, EXPECTED, REJECTED, UNCOMMITTED = (
+SECTIONS = HISTORY, CURSOR, EXPECTED, REJECTED, UNCOMMITTED = (
     "edit history", "cursor position", "expected patch", "rejected patch", "uncommitted diff",
 )  # fmt: skip
 FILE_LISTS = {"recently opened files": "recently_opened_files", "recently viewed files": "recently_viewed_files"}
@@ -51,6 +51,9 @@ def read_markdown(text: str) -> Example:
         else:
             blocks.append(found)
     last = {block.section: block for block in blocks}
+    for section in last:
+        if meant := meant_by(section, (*SECTIONS, *FILE_LISTS, OURS), last):
+            raise DataError(f"section '{section}' is unknown; did you mean {meant}?")
     if CURSOR not in last or not last[CURSOR].text.strip():
         raise DataError("has no section 'Cursor Position' with a fenced block in it")
     ours = _ours(last[OURS].text) if OURS in last else {}

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from gapo_cli.edits.patches import (
-    CURSOR,
     Applied,
     Hunk,
     apply_hunks,
@@ -158,8 +157,8 @@ def _applied(text: str, hunks: Sequence[Hunk], what: str) -> Applied:
 
 def _from_excerpt(example: Example, patches: Sequence[Sequence[Hunk]]) -> Shown:
     text, cursor = read_cursor(example.cursor_position)
-    if CURSOR not in example.cursor_position:
-        text += "\n"  # the marker's own form leaves it out, and a region is whole lines
+    if text.endswith("\r"):
+        text += "\n"  # a line end is there whole or not at all
     lines, ended = split_lines(text)
     added = 0
     for hunk in (hunk for hunks in patches for hunk in hunks):

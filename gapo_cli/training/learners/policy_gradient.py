@@ -28,7 +28,7 @@ from gapo_cli.models.usable_layout import usable_layout
 from gapo_cli.records import Group
 from gapo_cli.rollouts.collect import Collector, Position, RolloutBatch
 from gapo_cli.rollouts.data_order import DataOrder
-from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks, fit_training_tasks
+from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks, fit_training_tasks, limit_in_words
 from gapo_cli.rollouts.engine_agreement import check_engine_logprobs, recomputes_logprobs
 from gapo_cli.rollouts.metrics import rollout_metrics
 from gapo_cli.rollouts.scoring import failures_of
@@ -101,7 +101,8 @@ def fitting_tasks(run: RunContext, policy: LoadedModel) -> Sequence[EncodedTask]
     fitted = fit_training_tasks(encoded, context, answer, experiment.data.on_long)
     if fitted.too_long:
         say(
-            f"left out {len(fitted.too_long)} of {len(run.tasks)} training tasks that do not fit model.context_length={context}"
+            f"left out {len(fitted.too_long)} of {len(run.tasks)} training tasks that do not fit "
+            + limit_in_words(experiment.template, context)
         )
     budget = experiment.trainer.max_tokens_per_microbatch
     # the last token of an answer is a label only

@@ -37,6 +37,7 @@ from gapo_cli.models.reference import make_reference
 from gapo_cli.models.usable_layout import usable_layout
 from gapo_cli.processes.ranks import Ranks
 from gapo_cli.records import EditTask, Group
+from gapo_cli.rollouts.encoding import limit_in_words
 from gapo_cli.runs.recorded import rollout_files
 from gapo_cli.training.batches.even_passes import even_passes
 from gapo_cli.training.batches.pair_sources import Pairs, encode_pairs
@@ -128,7 +129,8 @@ class Preference:
 def left_out(pairs: Pairs, experiment: Experiment) -> str:
     if not pairs.too_long:
         return ""
-    return f"; left out {pairs.too_long} pairs that do not fit model.context_length={experiment.model.context_length}"
+    limit = limit_in_words(experiment.template, experiment.model.context_length)
+    return f"; left out {pairs.too_long} pairs that do not fit {limit}"
 
 
 @dataclass

@@ -34,6 +34,7 @@ from gapo_cli.models.sharding import whole_on_first
 from gapo_cli.models.usable_layout import usable_layout
 from gapo_cli.prompts import calls
 from gapo_cli.records import EditTask
+from gapo_cli.rollouts.encoding import limit_in_words
 from gapo_cli.runs.claim import check_new
 from gapo_cli.runs.layout import CHECKPOINTS, FINAL, SUPERVISED
 from gapo_cli.storage.files import write_json
@@ -112,7 +113,7 @@ class Supervised:
         if examples.too_long:
             run.display.say(
                 f"left out {len(examples.too_long)} of {len(run.tasks)} training tasks that do not fit "
-                f"model.context_length={experiment.model.context_length}"
+                + limit_in_words(experiment.template, experiment.model.context_length)
             )
         held_out = run.encode_held_out(policy)
 

@@ -1,11 +1,14 @@
 """What is read out of a server's JSON, field by field."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapo_cli.engines.served.server_answers import completions_of, kept_choices
 from gapo_cli.errors import UserError
+from gapo_cli.storage.files import append_jsonl, read_jsonl
 
 
 def read(choice, usage=None):
@@ -61,6 +64,35 @@ def test_what_is_no_completion_is_refused(answer):
 def test_an_answer_without_any_choice_is_refused():
     with pytest.raises(UserError, match="there: the server gave 0 of n=1 answers"):
         kept_choices({"choices": []}, 1, "there")
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        ({"finish_reason": "stop"}, None),
+        ({"finish_reason": "eos"}, None),
+        ({"finish_reason": "eos_token"}, None),
+        ({"finish_reason": "length"}, None),  # the finish reason of the completion says it
+        ({"finish_reason": "content_filter"}, "content_filter"),
+        ({"finish_reason": "abort"}, "abort"),
+        ({"finish_reason": "tool_calls"}, "tool_calls"),
+        ({"finish_reason": None}, "no finish_reason"),
+        ({}, "no finish_reason"),
+    ],
+)
+def test_an_answer_that_the_server_does_not_call_finished_stands_for_no_region(choice, reason):
+    # half an answer may well be read as an edit: these two tags delete what lies between them
+    assert read({"text": "<|marker_1|><|marker_2|>", **choice}).malformed == reason
+
+
+def test_half_a_character_in_an_answer_can_be_stored(tmp_path):
+    choices = kept_choices(
+        json.loads('{"choices": [{"text": "\\ud800x\\ud83d\\ude00", "finish_reason": "\\udfff"}]}'), 1, "there"
+    )
+    append_jsonl(tmp_path / "answers.jsonl", {"choices": choices})
+    ((_, row),) = read_jsonl(tmp_path / "answers.jsonl")
+    (completion,) = completions_of(row["choices"])
+    assert (completion.text, completion.malformed) == ("\ufffdx\N{GRINNING FACE}", "\ufffd")
 
 
 NAMES = [

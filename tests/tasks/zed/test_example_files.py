@@ -108,14 +108,14 @@ def shapes(tmp_path):
 def test_an_example_is_a_task_in_the_excerpt_of_its_file(shapes):
     (task,) = tasks_of(shapes)
     assert (task.id, task.path, task.language) == ("shapes", "src/shapes.py", "python")
-    assert task.excerpt == task.region == "def area(radius):\n    return math.pi * r * r\n"
+    assert task.excerpt == task.region == "def area(radius):\n    return math.pi * r * r"
     assert task.cursor == (40, 40)  # 18 of the first line and 22
     assert task.targets == (
-        "def area(radius):\n    return math.pi * radius * radius\n",
-        "def area(radius):\n    return math.pi * radius ** 2\n",
+        "def area(radius):\n    return math.pi * radius * radius",
+        "def area(radius):\n    return math.pi * radius ** 2",
     )
     assert task.cursor_after == 18 + 27
-    assert task.rejected == ("def area(r):\n    return math.pi * r * r\n",)
+    assert task.rejected == ("def area(r):\n    return math.pi * r * r",)
     assert [event.predicted for event in task.history] == [False, True]
     assert task.history[1].diff == "@@ ... @@\n-import cmath\n+import math\n"
     assert task.labels == {"family": "rename"} and task.source.repo == "https://host.example/someone/shapes"
@@ -125,7 +125,7 @@ def test_an_example_is_a_task_in_the_excerpt_of_its_file(shapes):
 def test_the_json_form_says_the_same(shapes, tmp_path):
     (task,) = tasks_of(shapes)
     inline = replace(
-        read_markdown(SHAPES), cursor_position="def area(radius):\n    return math.pi * r<|user_cursor|> * r\n", name="a"
+        read_markdown(SHAPES), cursor_position="def area(radius):\n    return math.pi * r<|user_cursor|> * r", name="a"
     )
     (tmp_path / "one.json").write_text(json.dumps(inline.to_json()))
     (tmp_path / "two.jsonl").write_text("\n".join(json.dumps(inline.to_json() | {"name": name}) for name in ("", "b")) + "\n")
@@ -146,6 +146,29 @@ def test_columns_of_the_marker_line_are_bytes_of_the_line_above():
             read_cursor(wrong)
 
 
+def test_an_excerpt_ends_where_its_file_ends_it():
+    def read(position, patch=""):
+        return read_task(Example("a.py", position, expected_patches=(patch,)), "a", "eval", 0, 350, None)
+
+    assert read("x = 1\n^[CURSOR_POSITION]\n\n").excerpt == "x = 1"  # as Zed: line ends behind the marker line are none of it
+    assert read("<|user_cursor|>x = 1").excerpt == "x = 1" and read("<|user_cursor|>x = 1\n").excerpt == "x = 1\n"
+    assert read("x = 1\r\n^[CURSOR_POSITION]\r\n").excerpt == "x = 1\r\n"  # half a line end is none
+    # neither side has a line end at the end of the file: none is deleted, whether or not the excerpt shows one
+    end = "\\ No newline at end of file\n"
+    patch = f"--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-x = 1\n{end}+x = 2\n{end}"
+    assert read("<|user_cursor|>x = 1\n", patch).target == "x = 2\n" and read("<|user_cursor|>x = 1", patch).target == "x = 2"
+    # a side alone: the line end is the edit
+    assert read("<|user_cursor|>x = 1\n", patch.replace(f"1\n{end}", "1\n")).target == "x = 2"
+    assert read("<|user_cursor|>x = 1", patch.removesuffix(end)).target == "x = 2\n"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_excerpt_without_a_last_line_end_is_written_as_it_is(form):
+    task = EditTask("a", Source("made", "eval"), "python", "a.py", "y = 1\nx = é1", (6, 12), "x = é2", cursor=(11, 11))
+    example = FORMS[form][1](write_task(task, form))
+    assert read_cursor(example.cursor_position) == (task.excerpt, 11) and "excerpt" not in example.ours
+
+
 def test_an_example_without_an_expected_patch_wants_no_edit(shapes):
     text = SHAPES[: SHAPES.index("## Expected")]
     shapes.write_text(text)
@@ -160,8 +183,8 @@ def test_what_a_patch_shows_of_the_file_beyond_the_excerpt_is_added_to_it(shapes
                            " \n def area(radius):\n-    return math.pi * r * r\n-    # end\n+    return 0\n")  # fmt: skip
     shapes.write_text(wider)
     (task,) = tasks_of(shapes)
-    assert task.excerpt == "\ndef area(radius):\n    return math.pi * r * r\n    # end\n" and task.cursor == (41, 41)
-    assert task.targets[0].endswith("radius * radius\n    # end\n") and task.targets[1].endswith("    return 0\n")
+    assert task.excerpt == "\ndef area(radius):\n    return math.pi * r * r\n    # end" and task.cursor == (41, 41)
+    assert task.targets[0].endswith("radius * radius\n    # end") and task.targets[1].endswith("    return 0")
 
 
 def test_a_mistake_is_one_sentence(shapes, tmp_path):
@@ -172,7 +195,7 @@ def test_a_mistake_is_one_sentence(shapes, tmp_path):
 
     refused(SHAPES.replace("-    return math.pi * r * r\n+    return math.pi * radius **", "-    gone\n+    return math.pi * radius **"),
             r"shapes\.md: expected patch 2: hunk 1 does not apply: its context, which begins with 'def area")  # fmt: skip
-    refused(SHAPES.replace("## Cursor", "## Cursors"), "has no section 'Cursor Position'")
+    refused(SHAPES.replace("## Cursor Position", "## Place"), "has no section 'Cursor Position'")
     refused(SHAPES.replace('tags = ["rename"]', "tags = ["), "front matter is no TOML")
     elsewhere = SHAPES.replace("+++ b/src/shapes.py\n@@ -7", "+++ b/src/other.py\n@@ -7")
     only_elsewhere = elsewhere.replace(
@@ -190,6 +213,16 @@ def test_a_mistake_is_one_sentence(shapes, tmp_path):
     assert set_.report["skipped"] == 1 and "skipped 1 examples" in set_.report["notes"][0] and len(set_.splits["eval"]) == 1
 
 
+def test_a_misspelt_field_is_named_and_other_fields_are_kept():
+    row = {"cursor_path": "a.py", "cursor_position": "<|user_cursor|>x = 1\n"}
+    with pytest.raises(DataError, match=r"^field 'expected_patch' is unknown; did you mean expected_patches\?$"):
+        Example.from_json(row | {"expected_patch": "--- a/a.py"})
+    with pytest.raises(DataError, match=r"^section 'expected patches' is unknown; did you mean expected patch\?$"):
+        read_markdown(SHAPES.replace("## Expected Patch", "## Expected Patches"))
+    others = {"predictions": [], "prompt": None, "names": ["of a later version"], "rating": "positive"}
+    assert Example.from_json(row | {"name": "a"} | others).rest == others
+
+
 def test_of_a_patch_that_edits_other_files_the_part_in_the_cursors_file_is_the_answer(shapes):
     other = "--- a/src/other.py\n+++ b/src/other.py\n@@ -1 +1 @@\n-import shapes\n+import shape\n"
     whole = SHAPES.replace("+    return math.pi * radius ** 2\n", f"+    return math.pi * radius ** 2\n{other}")
@@ -197,7 +230,7 @@ def test_of_a_patch_that_edits_other_files_the_part_in_the_cursors_file_is_the_a
     shapes.write_text(elsewhere)
     built = ZedExamples(str(shapes)).build(no_progress)
     (task,) = built.splits["eval"]
-    assert task.targets == ("def area(radius):\n    return math.pi * radius ** 2\n",)
+    assert task.targets == ("def area(radius):\n    return math.pi * radius ** 2",)
     assert task.cursor_after is None  # it was the first patch's
     assert task.raw["left_out"] == ["expected patch 1 edits src/third.py", "expected patch 2 edits src/other.py"]
     assert built.report["notes"] == [
@@ -223,6 +256,42 @@ def test_with_a_clone_the_task_is_the_whole_file_after_the_history(shapes, tmp_p
     with pytest.raises(DataError, match="the edit history, src/shapes.py: hunk 1 does not apply"):
         shapes.write_text(SHAPES.replace("REVISION", "HEAD"))
         tasks_of(shapes, repos=str(tmp_path / "repos"))
+
+
+def test_examples_left_out_for_want_of_a_clone_are_read_again_when_it_is_there(shapes, tmp_path):
+    shapes.write_text(SHAPES.replace("REVISION", "main"))
+    repos = tmp_path / "repos"
+    repos.mkdir()
+    source = ZedExamples(str(shapes), repos=str(repos), on_error="skip")
+    name = "https://host.example/someone/shapes main"
+    assert source.fingerprint()["commits"] == {name: "missing"} and source.build(no_progress).report["skipped"] == 1
+    repository = Repository(repos / "shapes")
+    whole = "import cmath\n\ndef area(r):\n    return math.pi * r * r\n"
+    first = repository.commit("first", src__shapes_py=whole)
+    repository.git("branch", "-M", "main")
+    assert source.fingerprint()["commits"] == {name: first} and source.build(no_progress).report["skipped"] == 0
+    # the branch moves
+    second = repository.commit("second", src__shapes_py=f"{whole}x = 1\n")
+    assert source.fingerprint()["commits"] == {name: second}
+
+
+@pytest.mark.parametrize("name", ["notes.md", "one.json", "some.jsonl"])
+def test_a_file_that_is_not_utf_8_is_named_or_skipped(name, shapes, tmp_path):
+    (tmp_path / name).write_bytes(b"caf\xe9\n")
+    with pytest.raises(DataError, match=rf"{name}: not UTF-8$"):
+        tasks_of(tmp_path)
+    built = ZedExamples(str(tmp_path), on_error="skip").build(no_progress)
+    assert [task.id for task in built.splits["eval"]] == ["shapes"]
+    assert built.report["skipped_rows"] == [f"{tmp_path / name}: not UTF-8"]
+
+
+def test_files_of_one_name_in_several_folders_are_several_tasks(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.md").write_text(SHAPES)
+    row = {"cursor_path": "a.py", "cursor_position": "x<|user_cursor|>"}
+    (tmp_path / "b" / "y.jsonl").write_text(f"{json.dumps(row)}\n" * 2)
+    assert [task.id for task in tasks_of(tmp_path)] == ["a/x", "b/x", "b/y-0", "b/y-1"]
 
 
 def test_a_written_markdown_file_says_what_the_read_one_said():
