@@ -177,6 +177,11 @@ class GroupFile:
         return _groups_of(self.columns(row_group, [*READ, *self.components]))
 
 
+def decoded_prompt(decode: Callable[[Sequence[int]], str]) -> Callable[[Group], str]:
+    """The `prompt_text` of groups whose prompts are token ids."""
+    return lambda group: decode(group.prompt_token_ids)
+
+
 def _row_groups(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
     """(start, end) of runs of groups with at most ROWS_AT_ONCE completions together, or of a single larger group; a run
     without groups where there are none, since their file still has its columns."""

@@ -14,7 +14,7 @@ from gapo_cli.interfaces import Display, Learner
 from gapo_cli.metric_names import CLOCKS
 from gapo_cli.processes.ranks import ALONE, Ranks, by_first
 from gapo_cli.records import EditTask, Group
-from gapo_cli.runs.group_files import write_groups
+from gapo_cli.runs.group_files import decoded_prompt, write_groups
 from gapo_cli.runs.layout import EVALUATIONS, INSPECTION, LEARNER, METRICS, ROLLOUTS, step_name, steps_in
 from gapo_cli.storage.files import append_jsonl, atomic_path, parse_row, remove_temporaries, sync, write_json, write_jsonl
 
@@ -41,7 +41,7 @@ class RunFiles:
             self._numbered(ROLLOUTS, step, "parquet"),
             step,
             [*groups, *dropped],
-            lambda group: decode(group.prompt_token_ids),
+            decoded_prompt(decode),
             [False] * len(groups) + [True] * len(dropped),
         )
 

@@ -217,6 +217,7 @@ def model_answers(experiment: Experiment, display: Display) -> Answers:
     from gapo_cli.models.load import load_model
     from gapo_cli.planning.memory_advice import before_lengths
     from gapo_cli.rollouts.validation import validate, validate_texts
+    from gapo_cli.runs.group_files import decoded_prompt
     from gapo_cli.runs.run_files import RunFiles
     from gapo_cli.training.out_of_memory import memory_watched
 
@@ -238,12 +239,12 @@ def model_answers(experiment: Experiment, display: Display) -> Answers:
         policy = load_model(experiment.model, experiment.trainer.device, experiment.trainer.dtype)
     with memory_watched("sampling", "rollout", advise):
         engine = calls.start(experiment.engine, policy)
-    decode = policy.tokenizer.decode
+    prompt_text = decoded_prompt(policy.tokenizer.decode)
 
     def answer(tasks: Sequence[EditTask], evaluation: EvaluationConfig, what: str) -> list[Prediction]:
         with (
             memory_watched("sampling", "rollout", advise),
-            batch_kept(lambda groups: files.write_for_inspection(STEP, groups, lambda group: decode(group.prompt_token_ids))),
+            batch_kept(lambda groups: files.write_for_inspection(STEP, groups, prompt_text)),
         ):
             return validate(policy, engine, template, tasks, evaluation, sampling, seed, named(what))
 

@@ -13,6 +13,7 @@ from gapo_cli.interfaces import Engine, Progress, Template
 from gapo_cli.models.loaded import LoadedModel
 from gapo_cli.rollouts.encoding import EncodedTask
 from gapo_cli.rollouts.validation import validate_encoded
+from gapo_cli.runs.group_files import decoded_prompt
 from gapo_cli.runs.run_files import RunFiles
 
 BEST_BY = ("val/exact_match", "val/sampled/exact_match")
@@ -37,10 +38,8 @@ class HeldOut:
     def evaluate(self, step: int, policy: LoadedModel, engine: Engine, progress: Progress) -> dict[str, float]:
         """The val/* metrics of the policy after `step`; the evaluation's files are written. Raises PartError, with the answers at
         hand kept, for a template that fails."""
-        decode = policy.tokenizer.decode
-        with batch_kept(
-            lambda groups: self.files.write_for_inspection(step, groups, lambda group: decode(group.prompt_token_ids))
-        ):
+        prompt_text = decoded_prompt(policy.tokenizer.decode)
+        with batch_kept(lambda groups: self.files.write_for_inspection(step, groups, prompt_text)):
             predictions = validate_encoded(
                 policy, engine, self.template, self.tasks, self.evaluation, self.sampling, self.seed, progress
             )

@@ -32,6 +32,7 @@ from gapo_cli.rollouts.encoding import EncodedTask, encode_tasks, fit_training_t
 from gapo_cli.rollouts.engine_agreement import check_engine_logprobs, recomputes_logprobs
 from gapo_cli.rollouts.metrics import rollout_metrics
 from gapo_cli.rollouts.scoring import failures_of
+from gapo_cli.runs.group_files import decoded_prompt
 from gapo_cli.training.checkpoints.checkpoints import together, under
 from gapo_cli.training.held_out import BEST_BY, HeldOut
 from gapo_cli.training.learners.actor_critic import ActorCriticUpdate, before_the_critic
@@ -230,8 +231,7 @@ class PolicyGradientLearning:
         self.run.files.write_learner(self.run.experiment.learner, step)
 
     def keep_for_inspection(self, step: int, batch: Sequence[Group]) -> Path:
-        decode = self.policy.tokenizer.decode
-        return self.run.files.write_for_inspection(step, batch, lambda group: decode(group.prompt_token_ids))
+        return self.run.files.write_for_inspection(step, batch, decoded_prompt(self.policy.tokenizer.decode))
 
     def values(self) -> dict[str, Any]:
         values = {
