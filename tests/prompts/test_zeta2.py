@@ -51,6 +51,9 @@ def test_zeta2s_worked_example():
     answer = "def area(radius):\n    return math.pi * radius<|user_cursor|> * radius\n>>>>>>> UPDATED\n"
     assert Zeta2().answer(told, TARGET) == answer
     assert Zeta2().parse(told, answer) == ParsedAnswer(TARGET, cursor=told.cursor_after)
+    at_end = shapes(cursor_after=len(TARGET))
+    assert Zeta2().answer(at_end, TARGET) == f"{TARGET}<|user_cursor|>>>>>>>> UPDATED\n"
+    assert Zeta2().parse(at_end, Zeta2().answer(at_end, TARGET)) == ParsedAnswer(TARGET, cursor=len(TARGET))
 
 
 def test_zeta2_qwens_worked_example():
