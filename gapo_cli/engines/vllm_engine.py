@@ -22,6 +22,7 @@ from gapo_cli.engines.token_answers import check_prompts, malformed
 from gapo_cli.engines.vllm_process import (
     collect_engines,
     imported,
+    leave_the_ranks_together,
     let_modules_be_searched,
     process_state_kept,
     set_environment,
@@ -191,6 +192,7 @@ class VLLMEngine:
             "prompt_lookup_min": 1,
         }
         maker = imported("vllm", "LLM")
+        leave_the_ranks_together()
         with tempfile.TemporaryDirectory(prefix="gapo-vllm-") as folder:
             self.policy.model.config.save_pretrained(folder)
             try:

@@ -47,6 +47,22 @@ def let_modules_be_searched() -> None:
         ffi.lib._fntab.setdefault("__dict__", {})
 
 
+def leave_the_ranks_together() -> None:
+    """Where an engine ends, vLLM destroys the default process group. The ranks of a run have met in it before vLLM came, and go on."""
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return
+    state = importlib.import_module("vllm.distributed.parallel_state")
+
+    def destroy_what_is_vllms() -> None:
+        if state._WORLD is not None and dist.is_initialized():
+            state._WORLD.destroy()
+        state._WORLD = state._NODE_COUNT = None
+
+    state.destroy_distributed_environment = destroy_what_is_vllms
+
+
 def set_environment() -> None:
     """vLLM reads its environment when it is first imported."""
     os.environ.update(ENVIRONMENT)

@@ -1,6 +1,8 @@
 """engine=vllm by the command line: two steps of training, what stops it, the same tasks, prompts and rewards as engine=torch."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -46,6 +48,24 @@ def test_two_steps_are_trained_with_log_probabilities_that_agree_and_are_resumed
     assert run_command(["train", *words, *VLLM, *MOVING, "hydra.run.dir=half", "trainer.steps=1", "-q"]) == 0
     assert run_command(["train", "resume=half", "trainer.steps=2", "-q"]) == 0
     assert Path("half/checkpoints/step-00002/model.safetensors").read_bytes() == second
+
+
+@needs_vllm
+@pytest.mark.parametrize("tied", [False], indirect=True)
+def test_two_processes_that_share_the_weights_make_the_run_of_one_each_with_an_engine_of_its_own(words):
+    assert run_command(["train", *words, *VLLM, *MOVING, "hydra.run.dir=one", "-q"]) == 0
+    two = ["trainer.processes=2", "trainer.shard=true", "hydra.run.dir=two", "-q"]
+    command = [sys.executable, "-m", "gapo_cli", "train", *words, *VLLM, *MOVING, *two]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert ended.returncode == 0, ended.stderr
+    ours, alone = (
+        [pd.read_parquet(path)[["text", "score"]] for path in sorted(Path(name, "rollouts").glob("*.parquet"))]
+        for name in ("two", "one")
+    )
+    assert len(ours) == len(alone) == 2
+    pd.testing.assert_frame_equal(pd.concat(ours), pd.concat(alone), check_exact=True)
+    for row in rows("two")[1:]:
+        assert row["training/rollout_logprobs_diff_max"] < 1e-3
 
 
 @needs_vllm
