@@ -256,6 +256,14 @@ class Learner(Protocol):
 
 
 @runtime_checkable
+class SelectiveLearner(Protocol):
+    """A Learner that can say which settings it does not read: `unread` gives keys and sections of the configuration, each with the
+    key that it reads instead, "" where there is none."""
+
+    def unread(self, experiment: Any) -> Mapping[str, str]: ...
+
+
+@runtime_checkable
 class PlannedLearner(Protocol):
     """A Learner that can say for `gapo plan` what a run of it does, before a model is loaded. `check_settings` raises UserError for
     settings that cannot be trained with on any machine. `outline`: of the training tasks in `measured`, a

@@ -38,7 +38,14 @@ def build_section(kind: type[Section], values: Any, name: str, helpers: frozense
         if key not in values:
             # not KEY=VALUE: a key that a section lacks cannot be set by itself
             raise UserError(f"{name}.{key}: needs a value; {name} needs {', '.join(required)}")
-    return kind(**{key: convert(values[key], allowed[key], f"{name}.{key}") for key in values if key in allowed})
+    typed = {key: convert(values[key], allowed[key], f"{name}.{key}") for key in values if key in allowed}
+    place, _, own = name.rpartition(".")
+    try:
+        return kind(**typed)
+    except UserError as error:
+        if not place or not str(error).startswith(f"{own}."):
+            raise
+        raise UserError(f"{place}.{error}") from error  # a section that stands in several places knows its own name alone
 
 
 def typed_arguments(kind: Any, values: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -28,14 +28,15 @@ from gapo_cli.launching.sweeps import (
     trusting_only,
     without_trust,
 )
+from gapo_cli.launching.unread import unread_words, way_of_training
 from gapo_cli.models.averaging import average_models
 from gapo_cli.runs.claim import check_free, folder_named
 from gapo_cli.runs.family import MEASURED, Family, read_family, save_family
 from gapo_cli.runs.layout import AVERAGED
 from gapo_cli.runs.search_definition import SearchDefinition, read_definition, save_definition
 from gapo_cli.runs.sweep_plan import JobsByState, PlannedJob, SweepPlan, read_plan, save_plan
-from gapo_cli.search.breeding import first_generation, next_generation
-from gapo_cli.search.companions import baselines, best_model, last_model, measurements
+from gapo_cli.search.breeding import first_generation, next_generation, work_of
+from gapo_cli.search.companions import HELD_OUT, baselines, best_model, last_model, measurements
 from gapo_cli.search.findings import Findings
 from gapo_cli.search.genomes import probes
 from gapo_cli.search.objectives import DEV, check_objectives
@@ -121,9 +122,13 @@ def make_plan(
 
 def check_space(hydra: Any, definition: SearchDefinition, plan: SweepPlan) -> list[Experiment]:
     """Composes and builds a run with every choice and both ends of every range. Raises UserError for what no run can have."""
-    jobs = [PlannedJob(0, "", "", (*definition.trial, *own)) for own in probes(definition.genes)]
+    work, own = work_of(definition, definition.each), probes(definition.genes)
+    jobs = [PlannedJob(0, "", "", (*definition.trial, *words, work)) for words in own]
+    measurement = PlannedJob(0, "", "", (*definition.final, *HELD_OUT))
     try:
         experiments = experiments_of(hydra, plan, jobs)
+        experiments_of(hydra, plan, [measurement])
+        check_all_read(list(zip(experiments, own, strict=True)), work)
     except UserError as error:
         raise UserError(f"search space {definition.name}: {error}") from error
     first = experiments[0]
@@ -135,6 +140,26 @@ def check_space(hydra: Any, definition: SearchDefinition, plan: SweepPlan) -> li
             f"evolve.inherit=average: adapters (model.lora.rank={first.model.lora.rank}) cannot be averaged; need parent"
         )
     return experiments
+
+
+def check_all_read(runs: Sequence[tuple[Experiment, Sequence[str]]], work: str) -> None:
+    """`runs`: experiments and what their genes say. Raises UserError for what is searched and changes nothing in any of them, and for
+    what the search counts and one of them does not train by."""
+    read: set[str] = set()
+    for experiment, words in runs:
+        how = way_of_training(experiment)
+        if unread_words(experiment, [work]):
+            raise UserError(
+                f"evolve.each counts {key_of(work)}, which {how} does not read; give the stage that does, or name another space"
+            )
+        read |= set(words) - set(unread_words(experiment, words))
+    for experiment, words in runs:
+        for word in words:
+            if word not in read:
+                raise UserError(
+                    f"{word}: is not read with {way_of_training(experiment)}, so it would change nothing; leave that out, or name "
+                    "another space"
+                )
 
 
 def check_dev(experiment: Experiment, display: Display) -> None:

@@ -66,7 +66,7 @@ def requested_search(words: Sequence[str], config_dir: Path | None = None) -> Se
         },
         where,
     )
-    check_given(definition, overrides)
+    check_given(definition, (*overrides, *trial))
     return definition
 
 
@@ -74,6 +74,9 @@ def check_given(definition: SearchDefinition, overrides: Sequence[str]) -> None:
     """Raises UserError for settings of all runs that the search sets itself."""
     searched = {key_of(word) for gene in definition.genes for own in gene.choices.values() for word in own}
     searched |= {gene.key for gene in definition.genes if gene.key}
+    own = next((key for key in (SPLIT, TRAINED_ON, definition.work, "seed") if key in searched), None)
+    if own is not None:
+        raise UserError(f"space: {own}: is set by the search itself; leave it out")
     for word in overrides:
         key, value = key_of(word), unquoted(word.partition("=")[2])
         if key == SPLIT:

@@ -26,10 +26,11 @@ from gapo_cli.interfaces import Display
 from gapo_cli.launching.building import build_experiment
 from gapo_cli.launching.composition import command_overrides, compose_overrides, open_tree, without_hydra
 from gapo_cli.launching.model_choice import choose_model
-from gapo_cli.launching.overrides import key_of, quoted
+from gapo_cli.launching.overrides import expand, key_of, quoted
 from gapo_cli.launching.perturbation_choice import with_perturbations
 from gapo_cli.launching.run_choice import choose_run
 from gapo_cli.launching.several import asks_for_others, check_verb, start_processes, start_run
+from gapo_cli.launching.unread import unread_sentence
 from gapo_cli.processes.group import joined
 from gapo_cli.processes.place import place_here, see_own_device
 from gapo_cli.processes.ranks import Ranks
@@ -98,7 +99,9 @@ def lead(
         # a served model's answers are kept as they come, and the same command goes on with them
         claim_run(run_dir, verb, experiment.resume, keeps_answers=getattr(experiment.engine, "keeps_answers", False))
         was_there = run_dir.is_dir()
-        for sentence in filter(None, (model, resumed)):
+        # of what is typed now: a resumed run has said so of the rest
+        unread = unread_sentence(experiment, expand(verb, given)) if verb == "train" else None
+        for sentence in filter(None, (model, resumed, unread)):
             display.say(sentence)
         with only_process_in(run_dir, display):
             before = RunRecord.of(run_dir)

@@ -6,6 +6,7 @@ described in gapo_cli/runs/study_definition.py.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -123,9 +124,12 @@ def read_value(word: str, text: str, kind: type) -> Any:
             raise UserError(f"{word}: need true or false")
         return text == "true"
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError as error:
         raise UserError(f"{word}: need a {'whole number' if kind is int else 'number'}") from error
+    if kind is float and not math.isfinite(value):
+        raise UserError(f"{word}: need a number")
+    return value
 
 
 def read_yaml(folder: Path, name: str, kind: str, config_dir: Path | None) -> dict[str, Any]:

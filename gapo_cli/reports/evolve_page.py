@@ -22,7 +22,7 @@ def render_search(found: Findings) -> str:
         about=found.definition.about,
         outcome=outcome_lines(found),
         failed=found.failed,
-        method=METHOD,
+        method=None if found.held else METHOD,
         tables=evolve_tables(found),
         tree=family_tree(found),
         meanings=MEANINGS,
@@ -36,7 +36,8 @@ def evolve_markdown(found: Findings) -> str:
     parts = [f"# Search {found.definition.name}\n", f"{found.definition.about}\n"]
     parts += [f"- {line}\n" for line in outcome_lines(found)]
     parts += [f"- job {one.number} ({one.setting}) failed: {one.error}\n" for one in found.failed]
-    parts += [f"{METHOD}\n", *(one.to_markdown() for one in evolve_tables(found))]
+    parts += [] if found.held else [f"{METHOD}\n"]  # the table of what is held has it as its note
+    parts += [one.to_markdown() for one in evolve_tables(found)]
     return "\n".join(parts)
 
 

@@ -26,7 +26,7 @@ def outcome_lines(found: Findings) -> list[str]:
     family, definition = found.family, found.definition
     failed = sum(one.number not in found.fitness for one in family.individuals)
     lines = [
-        f"{len(family.individuals)} individuals in {family.newest + 1} generations, {definition.each} each of {definition.work}"
+        f"{len(family.individuals)} individuals in {family.newest + 1} generations, each trained by {definition.work}={definition.each}"
         + (f"; {failed} without a fitness" if failed else "")
     ]
     if found.winner is not None:

@@ -9,7 +9,9 @@ from parts import TASKS_PER_SPLIT, smallest, write_tasks
 
 from gapo_cli.cli.entry import run_command
 from gapo_cli.cli.running import MISTAKE
+from gapo_cli.config.preference import PreferenceConfig
 from gapo_cli.runs.contents import contents_of
+from gapo_cli.training.batches.pair_sources import no_margin
 from gapo_cli.training.learners.preference import PreferenceLearning
 
 
@@ -60,3 +62,27 @@ def test_a_run_that_ran_out_of_memory_is_resumed_bit_for_bit(words, tiny_model_f
     assert "out of memory learning from batch 3: learning takes" in capsys.readouterr().err
     assert run_command(["train", "resume=run", "-q"]) == 0
     assert contents_of(Path("run")) == contents_of(Path("whole"))
+
+
+@pytest.mark.slow
+def test_what_is_typed_and_not_read_is_said_once_and_a_resumed_run_has_its_own_source_of_pairs(
+    words, tiny_model_folder, capsys
+):
+    train = ["train", *smallest(Path("tasks.jsonl"), tiny_model_folder), "stage=dpo", "dpo.steps=2", "dpo.epochs=null"]
+    assert run_command([*train, "trainer.optimizer.learning_rate=1e-3", "hydra.run.dir=run"]) == 0
+    unread = "not read with stage=dpo dpo.pairs=rejected: trainer.optimizer.learning_rate=1e-3 (dpo.optimizer.learning_rate is)"
+    assert unread in " ".join(capsys.readouterr().out.split())
+    assert run_command(["train", "resume=run", "dpo.steps=3"]) == 0
+    assert "trainer.optimizer.learning_rate" not in capsys.readouterr().out
+    assert run_command(["train", "resume=run", "dpo.steps=4", "dpo.pairs=sampled", "-q"]) == MISTAKE
+    assert capsys.readouterr().err == (
+        "gapo: run/rollouts/step-00001.parquet: missing; a resumed run with dpo.pairs=sampled has its pairs from there; give the "
+        "dpo.pairs that the run was started with, or start a new run\n"
+    )
+
+
+def test_rollouts_without_a_group_are_no_source_of_pairs():
+    config = PreferenceConfig(pairs="rollouts", rollouts="sampled")
+    assert no_margin([], config) == (
+        "there are no groups of dpo.rollouts=sampled; name another run, or sample answers with gapo rollout"
+    )

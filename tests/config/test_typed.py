@@ -7,6 +7,8 @@ from typing import Literal
 
 import pytest
 
+from gapo_cli.config.algorithm import PPOConfig
+from gapo_cli.config.trainer import OptimizerConfig
 from gapo_cli.config.typed import build_section, typed_arguments
 from gapo_cli.errors import UserError
 
@@ -120,3 +122,12 @@ def test_the_baselines_that_may_be_named_are_those_that_there_are():
     from gapo_cli.evaluation.baselines import BASELINES as RULES
 
     assert tuple(RULES) == BASELINES
+
+
+def test_a_section_that_stands_in_several_places_is_named_by_where_it_stands():
+    values = {"algorithm.ppo.optimizer": {"learning_rate": -1.0}, "dpo.optimizer": {"learning_rate": -1.0}}
+    for place, given in values.items():
+        with pytest.raises(UserError, match=rf"^{place}.learning_rate=-1.0: need a number above 0$"):
+            build_section(OptimizerConfig, given, place)
+    with pytest.raises(UserError, match=r"^algorithm.ppo.gamma=2.0: need 0 to 1$"):
+        build_section(PPOConfig, {"optimizer": {"learning_rate": 1.0}, "gamma": 2.0}, "algorithm.ppo")

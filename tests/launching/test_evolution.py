@@ -151,6 +151,10 @@ def test_a_strangers_folder_lets_no_code_run(tmp_path):
         ("seed: {low: 1, high: 2, when: other}", [], "space: seed.when=other: need a section"),
         ("kind: {choices: [a, b]}", [], "space: kind.choices=[a,b]: need a section"),
         ("kind: {choices: {a: tau=0.5, b: []}}", [], "space: kind.choices.a=tau=0.5: need a list"),
+        ("seed: [1, 2]", [], "space: seed: is set by the search itself; leave it out"),
+        ("evaluation.split: [dev, eval]", [], "space: evaluation.split: is set by the search itself; leave it out"),
+        ("tau: {key: estimator.tau, low: 0.1, high: 0.9}", ["stage=sft"], "search space mine: evolve.each counts trainer.steps, which stage=sft does not read; give the stage that does"),
+        ("estimator: [gapo, grpo]", ["algorithm=ppo"], "search space mine: estimator=gapo: is not read with stage=rl algorithm=ppo, so it would change nothing"),
         ("estimator: gapo", [], "space: estimator=gapo: need a list of values, a range {low, high} or {choices}"),
     ],
 )  # fmt: skip
@@ -188,6 +192,7 @@ def test_a_search_of_ones_own_with_values_of_a_wrong_type_is_refused(words, chan
     [
         (["evolve.budget=7"], "evolve.budget=7: too small for one generation, in which 4 individuals train 2 each"),
         (["evolve.bugdet=7"], "evolve.bugdet=7: no such setting of a search; did you mean budget?"),
+        (["evolve.seconds=nan"], "evolve.seconds=nan: need a number"),
         (["evolve.each=many"], "evolve.each=many: need a whole number"),
         (["evaluation.split=eval"], "evaluation.split=eval: a search measures fitness on dev, and its winner on eval in the end; leave it out"),
         (["data.train_split=dev"], "data.train_split=dev: a search may not train on what it measures with"),
@@ -205,6 +210,22 @@ def test_words_that_are_the_searchs_are_refused_in_a_sentence(words, given, sent
 def test_an_unknown_space_is_answered_with_the_nearest():
     with pytest.raises(UserError, match="promt: unknown search space; did you mean prompt?"):
         requested_search(["promt"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("work: trainer.stepz", "search space mine: trainer.stepz=2: unknown key; did you mean trainer.steps?"),
+        ("final: [evaluation.taskz=9]", "search space mine: evaluation.taskz=9: unknown key; did you mean evaluation.tasks?"),
+    ],
+)
+def test_an_unknown_key_outside_the_space_is_found_before_anything_is_trained(words, line, sentence):
+    own = [kept for kept in SPACE.splitlines() if kept.partition(":")[0] != line.partition(":")[0]]
+    Path("own/evolve/mine.yaml").write_text("\n".join([*own, line]))
+    with pytest.raises(UserError) as caught:
+        search(words, FakeLaunch())
+    assert str(caught.value).startswith(sentence)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A search's page: tree, front and generations of a small family, with nothing from outside."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -83,11 +84,17 @@ def test_the_page_holds_everything_escapes_it_and_fetches_nothing(found):
 
 def test_the_sentences_say_who_won_and_whether_it_is_told_apart(found):
     assert outcome_lines(found) == [
-        "4 individuals in 2 generations, 20 each of trainer.steps; 1 without a fitness",
+        "4 individuals in 2 generations, each trained by trainer.steps=20; 1 without a fitness",
         "The winner is 2: rate=2 (val/exact_match 0.5, tokens 150 on dev)",
         "The winner against one long run, on eval: +2.00 points of exact match [-1.00, +5.00]; not told apart (exact test, p = 0.300)",
     ]
     assert "| one long run | 50.00 [40.00, 60.00] | +2.00 [-1.00, +5.00] | 80 | 9 |" in evolve_markdown(found)
+
+
+def test_how_fitness_is_measured_is_said_once(found):
+    for begun in (found, replace(found, held=())):
+        assert evolve_markdown(begun).count("Fitness is measured on the dev split") == 1
+        assert render_search(begun).count("Fitness is measured on the dev split") == 1
 
 
 def test_a_search_that_has_just_begun_has_a_page_too(found):

@@ -166,6 +166,8 @@ def no_rejected(tasks: Sequence[EditTask]) -> str:
 
 def no_margin(contrasts: Sequence[Contrast], config: PreferenceConfig) -> str:
     where = f"of dpo.rollouts={config.rollouts}" if config.from_rollouts else "that were sampled"
+    if not contrasts:
+        return f"there are no groups {where}; name another run, or sample answers with gapo rollout"
     more = "more answers with gapo rollout" if config.from_rollouts else "more by sampling.group_size or dpo.sampled_tasks"
     largest = max((one.difference for one in contrasts), default=0.0)
     return (

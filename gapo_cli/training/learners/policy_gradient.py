@@ -70,6 +70,10 @@ class PolicyGradient:
     def starts_from_folder(self, experiment: Experiment) -> bool:
         return True
 
+    def unread(self, experiment: Experiment) -> Mapping[str, str]:
+        """A `gapo_cli.interfaces.SelectiveLearner`."""
+        return dict.fromkeys(["supervised", "dpo", *(["estimator"] if experiment.algorithm.critic else [])], "")
+
     def as_rl(self, experiment: Experiment) -> Experiment:
         return experiment
 

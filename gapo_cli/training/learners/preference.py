@@ -81,6 +81,21 @@ class Preference:
     def starts_from_folder(self, experiment: Experiment) -> bool:
         return True
 
+    def unread(self, experiment: Experiment) -> Mapping[str, str]:
+        """A `gapo_cli.interfaces.SelectiveLearner`. Of sampled answers a reward is asked, and an algorithm for its length penalty."""
+        config, others = experiment.dpo, ["estimator", "supervised"]
+        if config.pairs != "sampled":
+            others += ["algorithm", "reward", "dpo.sampled_tasks"]
+        if not config.from_groups:
+            others += ["dpo.margin", "dpo.pairs_per_prompt"]
+        return {
+            **self.keys,
+            "trainer.steps": "dpo.steps",
+            "trainer.prompts_per_mini_batch": "dpo.pairs_per_batch",
+            "trainer.epochs_per_step": "dpo.epochs",
+            **dict.fromkeys(others, ""),
+        }
+
     def as_rl(self, experiment: Experiment) -> Experiment:
         """With this optimizer. The reference is not in it: no setting does without, as stage=rl can (`AsGroups.reference`)."""
         trainer = replace(experiment.trainer, optimizer=experiment.dpo.optimizer)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from gapo_cli.config.checks import require
+from gapo_cli.errors import DataError
 from gapo_cli.experiment import Experiment, check_length_penalty
 from gapo_cli.interfaces import Engine
 from gapo_cli.models.loaded import LoadedModel
@@ -57,4 +58,10 @@ def sample_groups(run: RunContext, policy: LoadedModel, engine: Engine) -> list[
 
 def kept_groups(run_dir: Path) -> list[Group]:
     """Those of a run that is resumed. Raises DataError where they are not there."""
-    return list(iterate_groups(run_dir / ROLLOUTS / f"{step_name(KEPT_AS)}.parquet"))
+    path = run_dir / ROLLOUTS / f"{step_name(KEPT_AS)}.parquet"
+    if not path.is_file():
+        raise DataError(
+            f"{path}: missing; a resumed run with dpo.pairs=sampled has its pairs from there; give the dpo.pairs that the run was "
+            "started with, or start a new run"
+        )
+    return list(iterate_groups(path))

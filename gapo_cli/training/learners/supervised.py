@@ -86,6 +86,16 @@ class Supervised:
     def starts_from_folder(self, experiment: Experiment) -> bool:
         return experiment.supervised.architecture is None
 
+    def unread(self, experiment: Experiment) -> Mapping[str, str]:
+        """A `gapo_cli.interfaces.SelectiveLearner`."""
+        return {
+            **self.keys,
+            "trainer.steps": "supervised.tokens",
+            "trainer.prompts_per_mini_batch": "supervised.tokens_per_batch",
+            "trainer.epochs_per_step": "supervised.epochs",
+            **dict.fromkeys(("estimator", "algorithm", "reward", "dpo"), ""),
+        }
+
     def as_rl(self, experiment: Experiment) -> Experiment:
         """With the layout, the limit and the optimizer that its own section says, of the model that it makes."""
         config, model = experiment.supervised, experiment.model
