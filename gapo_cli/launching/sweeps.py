@@ -28,7 +28,7 @@ from gapo_cli.launching.building import build_experiment
 from gapo_cli.launching.composition import combinations, command_overrides, compose_overrides, open_tree, without_hydra
 from gapo_cli.launching.launch import only_process_in, run_stage
 from gapo_cli.launching.overrides import continue_from, key_of, quoted, unquoted
-from gapo_cli.runs.claim import AUTO, check_free, folder_named
+from gapo_cli.runs.claim import AUTO, RUN_DIR, check_free, folder_named
 from gapo_cli.runs.layout import SWEEP_PLAN
 from gapo_cli.runs.outcome import outcome_recorded, read_outcome
 from gapo_cli.runs.sweep_plan import JobsByState, PlannedJob, SweepPlan, folder_of, plan_jobs, read_plan, save_plan
@@ -69,9 +69,11 @@ def sweep(
 
 def refuse_job_folders(words: Sequence[str]) -> None:
     """Raises UserError where the words name the jobs' folders: a sweep is resumed by their numbers."""
-    given = next((word for word in words if key_of(word) == JOB_DIR), None)
-    if given is not None:
-        raise UserError(f"{given}: the jobs of a sweep lie in folders 0, 1, 2, ... of {SWEEP_DIR}; leave it out")
+    for word in words:
+        if key_of(word) == JOB_DIR:
+            raise UserError(f"{word}: the jobs of a sweep lie in folders 0, 1, 2, ... of {SWEEP_DIR}; leave it out")
+        if key_of(word) == RUN_DIR:
+            raise UserError(f"{word}: is the folder of a single run; name that of all runs by {SWEEP_DIR}=")
 
 
 def start(words: Sequence[str], display: Display, config_dir: Path | None, *, quiet: bool) -> SweepResult:

@@ -199,6 +199,7 @@ def test_a_search_of_ones_own_with_values_of_a_wrong_type_is_refused(words, chan
         (["trainer.steps=9"], "trainer.steps=9: evolve.each says how much an individual trains"),
         (["algorithm.clip_high=0.25"], "algorithm.clip_high=0.25: is what the space mine searches over; leave it out"),
         (["hydra.sweep.subdir=x"], "hydra.sweep.subdir=x: the jobs of a sweep lie in folders 0, 1, 2"),
+        (["hydra.run.dir=x"], "hydra.run.dir=x: is the folder of a single run; name that of all runs by hydra.sweep.dir="),
     ],
 )  # fmt: skip
 def test_words_that_are_the_searchs_are_refused_in_a_sentence(words, given, sentence):
