@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from kill_driver import KillDriver
 from parts import PlainTemplate
 from synthetic_run import write_run
+from warm_python import warm_up
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.model import ModelConfig
@@ -43,6 +44,12 @@ def driver() -> Iterator[KillDriver]:
     """Runs commands as processes of their own, without their imports' seconds."""
     with KillDriver() as started:
         yield started
+
+
+@pytest.fixture
+def warm_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of Python that the test starts cost no imports."""
+    warm_up(monkeypatch)
 
 
 @pytest.fixture(scope="session")

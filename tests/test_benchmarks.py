@@ -45,7 +45,7 @@ def test_all_of_them_are_in_run_all_and_can_be_imported(benchmark):
 
 
 @pytest.mark.slow
-def test_processes(benchmark, tiny_model_folder, tmp_path, monkeypatch):
+def test_processes(benchmark, warm_python, tiny_model_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = smallest(write_tasks(tmp_path / "mine.jsonl"), tiny_model_folder)
     before = str(BENCHMARKS.parent)
