@@ -1,6 +1,7 @@
 """The benchmarks run: on shapes so small that their numbers say nothing, with their results elsewhere."""
 
 import contextlib
+import gc
 import importlib
 import importlib.util
 import json
@@ -12,6 +13,14 @@ import pytest
 from parts import smallest, write_tasks
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def little_garbage():
+    """Before each measurement garbage is collected, for which all that the tests have imported need not be gone through."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
