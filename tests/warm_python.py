@@ -2,7 +2,7 @@
 this one has imported already. So are those that it starts.
 
 It stands in for what `subprocess` calls to start a process, so process ids, groups, pipes and signals are the real ones. What a new
-interpreter alone could show, such as a module that is not there, it does not. Loky's processes do not bear it.
+interpreter alone could show, such as a module that is not there, it does not.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def without_model(words):
 
 
 @pytest.mark.slow
-def test_jobs_side_by_side_by_joblib_end_as_they_do_one_by_one(words, tmp_path, tiny_model_folder):
+def test_jobs_side_by_side_by_joblib_end_as_they_do_one_by_one(warm_python, words, tmp_path, tiny_model_folder):
     given = [f"model.path={tmp_path}/none,{tiny_model_folder}", "hydra/launcher=cores", "hydra.launcher.n_jobs=2"]
     assert run_command(["sweep", *given, *without_model(words), "-q"]) == 1
     assert [job["status"] for job in jobs_of(tmp_path / "one")] == ["failed", "done"]
