@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,11 @@ settings.load_profile("untimed")
 # would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_finish() -> None:
+    """What the tests have imported is no garbage, and is not gone through by every collection."""
+    gc.freeze()
 
 
 @pytest.fixture
