@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from kill_driver import KillDriver
 from parts import PlainTemplate
 from synthetic_run import write_run
+from warm_python import warm_up
 
 from gapo_cli.config.algorithm import AlgorithmConfig
 from gapo_cli.config.model import ModelConfig
@@ -29,6 +31,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_collection_finish() -> None:
+    """What the tests have imported is no garbage, and is not gone through by every collection."""
+    gc.freeze()
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that the commands are typed in."""
@@ -43,6 +50,12 @@ def driver() -> Iterator[KillDriver]:
     """Runs commands as processes of their own, without their imports' seconds."""
     with KillDriver() as started:
         yield started
+
+
+@pytest.fixture
+def warm_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of Python that the test starts cost no imports."""
+    warm_up(monkeypatch)
 
 
 @pytest.fixture(scope="session")

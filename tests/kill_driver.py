@@ -7,7 +7,7 @@ forks for each, so that a run costs no imports. Kill by {"event": n}: before the
 "state", "call": n}: when half of the n-th such file is written; by {"seconds": t}: when that time is over. {"largest_file": bytes}
 kills nothing: no file can become larger. {"file": part of a path} is an event too, the first on such a path. {"signals": [names]} are
 sent at the event in place of SIGKILL, and {"reader": "leaves"} has the reader of standard output go away then. {"stdout": path} is where
-standard output goes.
+standard output goes. {"copy": [from, to]} kills nothing either: at the event it leaves a copy of a folder, as a kill would leave the folder.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,8 @@ def act_of(kill: dict[str, Any], reading: int) -> Callable[[], None]:
     """What happens at the event."""
     if "reader" in kill:
         return lambda: os.close(reading)
+    if "copy" in kill:
+        return lambda: shutil.copytree(*kill["copy"])
     return (lambda: [signal.raise_signal(signal.Signals[name]) for name in kill["signals"]]) if "signals" in kill else die
 
 

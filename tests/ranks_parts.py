@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import pickle
 import signal
@@ -13,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kill_driver import IMPORTED_ONCE
+
 from gapo_cli.processes.place import Place
 from gapo_cli.processes.ranks import Ranks
 
@@ -22,6 +26,8 @@ PATIENCE_SECONDS = 240
 def command_on_ranks(count: int, words: Sequence[str], folder: Path) -> tuple[list[int], str]:
     """`gapo WORDS` typed in `folder`, as torchrun would start it on `count` ranks: the exit code of each, and what they show."""
     shown = folder / "shown"
+    for name in IMPORTED_ONCE:
+        importlib.import_module(name)
 
     def command(_: Place) -> int:
         from gapo_cli.cli.entry import main
@@ -92,6 +98,8 @@ def _start(place: Place, port: int, work: Callable[[Place], Any], folder: Path) 
     try:
         import torch
 
+        gc.freeze()  # going through all that the tests have imported would copy it
+        gc.unfreeze = lambda: None
         torch.set_num_threads(1)
         os.environ |= {
             "RANK": str(place.rank),

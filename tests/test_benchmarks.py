@@ -1,6 +1,7 @@
 """The benchmarks run: on shapes so small that their numbers say nothing, with their results elsewhere."""
 
 import contextlib
+import gc
 import importlib
 import importlib.util
 import json
@@ -12,6 +13,14 @@ import pytest
 from parts import smallest, write_tasks
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def little_garbage():
+    """Before each measurement garbage is collected, for which all that the tests have imported need not be gone through."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -45,7 +54,7 @@ def test_all_of_them_are_in_run_all_and_can_be_imported(benchmark):
 
 
 @pytest.mark.slow
-def test_processes(benchmark, tiny_model_folder, tmp_path, monkeypatch):
+def test_processes(benchmark, warm_python, tiny_model_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = smallest(write_tasks(tmp_path / "mine.jsonl"), tiny_model_folder)
     before = str(BENCHMARKS.parent)

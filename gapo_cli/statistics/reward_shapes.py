@@ -9,7 +9,6 @@ small groups: here a test that does not apply to a size is not counted, and "mos
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
 from gapo_cli.records import EQUAL_WITHIN
 
@@ -89,7 +88,9 @@ def _follows_the_normal_shares(deviation: np.ndarray, std: np.ndarray) -> np.nda
 
 def _rank_correlation(ordered: np.ndarray) -> np.ndarray:
     """(b,) Spearman's correlation of the sorted rewards with the normal quantiles of their places: below 1 by ties."""
-    ranks = rankdata(ordered, axis=1)
+    # of equal rewards the mean of their places, as scipy.stats.rankdata, which takes half a second to import
+    before, up_to = (np.sum(below(ordered[:, None], ordered[:, :, None]), axis=2) for below in (np.less, np.less_equal))
+    ranks = (before + up_to + 1) / 2
     # the quantiles rise with the place, so their ranks are the places
     places = np.arange(1.0, ordered.shape[1] + 1)
     ranks = ranks - ranks.mean(axis=1, keepdims=True)

@@ -47,19 +47,7 @@ def without_model(words):
 
 
 @pytest.mark.slow
-def test_a_failed_job_is_shown_with_its_reason_and_the_others_run_on(words, tmp_path, tiny_model_folder, capsys):
-    assert run_command(["sweep", f"model.path={tmp_path}/none,{tiny_model_folder}", *without_model(words)]) == 1
-    failed, done = jobs_of(tmp_path / "one")
-    assert (failed["status"], done["status"]) == ("failed", "done")
-    assert "Traceback" in failed["details"]
-    shown = capsys.readouterr().out
-    assert f"job 0 (path={tmp_path}/none) failed: model.path={tmp_path}/none: no such folder" in shown
-    assert "0/1 (1 failed)" in shown
-    assert "FAILED: model.path=" in (tmp_path / "one" / "sweep.md").read_text()
-
-
-@pytest.mark.slow
-def test_jobs_side_by_side_by_joblib_end_as_they_do_one_by_one(words, tmp_path, tiny_model_folder):
+def test_jobs_side_by_side_by_joblib_end_as_they_do_one_by_one(warm_python, words, tmp_path, tiny_model_folder):
     given = [f"model.path={tmp_path}/none,{tiny_model_folder}", "hydra/launcher=cores", "hydra.launcher.n_jobs=2"]
     assert run_command(["sweep", *given, *without_model(words), "-q"]) == 1
     assert [job["status"] for job in jobs_of(tmp_path / "one")] == ["failed", "done"]
@@ -119,17 +107,26 @@ def test_a_killed_sweep_goes_on_with_the_jobs_that_are_left_and_ends_as_if_nothi
 
 
 @pytest.mark.slow
-def test_failed_jobs_are_run_again_alone_and_only_when_asked_for(words, tmp_path, tiny_model_folder, capsys):
+def test_a_failed_job_is_shown_with_its_reason_and_the_others_run_on_and_it_is_run_again_only_when_asked_for(
+    words, tmp_path, tiny_model_folder, capsys
+):
     later = tmp_path / "later"
     assert run_command(["sweep", f"model.path={later},{tiny_model_folder}", *without_model(words)]) == 1
-    assert "to run the failed job again: gapo sweep resume=one --retry-failed\n" in capsys.readouterr().out
+    failed, done = jobs_of(tmp_path / "one")
+    assert (failed["status"], done["status"]) == ("failed", "done")
+    assert "Traceback" in failed["details"]
+    shown = capsys.readouterr().out
+    assert f"job 0 (path={later}) failed: model.path={later}: no such folder" in shown
+    assert "0/1 (1 failed)" in shown
+    assert "FAILED: model.path=" in (tmp_path / "one" / "sweep.md").read_text()
+    assert "to run the failed job again: gapo sweep resume=one --retry-failed\n" in shown
     assert run_command(["sweep", "resume=one"]) == 1
     assert "one: 1 of 2 jobs done, 1 failed, 0 unfinished; none to run\n" in capsys.readouterr().out
-    done = written_at(tmp_path / "one" / "1")
+    before = written_at(tmp_path / "one" / "1")
     shutil.copytree(tiny_model_folder, later)
     assert run_command(["sweep", "resume=one", "--retry-failed", "-q"]) == 0
     assert [job["status"] for job in jobs_of(tmp_path / "one")] == ["done", "done"]
-    assert written_at(tmp_path / "one" / "1") == done
+    assert written_at(tmp_path / "one" / "1") == before
 
 
 @pytest.mark.slow

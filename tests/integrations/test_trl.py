@@ -22,6 +22,16 @@ HERE = Path(__file__).parent
 G = 4
 
 
+@pytest.fixture
+def warm_trl(warm_python):
+    """The processes cost no import of TRL either, and find nothing of trainers that this one has had."""
+    import trl  # noqa: F401
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
 def train(model, out, processes, answers):
     """What each rank saw, of `answers` answers a process and step."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
@@ -64,12 +74,12 @@ def check(seen):
     return spanning
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("warm_trl")
 def test_the_advantages_in_the_loss_are_ours(tiny_model_folder, tmp_path):
     assert check(train(tiny_model_folder, tmp_path, processes=1, answers=8)) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("warm_trl")
 def test_they_are_where_groups_span_two_processes(tiny_model_folder, tmp_path):
     # 6 answers a process: of three groups of 4 the middle one spans both
     seen = train(tiny_model_folder, tmp_path, processes=2, answers=6)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 from parts import smallest, write_tasks
+from warm_python import warm_up
 
 from gapo_cli.cli.entry import run_command
 from gapo_cli.launching import sweeps
@@ -95,12 +96,15 @@ def test_a_sweep_by_each_launcher_trains_every_job_and_goes_on_with_one_that_is_
     monkeypatch.chdir(tmp_path)
     words = [word for word in smallest(write_tasks(tmp_path / "mine.jsonl"), tiny_model_folder) if "threads" not in word]
     given = ["seed=0,1", f"{LAUNCHER}={launcher}", *settings, "trainer.steps=1", "hydra.sweep.dir=one", "data.directory=made"]
-    assert run_command(["sweep", *words, *given, "-q"]) == 0
+    with monkeypatch.context() as patch:
+        if plugin == "slurm":
+            warm_up(patch)
+        assert run_command(["sweep", *words, *given, "-q"]) == 0
     for job in ("0", "1"):
         assert json.loads(Path("one", job, "outcome.json").read_text())["status"] == "done"
         assert json.loads(Path("one", job, "environment.json").read_text())["threads"] == 1
     kept = Path("one", "0", "outcome.json").stat().st_mtime_ns
-    # as a job is left that its cluster never started
+    # as a job is left that its cluster never started; it has a new interpreter
     shutil.rmtree(Path("one", "1"))
     assert run_command(["sweep", "resume=one", "-q"]) == 0
     assert json.loads(Path("one", "1", "outcome.json").read_text())["status"] == "done"

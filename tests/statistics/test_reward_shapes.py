@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
-from gapo_cli.statistics.reward_shapes import SHAPES, UNKNOWN, group_shapes, shape_shares
+from gapo_cli.statistics.reward_shapes import SHAPES, UNKNOWN, _rank_correlation, group_shapes, shape_shares
 
 NAN = float("nan")
 
@@ -31,6 +32,11 @@ NAN = float("nan")
 )
 def test_shape_of_a_group(rewards, shape):
     assert group_shapes(np.array([rewards])).tolist() == [shape]
+
+
+def test_the_rank_correlation_is_spearmans_where_rewards_are_equal_too():
+    ordered = np.sort(np.random.default_rng(0).integers(0, 5, (20, 9)) / 4, axis=1)
+    assert _rank_correlation(ordered) == pytest.approx([spearmanr(row, np.arange(9)).statistic for row in ordered])
 
 
 def test_missing_rewards_do_not_change_the_shape_of_the_others():

@@ -6,6 +6,7 @@ How ranks are made of forked processes is told in ranks_parts; the command itsel
 import json
 import math
 import os
+import shutil
 import signal
 from dataclasses import replace
 from datetime import timedelta
@@ -52,11 +53,12 @@ ROUNDING = 0.02
 are nothing but rounding."""
 
 
-class PlaceReward:
-    """What an answer earns is where it stands, from 0 to 0.75: the tiny model's answers earn nothing by themselves."""
+class NoisyReward:
+    """What an answer earns is where it stands, from 0 to 0.75: the tiny model's answers earn nothing by themselves. And noise, from
+    the global source of chance of the rank that scores."""
 
     def __call__(self, predictions, tasks):
-        return {"score": np.arange(len(predictions)) % 4 / 4}
+        return {"score": np.arange(len(predictions)) % 4 / 4 + np.random.random(len(predictions)) / 100}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,7 +72,7 @@ def one_thread():
 
 @pytest.fixture
 def begin(tmp_path, tiny_model_folder):
-    """Makes a function of ranks that begins a run in a folder."""
+    """Makes a function of ranks that begins a run in a folder: one of the test's, or anywhere."""
 
     def of(name, learner=None, algorithm=KL, lora=None, steps=2, resume=False, reward=None, engine=None, **trainer):
         def life(ranks):
@@ -83,7 +85,7 @@ def begin(tmp_path, tiny_model_folder):
                 seed=5,
                 ranks=ranks,
                 algorithm=algorithm,
-                reward=reward or PlaceReward(),
+                reward=reward or NoisyReward(),
                 engine=engine or Torch(max_rows=16),
                 trainer=TrainerConfig(steps=steps, **settings | trainer),
                 evaluation=EvaluationConfig(samples=2, every_steps=1),
@@ -99,6 +101,7 @@ def begin(tmp_path, tiny_model_folder):
                 **({"learner": learner} if learner else {}),
             )
             torch.manual_seed(5)
+            np.random.seed(5)
             checkpoint = newest_whole(run_dir).checkpoint if resume else None
             return Life.begin(run_of(experiment, TASKS[:7], TASKS[7:], checkpoint, Listening()))
 
@@ -109,6 +112,51 @@ def begin(tmp_path, tiny_model_folder):
 
 def whole(begun):
     return lambda ranks: str(begun(ranks).run().checkpoint)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A folder for the runs that several tests compare with."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def alone(begin, kept):
+    """The run of one process; made once by each name."""
+
+    def of(name="packed", **settings):
+        run = kept / name
+        if not run.exists():
+            whole(begin(run, **settings | {"shard": False}))(ALONE)
+        return run
+
+    return of
+
+
+@pytest.fixture
+def together(begin, kept):
+    """A run of RL on two ranks and, as a kill in its second step would have left it, that run once more; made once of each kind."""
+
+    def of(kind):
+        run, cut = kept / f"two, {kind}", kept / f"two, {kind}, cut"
+
+        def work(ranks):
+            life = begin(run, **RL[kind])(ranks)
+            learn = life.learning.learn
+
+            def learning(step, gathered):
+                if step == 2 and ranks.first:
+                    shutil.copytree(run, cut)
+                return learn(step, gathered)
+
+            life.learning.learn = learning
+            return str(life.run().checkpoint)
+
+        if not run.exists():
+            assert on_ranks(2, work, kept / "ranks") == [str(run / "checkpoints" / "step-00002")] * 2
+        return run, cut
+
+    return of
 
 
 def rows_of(run):
@@ -169,33 +217,26 @@ RL = {
 }
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [pytest.param(settings, id=name, marks=[] if name == "packed" else pytest.mark.slow) for name, settings in RL.items()],
-)
-def test_two_ranks_do_the_run_of_one_process(begin, tmp_path, settings):
-    if "lora" in settings:
+@pytest.mark.parametrize("kind", [name if name == "packed" else pytest.param(name, marks=pytest.mark.slow) for name in RL])
+def test_two_ranks_do_the_run_of_one_process(alone, together, kind):
+    if kind == "lora":
         pytest.importorskip("peft", reason="the extra lora is not installed")
-    whole(begin("one", **settings | {"shard": False}))(ALONE)
-    found = on_ranks(2, whole(begin("two", **settings)), tmp_path / "ranks")
-    assert found == [str(tmp_path / "two" / "checkpoints" / "step-00002")] * 2
-    assert_same_run(tmp_path / "two", tmp_path / "one")
+    run, _ = together(kind)
+    assert_same_run(run, alone() if kind == "shard" else alone(kind, **RL[kind]))
 
 
 @pytest.mark.slow
-def test_of_three_ranks_one_has_no_group_to_learn_from(begin, tmp_path):
-    whole(begin("one"))(ALONE)
+def test_of_three_ranks_one_has_no_group_to_learn_from(begin, alone, tmp_path):
     on_ranks(3, whole(begin("three")), tmp_path / "ranks")
-    assert_same_run(tmp_path / "three", tmp_path / "one")
+    assert_same_run(tmp_path / "three", alone())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", [False, True], ids=["whole", "shard"])
 @pytest.mark.parametrize("learner", [Supervised(), Preference()], ids=["sft", "dpo"])
-def test_two_ranks_learn_from_examples_and_pairs_as_one_process_does(begin, tmp_path, learner, shard):
-    whole(begin("one", learner))(ALONE)
-    on_ranks(2, whole(begin("two", learner, shard=shard)), tmp_path / "ranks")
-    assert_same_run(tmp_path / "two", tmp_path / "one")
+def test_two_ranks_learn_from_examples_and_pairs_as_one_process_does(begin, alone, tmp_path, learner, shard):
+    on_ranks(2, whole(begin("two", learner=learner, shard=shard)), tmp_path / "ranks")
+    assert_same_run(tmp_path / "two", alone(type(learner).__name__, learner=learner))
 
 
 class OwnWeights(TorchEngine):
@@ -218,10 +259,9 @@ class OwnWeights(TorchEngine):
 
 
 @pytest.mark.slow
-def test_an_engine_with_weights_of_its_own_gets_whole_ones_from_ranks_that_share_them(begin, tmp_path):
-    whole(begin("one", engine=OwnWeights))(ALONE)
+def test_an_engine_with_weights_of_its_own_gets_whole_ones_from_ranks_that_share_them(begin, alone, tmp_path):
     on_ranks(2, whole(begin("two", engine=OwnWeights, shard=True)), tmp_path / "ranks")
-    assert_same_run(tmp_path / "two", tmp_path / "one")
+    assert_same_run(tmp_path / "two", alone())
 
 
 @pytest.mark.parametrize(
@@ -251,30 +291,19 @@ def test_what_cannot_be_shared_is_refused_in_a_sentence(tmp_path, tiny_config, s
         experiment.learner.check(experiment)
 
 
-class NoisyReward(PlaceReward):
-    """Draws from the global source of chance, on the rank that scores."""
-
-    def __call__(self, predictions, tasks):
-        found = super().__call__(predictions, tasks)
-        return {"score": found["score"] + np.random.random(len(predictions)) / 100}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["packed", "ppo, critic=copy", "shard"])
-def test_resumed_on_as_many_ranks_a_run_is_the_same_bit_for_bit_and_on_one_its_tokens_are(begin, tmp_path, kind):
-    settings = {"reward": NoisyReward(), **RL[kind]}
-    on_ranks(2, whole(begin("whole", **settings)), tmp_path / "whole-ranks")
+def test_resumed_on_as_many_ranks_a_run_is_the_same_bit_for_bit_and_on_one_its_tokens_are(begin, together, tmp_path, kind):
+    run, cut = together(kind)
     for name in ("again", "alone"):
-        on_ranks(2, whole(begin(name, steps=1, **settings)), tmp_path / f"{name}-ranks")
-    on_ranks(2, whole(begin("again", resume=True, **settings)), tmp_path / "again-ranks")
-    whole(begin("alone", resume=True, **settings | {"shard": False}))(ALONE)
-    assert_same_run(tmp_path / "again", tmp_path / "whole", weights=0.0)
-    first, second = (
-        load_file(tmp_path / run / "checkpoints/step-00002/trainer_state.safetensors") for run in ("whole", "again")
-    )
+        shutil.copytree(cut, tmp_path / name)
+    on_ranks(2, whole(begin("again", resume=True, **RL[kind])), tmp_path / "ranks")
+    whole(begin("alone", resume=True, **RL[kind] | {"shard": False}))(ALONE)
+    assert_same_run(tmp_path / "again", run, weights=0.0)
+    first, second = (load_file(one / "checkpoints/step-00002/trainer_state.safetensors") for one in (run, tmp_path / "again"))
     assert first.keys() == second.keys() and "random_1.torch" in first
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert_same_run(tmp_path / "alone", tmp_path / "whole")
+    assert_same_run(tmp_path / "alone", run)
 
 
 def signalled_at(call, rank):
@@ -293,9 +322,7 @@ def signalled_at(call, rank):
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_rank_stops_all_at_the_same_step(begin, tmp_path):
-    whole(begin("one"))(ALONE)
-
+def test_a_signal_to_one_rank_stops_all_at_the_same_step(begin, alone, tmp_path):
     def work(ranks):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         outcome = begin("two", engine=signalled_at(4, 1))(ranks).run()  # after two evaluations and the step before
@@ -303,7 +330,7 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(begin, tmp_path):
 
     assert on_ranks(2, work, tmp_path / "ranks") == [(True, 1, "step-00001")] * 2
     on_ranks(2, whole(begin("two", resume=True)), tmp_path / "ranks")
-    assert_same_run(tmp_path / "two", tmp_path / "one")
+    assert_same_run(tmp_path / "two", alone())
 
 
 def failing_at(call, rank, error):
@@ -456,15 +483,13 @@ def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_by_all(begin, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", [False, True], ids=["whole", "shard"])
-def test_a_rank_that_dies_ends_the_run_with_its_name_and_the_run_goes_on_from_there(begin, tmp_path, shard):
-    whole(begin("one", steps=3))(ALONE)
-
+def test_a_rank_that_dies_ends_the_run_with_its_name_and_the_run_goes_on_from_there(begin, alone, tmp_path, shard):
     def work(ranks):
-        life = begin("two", steps=3, shard=shard)(ranks)
+        life = begin("two", shard=shard)(ranks)
         learn = life.learning.learn
 
         def dying(step, gathered):
-            if (step, ranks.rank) == (3, 1):
+            if (step, ranks.rank) == (2, 1):
                 os.kill(os.getpid(), signal.SIGKILL)
             return learn(step, gathered)
 
@@ -478,7 +503,7 @@ def test_a_rank_that_dies_ends_the_run_with_its_name_and_the_run_goes_on_from_th
     run = tmp_path / "two"
     assert first.startswith("rank 1 (process ")
     assert first.endswith(
-        f") was killed; the last checkpoint is {run}/checkpoints/step-00002; go on with resume=auto hydra.run.dir={run}"
+        f") was killed; the last checkpoint is {run}/checkpoints/step-00001; go on with resume=auto hydra.run.dir={run}"
     )
-    on_ranks(2, whole(begin("two", steps=3, resume=True, shard=shard)), tmp_path / "ranks")
-    assert_same_run(run, tmp_path / "one")
+    on_ranks(2, whole(begin("two", resume=True, shard=shard)), tmp_path / "ranks")
+    assert_same_run(run, alone())
