@@ -31,7 +31,7 @@ VARIANTS = {
 def words(tmp_path_factory, model):
     return [
         *rewarded_run(tmp_path_factory.mktemp("whole-runs"), Path(model)),
-        "sampling.max_new_tokens=20", "sampling.group_size=6",
+        "sampling.max_new_tokens=8", "sampling.group_size=6",
         "trainer.steps=1", "trainer.prompts_per_step=4", "trainer.prompts_per_mini_batch=2", "trainer.optimizer.learning_rate=1e-3",
         "evaluation.every_steps=0", "evaluation.tasks=2", "evaluation.samples=0", "engine.kv_cache_gib=0.1", "-q",
     ]  # fmt: skip
