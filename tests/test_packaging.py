@@ -1,6 +1,7 @@
 """What is installed: every package and data file, and no dependency that nothing imports."""
 
 import ast
+import functools
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MODULES = {"hydra-core": "hydra"}  # distributions that are imported under another name
 
 
+@functools.cache
 def imported_modules():
     """The first words of every import in the package, those inside functions included."""
     found = set()

@@ -203,9 +203,13 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
+def options_of(hydra: Any, group: str) -> list[str]:
+    """Of a group's name; nothing where it is the name of a setting."""
+    return hydra.config_loader.repository.get_group_options(group)  # the loader's own way copies the repository each time
+
+
 def check_choices(hydra: Any, parsed: Sequence[Override], sweep: bool) -> None:
     """Raises UserError for a group's unknown option, and for several values outside a sweep."""
-    loader = hydra.config_loader
     for override in parsed:
         several = override.is_sweep_override()
         if several and not sweep:
@@ -215,7 +219,7 @@ def check_choices(hydra: Any, parsed: Sequence[Override], sweep: bool) -> None:
         group = override.key_or_group
         if "." in group or override.is_delete():  # a setting, not a group
             continue
-        options = loader.get_group_options(group)
+        options = options_of(hydra, group)
         if not options:
             continue
         values = list(override.sweep_iterator()) if several else [override.value()]
@@ -286,9 +290,7 @@ def chosen_options(hydra: Any, parsed: Sequence[Override]) -> list[str]:
     return [
         entry.input_line
         for entry in parsed
-        if hydra.config_loader.get_group_options(entry.key_or_group)
-        and not entry.is_sweep_override()
-        and not isinstance(entry.value(), dict)
+        if options_of(hydra, entry.key_or_group) and not entry.is_sweep_override() and not isinstance(entry.value(), dict)
     ]
 
 

@@ -20,7 +20,6 @@ from unittest import mock
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 CPU, DEVICE = torch.device("cpu"), torch.device("cuda", 0)
 MEMORY = 16 << 30
@@ -100,20 +99,29 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             found = function.decompose(*args, **kwargs)
         if found is not NotImplemented:
             return found
-    flat, spec = tree_flatten((args, kwargs))
-    tensors = [one for one in flat if isinstance(one, torch.Tensor)]
-    _refuse_two_devices(function, args, tensors)
+    known: dict[int, OnDevice] = {}
+    stray: list[torch.Tensor] = []
+
+    def inner(one: Any) -> Any:
+        if isinstance(one, OnDevice):
+            known[id(one.inner)] = one
+            return one.inner
+        if isinstance(one, torch.Tensor) and one.dim():  # a number on the CPU may take part anywhere
+            stray.append(one)
+        return one
+
+    plain, settings = _each(inner, args), {name: _each(inner, one) for name, one in kwargs.items()}
+    if known and stray:
+        _refuse_two_devices(function, args, stray)
     asked = kwargs.get("device")
     target = None if asked is None else torch.device(asked).type
     if target not in (None, "cpu", "cuda"):  # "meta"
         return function(*args, **kwargs)
-    known = {id(one.inner): one for one in tensors if isinstance(one, OnDevice)}
-    args, kwargs = tree_unflatten([one.inner if isinstance(one, OnDevice) else one for one in flat], spec)
     if asked is not None:
-        kwargs = {**kwargs, "device": CPU}
+        settings["device"] = CPU
     if kwargs.get("pin_memory"):
-        kwargs = {**kwargs, "pin_memory": False}
-    found = function(*args, **kwargs)
+        settings["pin_memory"] = False
+    found = function(*plain, **settings)
     if target == "cpu" or (target is None and not known):
         return found
     Counts.operations += 1
@@ -123,7 +131,13 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return one
         return known[id(one)] if id(one) in known else OnDevice(one)  # what an operation wrote into is the tensor that it was
 
-    return tree_map(wrapped, found)
+    return _each(wrapped, found)
+
+
+def _each(change: Callable[[Any], Any], value: Any) -> Any:
+    """`change` of a value, or of each in lists and tuples: operations know nothing deeper, and torch's own walk takes longer than
+    they do."""
+    return type(value)([_each(change, one) for one in value]) if type(value) in (list, tuple) else change(value)
 
 
 @functools.cache
@@ -133,10 +147,9 @@ def _is_composite(function: Any) -> bool:
     )
 
 
-def _refuse_two_devices(function: Any, args: Any, tensors: list[torch.Tensor]) -> None:
-    """A number (a tensor of no dimensions) on the CPU may take part anywhere."""
-    stray = [one for one in tensors if not isinstance(one, OnDevice) and one.dim()]
-    if not stray or function in BETWEEN_DEVICES or not any(isinstance(one, OnDevice) for one in tensors):
+def _refuse_two_devices(function: Any, args: Any, stray: list[torch.Tensor]) -> None:
+    """`stray`: the tensors on the CPU in an operation that has others on the device."""
+    if function in BETWEEN_DEVICES:
         return
     if function in INDEXING and isinstance(args[0], OnDevice):
         values = args[2] if len(args) > 2 else None

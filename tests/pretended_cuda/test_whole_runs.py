@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -31,7 +33,7 @@ VARIANTS = {
 def words(tmp_path_factory, model):
     return [
         *rewarded_run(tmp_path_factory.mktemp("whole-runs"), Path(model)),
-        "sampling.max_new_tokens=20", "sampling.group_size=6",
+        "sampling.max_new_tokens=8", "sampling.group_size=6",
         "trainer.steps=1", "trainer.prompts_per_step=4", "trainer.prompts_per_mini_batch=2", "trainer.optimizer.learning_rate=1e-3",
         "evaluation.every_steps=0", "evaluation.tasks=2", "evaluation.samples=0", "engine.kv_cache_gib=0.1", "-q",
     ]  # fmt: skip
@@ -43,6 +45,19 @@ def run(gpu, verb, words, folder, device):
     assert done["code"] == 0, done["said"]
     assert (done["operations"] > 0) == (device == "cuda")
     return done["said"]
+
+
+@pytest.fixture(scope="module")
+def trained(gpu, words, tmp_path_factory):
+    """Gives the folder of the run that a variant makes on a device, and what was said; each is made once."""
+    made = tmp_path_factory.mktemp("trained")
+
+    @cache
+    def train(name, device):
+        folder = made / f"{[*VARIANTS].index(name)}-{device}"
+        return folder, run(gpu, "train", [*words, *VARIANTS[name]], folder, device)
+
+    return train
 
 
 def weights(folder, name="model.safetensors"):
@@ -64,29 +79,29 @@ def rows(folder):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_training_is_the_cpus(gpu, words, tmp_path, name):
+def test_training_is_the_cpus(trained, name):
     """In bfloat16, where a token drawn may be another, that it runs, learns and is finite."""
     settings = VARIANTS[name]
-    said = run(gpu, "train", [*words, *settings], tmp_path / "gpu", "cuda")
+    found, said = trained(name, "cuda")
     assert "using masked" not in said  # packed, where it is asked for
-    learnt = [row["actor/grad_norm"] for row in rows(tmp_path / "gpu") if "actor/grad_norm" in row]
+    learnt = [row["actor/grad_norm"] for row in rows(found) if "actor/grad_norm" in row]
     assert 0 < max(learnt) < 1e3
     if "trainer.dtype=bfloat16" in settings:
         return
-    run(gpu, "train", [*words, *settings], tmp_path / "cpu", "cpu")
-    assert token_ids(tmp_path / "gpu") == token_ids(tmp_path / "cpu")
+    expected, _ = trained(name, "cpu")
+    assert token_ids(found) == token_ids(expected)
     kind = "adapter_model.safetensors" if settings is LORA else "model.safetensors"
     # of adapters that began at 0 each number is the first step's: its gradient's rounding shows whole
     closeness = 1e-2 if settings is LORA else PRECISION["float32"]
-    assert_same_weights(weights(tmp_path / "gpu", kind), weights(tmp_path / "cpu", kind), closeness)
+    assert_same_weights(weights(found, kind), weights(expected, kind), closeness)
 
 
-@pytest.mark.parametrize("dtype", PRECISION)
-def test_a_run_that_is_stopped_goes_on(gpu, words, tmp_path, dtype):
-    words = [*words, f"trainer.dtype={dtype}"]
-    run(gpu, "train", [*words, "trainer.steps=2"], tmp_path / "whole", "cuda")
-    run(gpu, "train", words, tmp_path / "half", "cuda")
-    run(gpu, "train", [*words, "trainer.steps=2", f"resume={tmp_path / 'half'}"], tmp_path / "half", "cuda")
+@pytest.mark.parametrize("name", ["packed", "packed, bfloat16"])
+def test_a_run_that_is_stopped_goes_on(gpu, trained, words, tmp_path, name):
+    longer = [*words, *VARIANTS[name], "trainer.steps=2"]
+    run(gpu, "train", longer, tmp_path / "whole", "cuda")
+    shutil.copytree(trained(name, "cuda")[0], tmp_path / "half")
+    run(gpu, "train", [*longer, f"resume={tmp_path / 'half'}"], tmp_path / "half", "cuda")
     assert token_ids(tmp_path / "half", 2) == token_ids(tmp_path / "whole", 2)
     assert_same_weights(weights(tmp_path / "half"), weights(tmp_path / "whole"), 1e-9)
 

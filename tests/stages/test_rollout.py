@@ -21,9 +21,19 @@ IN_PARTS = "rollout.completions_per_part=6"
 """Three prompts with groups of two: four parts of the twelve tasks."""
 
 
-@pytest.fixture
-def words(tmp_path, tiny_model_folder):
-    return smallest(write_tasks(tmp_path / "mine.jsonl"), tiny_model_folder)
+@pytest.fixture(scope="module")
+def words(tmp_path_factory, tiny_model_folder):
+    """Of a run whose data are prepared once."""
+    folder = tmp_path_factory.mktemp("made")
+    return [*smallest(write_tasks(folder / "mine.jsonl"), tiny_model_folder), f"data.directory={folder / 'data'}"]
+
+
+@pytest.fixture(scope="module")
+def parts(words, tmp_path_factory):
+    """The folder of a rollout in parts that nothing stopped; tests must not write into it."""
+    folder = tmp_path_factory.mktemp("rollout") / "parts"
+    rollout(*words, IN_PARTS, f"hydra.run.dir={folder}")
+    return folder
 
 
 def rollout(*words: str) -> None:
@@ -79,23 +89,21 @@ def test_so_many_tasks_are_chosen_by_the_seed_and_the_first_line_says_how_many(h
 
 
 @pytest.mark.slow
-def test_parts_change_nothing_but_rounding(here, words):
+def test_parts_change_nothing_but_rounding(here, words, parts):
     rollout(*words, "hydra.run.dir=whole")
-    rollout(*words, IN_PARTS, "hydra.run.dir=parts")
-    whole, parts = (read_groups(here / name / "rollouts.parquet") for name in ("whole", "parts"))
-    assert [group.task.id for group in parts] == [group.task.id for group in whole]
-    assert [one.token_ids for group in parts for one in group.completions] == [
+    whole, divided = (read_groups(folder / "rollouts.parquet") for folder in (here / "whole", parts))
+    assert [group.task.id for group in divided] == [group.task.id for group in whole]
+    assert [one.token_ids for group in divided for one in group.completions] == [
         one.token_ids for group in whole for one in group.completions
     ]
-    assert sorted(path.name for path in (here / "parts").iterdir() if not path.name.startswith(".")) == [
+    assert sorted(path.name for path in parts.iterdir() if not path.name.startswith(".")) == [
         "config.resolved.yaml", "environment.json", "rollouts.parquet",
     ]  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("again", ["the same command", "resume"])
-def test_a_stopped_rollout_goes_on_and_ends_as_one_that_was_not(again, here, words, monkeypatch, capsys):
-    rollout(*words, IN_PARTS, "hydra.run.dir=whole")
+def test_a_stopped_rollout_goes_on_and_ends_as_one_that_was_not(again, here, words, parts, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         stopping_at(2, patch)
         assert run_command(["rollout", *words, IN_PARTS, "hydra.run.dir=one"]) == 130
@@ -116,19 +124,17 @@ def test_a_stopped_rollout_goes_on_and_ends_as_one_that_was_not(again, here, wor
     assert run_command(["rollout", *command]) == 0
     assert "12 prompts x 2 completions = 24 completions; 6 of the prompts are answered already\n" in capsys.readouterr().out
     assert sampled == [2, 3]
-    assert (here / "one" / "rollouts.parquet").read_bytes() == (here / "whole" / "rollouts.parquet").read_bytes()
+    assert (here / "one" / "rollouts.parquet").read_bytes() == (parts / "rollouts.parquet").read_bytes()
     assert not folder.exists()
 
 
 @pytest.mark.slow
-def test_a_killed_rollout_goes_on_and_ends_as_one_that_was_not(driver, here, words):
-    settings = [*words, "rollout.completions_per_part=2"]
-    rollout(*settings, "hydra.run.dir=whole")
-    killed = driver.run(["rollout", *settings, "hydra.run.dir=one", "-q"], here, {"write": "parquet", "call": 3})
+def test_a_killed_rollout_goes_on_and_ends_as_one_that_was_not(driver, here, words, parts):
+    killed = driver.run(["rollout", *words, IN_PARTS, "hydra.run.dir=one", "-q"], here, {"write": "parquet", "call": 3})
     assert killed["status"] == -9, killed["output"]
     assert len(list((here / "one" / "rollouts.parts").glob("part-*"))) == 2
     rollout("resume=one")
-    assert (here / "one" / "rollouts.parquet").read_bytes() == (here / "whole" / "rollouts.parquet").read_bytes()
+    assert (here / "one" / "rollouts.parquet").read_bytes() == (parts / "rollouts.parquet").read_bytes()
 
 
 @pytest.mark.slow
@@ -160,11 +166,11 @@ def test_a_model_that_changed_since_is_told(here, words, monkeypatch, tmp_path, 
 
 
 @pytest.mark.slow
-def test_a_served_model_that_was_interrupted_goes_on(here, tmp_path, words, monkeypatch):
+def test_a_served_model_that_was_interrupted_goes_on(here, tmp_path, monkeypatch):
     served = start_server(tmp_path)
     try:
         asked = [
-            "data=jsonl", f"data.path={tmp_path / 'mine.jsonl'}", "engine=openai", f"engine.base_url={served.url}",
+            "data=jsonl", f"data.path={write_tasks(tmp_path / 'mine.jsonl')}", "engine=openai", f"engine.base_url={served.url}",
             "engine.model=no/such-model", "sampling.group_size=2", IN_PARTS, "trainer.threads=1",
         ]  # fmt: skip
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")

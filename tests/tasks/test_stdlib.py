@@ -1,24 +1,16 @@
 import difflib
-import shutil
-import sysconfig
-from pathlib import Path
 
 import pytest
+from library_parts import copy_library
 
 from gapo_cli.errors import DataError, UserError
 from gapo_cli.tasks.stdlib import GENERATOR_VERSION, StandardLibrary, hunk, split_of
 
-PACKAGES = ("json", "logging", "email", "html", "unittest", "concurrent", "argparse.py", "ast.py", "zipfile.py", "csv.py", "shlex.py",
-            "textwrap.py", "tarfile.py", "pdb.py", "cmd.py", "queue.py", "socket.py", "ssl.py", "typing.py", "uuid.py")  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    """Some packages of the real library: building from all of it takes the suite too long."""
-    root, real = tmp_path_factory.mktemp("library"), Path(sysconfig.get_paths()["stdlib"])
-    for name in PACKAGES:
-        source = real / name if (real / name).exists() else real / name.removesuffix(".py")  # zipfile is a package from 3.12 on
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, root / source.name)
+    root = tmp_path_factory.mktemp("library") / "root"
+    copy_library(root)
     return str(root)
 
 

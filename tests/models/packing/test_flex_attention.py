@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 import torch._dynamo
+import torch._inductor.config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared_prefix_cases import SCALE, groups, some_states, spans_of, under_the_mask
@@ -139,6 +140,8 @@ def test_queries_and_keys_take_the_dtype_of_values():
     torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
     reason="flex_attention is compiled for AVX2 and AVX512 only",
 )
+@torch._dynamo.config.patch(assume_static_by_default=False)  # one kernel for any width at once, and not one for the first alone
+@torch._inductor.config.patch({"cpp.vec_isa_ok": True, "cpp_cache_precompile_headers": False})  # both cost more than they save
 def test_output_of_the_compiled_kernel_is_that_of_the_dense_mask():
     """Uncompiled, flex_attention looks at the rule alone; the kernel skips the blocks that the block mask leaves out, and asks
     the rule only in those that it calls partly masked."""
