@@ -43,6 +43,7 @@ BENCHMARKS = {
     "rewards": Benchmark("rewards against a dynamic programme in Python", 1, "rewards.py", takes_model=False),
     "step_profile": Benchmark("where the time of a nano and of a SmolLM2 step goes", 3, "step_profile.py"),
     "processes": Benchmark("a step on two processes against one of two threads", None, "processes.py"),
+    "ranks_alone": Benchmark("what the calls for several processes cost a process alone", 2, "ranks_alone.py"),
     "scaling": Benchmark("a step's cost by prompt length, answers, prompts", 15, "scaling.py"),
     "zero_advantages": Benchmark("updates without passes for advantages of 0", 4, "zero_advantages.py"),
     "robustness_terms": Benchmark(

@@ -64,6 +64,15 @@ def test_processes(benchmark, warm_python, tiny_model_folder, tmp_path, monkeypa
 
 
 @pytest.mark.slow
+def test_ranks_alone(benchmark, tiny_model_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = smallest(write_tasks(tmp_path / "mine.jsonl"), tiny_model_folder)
+    (row,) = benchmark("ranks_alone", "--models", "nano", "--repeats", "1", "--overrides", *words)
+    assert row["calls"][0] > 5
+    assert 0 < row["calls_seconds"][0] < row["cpu_seconds"][0]
+
+
+@pytest.mark.slow
 def test_the_script_for_a_gpu_runs_all_its_parts_on_next_to_nothing(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.chdir(tmp_path)
