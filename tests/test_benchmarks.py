@@ -19,8 +19,6 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 def little_garbage():
     """Before each measurement garbage is collected, for which all that the tests have imported need not be gone through."""
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """A served model from the command line: evaluated and sampled without a model here, killed and gone on with, not trained."""
 
 import json
-import multiprocessing
 import signal
+import subprocess
+import sys
 import time
 
 import pandas as pd
@@ -131,19 +132,17 @@ def test_an_address_and_a_model_are_needed(here, capsys):
 
 
 @pytest.mark.slow
-def test_a_killed_evaluation_goes_on_and_asks_only_for_what_is_missing(here, tmp_path, serve):
+def test_a_killed_evaluation_goes_on_and_asks_only_for_what_is_missing(warm_python, here, tmp_path, serve):
     release = tmp_path / "release"
     # five answers, then the server is silent: with two requests at a time it has been asked seven times
     served, words = serve("--hold-after", "5", "--release", str(release))
     journal = here / "one" / "answers.jsonl"
-    command = multiprocessing.get_context("fork").Process(target=run_command, args=(["eval", *words],))
-    command.start()
+    command = subprocess.Popen([sys.executable, "-m", "gapo_cli", "eval", *words])
     end = time.monotonic() + PATIENCE_S
-    while command.is_alive() and time.monotonic() < end and (len(served.requests), len(lines_of(journal))) != (7, 5):
+    while command.poll() is None and time.monotonic() < end and (len(served.requests), len(lines_of(journal))) != (7, 5):
         time.sleep(0.05)
-    command.kill()
-    command.join()
-    assert command.exitcode == -signal.SIGKILL
+    command.send_signal(signal.SIGKILL)
+    assert command.wait() == -signal.SIGKILL
     assert (len(served.requests), len(lines_of(journal))) == (7, 5)
     kept = lines_of(journal)
     release.touch()

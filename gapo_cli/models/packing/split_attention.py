@@ -79,7 +79,8 @@ class _Attend(torch.autograd.Function):
         ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, split: SplitAttention, scale: float
     ) -> torch.Tensor:
         output = torch.empty_like(query)
-        weight = query.new_empty(query.shape[:-1], dtype=torch.float32)  # log of the sum of exp(score)
+        # log of the sum of exp(score)
+        weight = query.new_empty(query.shape[:-1], dtype=torch.promote_types(query.dtype, torch.float32))
         for queries, keys, causal in split.parts():
             output[:, :, queries], weight[:, :, queries] = _forward(
                 query[:, :, queries], key[:, :, keys], value[:, :, keys], 0.0, causal, scale=scale
